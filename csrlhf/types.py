@@ -1,0 +1,125 @@
+"""The records that flow through the framework. Shapes stand in the docstrings.
+
+Legend of suffixes: B sequences, P prompt tokens, T response tokens, S = P + T, K constraints,
+C = 1 + K value channels (reward first, then the costs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+Messages = tuple[dict[str, str], ...]
+"""A conversation: ``({"role": "user", "content": "..."}, ...)``."""
+
+Prompt = str | Messages
+"""One user turn as a string, or a conversation whose last turn is the user's."""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """A prompt to answer. ``meta`` is what an oracle or a report needs (category, framing, ...).
+
+    Example: ``PromptRow("how do i bake bread ?", {"category": "benign", "framing": "plain"})``.
+    """
+
+    prompt: Prompt
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DemonstrationRow:
+    """A prompt with the response to imitate."""
+
+    prompt: Prompt
+    response: str
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """Two responses to one prompt; ``chosen`` is the better one by the annotator's reward."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """A response with its harm labels: ``unsafe[k]`` is 1.0 where constraint ``k`` is violated."""
+
+    prompt: Prompt
+    response: str
+    unsafe: tuple[float, ...]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts ready for generation, left-padded.
+
+    Attributes:
+        input_ids_BP: token ids, padding on the left.
+        prompt_mask_BP: True on real prompt tokens.
+        index_B: global sample index of each row in this iteration (int64). Sampling noise is a function
+            of it, so splitting a batch over ranks or micro-batches changes nothing.
+        rows: the prompts as text, with their meta data.
+    """
+
+    input_ids_BP: Tensor
+    prompt_mask_BP: Tensor
+    index_B: Tensor
+    rows: tuple[PromptRow, ...]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Sampled responses. Row ``b`` of ``sequence_ids_BS`` is ``[left pad, prompt, response, right pad]``.
+
+    Attributes:
+        sequence_ids_BS: prompt and response ids, S = P + T.
+        sequence_mask_BS: True on real tokens (prompt and response).
+        response_ids_BT: the last T columns of ``sequence_ids_BS``.
+        response_mask_BT: True on generated tokens, the end token included, nothing after it.
+        logprobs_BT: log-probability under the distribution that sampled (temperature, top-k, top-p
+            applied); 0 where the mask is False.
+        ended_B: True where the end token was generated, False where the response was cut off.
+        rows: the prompts.
+        responses: decoded response texts, special tokens removed.
+    """
+
+    sequence_ids_BS: Tensor
+    sequence_mask_BS: Tensor
+    response_ids_BT: Tensor
+    response_mask_BT: Tensor
+    logprobs_BT: Tensor
+    ended_B: Tensor
+    rows: tuple[PromptRow, ...]
+    responses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the frozen models say of a rollout: reward [B]; cost logits [B, K], > 0 means unsafe."""
+
+    reward_B: Tensor
+    cost_logits_BK: Tensor
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """What the update needs beside the rollout.
+
+    Attributes:
+        advantage_BT: the mixed advantage of the one clipped surrogate.
+        returns_BTC: value targets per channel.
+        values_BTC: the critic's values when the rollout was made.
+        cost_advantage_BTK: per-constraint advantages (strategies that ask for weights per minibatch).
+    """
+
+    advantage_BT: Tensor
+    returns_BTC: Tensor
+    values_BTC: Tensor
+    cost_advantage_BTK: Tensor
