@@ -1,0 +1,139 @@
+"""Text to token ids: prompts, responses, dialogues, and padding. The only place that knows of templates.
+
+Rules that hold everywhere:
+
+- An end token is put after a response only if the response really ended (``ended=True``); a response that was cut
+  off, by the policy's length limit or by ``max_tokens`` here, never gets one it did not have.
+- Causal models read ``prompt + response``, the prompt in the tokenizer's chat template if it has one. Encoders
+  (their tokenizer has both a classification and a separator token) read ``[CLS] prompt [SEP] response [SEP]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.errors import UserError
+from csrlhf.types import Prompt
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as readable text: a single user turn is its text, a conversation is ``role: content`` lines."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills up batches: the pad token, else the end token, else 0 (masks decide, never the id)."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if candidate is not None:
+            return int(candidate)
+    return 0
+
+
+def is_encoder_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True for tokenizers of encoders: they separate segments instead of following a chat template."""
+    return tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens: int) -> list[int]:
+    """A prompt as a causal model reads it before it answers.
+
+    Args:
+        tokenizer: with a chat template (its generation prompt is included), or without (plain text).
+        prompt: one user turn, or a conversation.
+        max_tokens: the room there is.
+
+    Raises:
+        UserError: the prompt is longer. Cutting it silently would ask the policy another question.
+    """
+    ids = _prompt_ids(tokenizer, prompt)
+    if len(ids) > max_tokens:
+        start = prompt_text(prompt)[:40]
+        raise UserError(
+            f"a prompt has {len(ids)} tokens, more than the {max_tokens} there is room for: shorten or drop it, "
+            f"or raise the limit (it begins: {start!r})"
+        )
+    return ids
+
+
+def encode_response(tokenizer: PreTrainedTokenizerBase, response: str, ended: bool = True) -> list[int]:
+    """A response's ids, the end token last if it ``ended`` and the tokenizer has one."""
+    ids = tokenizer.encode(response, add_special_tokens=False)
+    if ended and tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def encode_dialogue(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, response: str, max_tokens: int, ended: bool = True
+) -> list[int]:
+    """A prompt and its response as a score model reads them.
+
+    Over-long dialogues are cut: the prompt to its last tokens, but never below half of the room unless it is
+    shorter (what is asked mostly stands at its end); the response to its first tokens.
+
+    Args:
+        tokenizer: of a causal model or of an encoder.
+        prompt: one user turn, or a conversation.
+        response: may be empty (a policy may end at once).
+        max_tokens: the most ids returned, special ones included.
+        ended: False for a response that was cut off: then a causal model sees no end token.
+    """
+    if is_encoder_tokenizer(tokenizer):
+        prompt_ids = tokenizer.encode(prompt_text(prompt), add_special_tokens=False)
+        response_ids = tokenizer.encode(response, add_special_tokens=False)
+        prompt_ids, response_ids = _cut(prompt_ids, response_ids, max_tokens - 3)
+        separator = tokenizer.sep_token_id
+        return [tokenizer.cls_token_id, *prompt_ids, separator, *response_ids, separator]
+    prompt_ids, response_ids = _cut(
+        _prompt_ids(tokenizer, prompt), encode_response(tokenizer, response, ended), max_tokens
+    )
+    return prompt_ids + response_ids
+
+
+def _cut(prompt_ids: list[int], response_ids: list[int], room: int) -> tuple[list[int], list[int]]:
+    if len(prompt_ids) + len(response_ids) <= room:
+        return prompt_ids, response_ids
+    prompt_room = min(len(prompt_ids), max(room - len(response_ids), room // 2))
+    return prompt_ids[len(prompt_ids) - prompt_room :], response_ids[: room - prompt_room]
+
+
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    if tokenizer.chat_template is None:
+        ids = tokenizer.encode(prompt_text(prompt))
+        # Some tokenizers close every text; a prompt that waits for its answer is not closed.
+        return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    # The template has written the special tokens already.
+    return tokenizer.encode(str(text), add_special_tokens=False)
+
+
+def pad(sequences: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> tuple[Tensor, Tensor]:
+    """Sequences of ids as one tensor.
+
+    Args:
+        sequences: at least one.
+        pad_id: fills up the shorter ones.
+        side: where the padding goes, ``left`` or ``right``.
+
+    Returns:
+        ``ids [B, S]`` (int64) and ``mask [B, S]`` (bool, True on real tokens), S the longest length, at least 1.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side is {side!r}: it must be left or right")
+    width = max(1, max(len(ids) for ids in sequences))
+    ids_BS = torch.full((len(sequences), width), pad_id, dtype=torch.long)
+    mask_BS = torch.zeros(len(sequences), width, dtype=torch.bool)
+    for row, ids in enumerate(sequences):
+        columns = slice(width - len(ids), width) if side == "left" else slice(0, len(ids))
+        ids_BS[row, columns] = torch.tensor(ids, dtype=torch.long)
+        mask_BS[row, columns] = True
+    return ids_BS, mask_BS

