@@ -6,7 +6,7 @@ C = 1 + K value channels (reward first, then the costs).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -72,6 +72,14 @@ class PromptBatch:
     prompt_mask_BP: Tensor
     index_B: Tensor
     rows: tuple[PromptRow, ...]
+
+    def to(self, device: Any, **kwargs: Any) -> PromptBatch:
+        """The batch with its tensors on ``device`` (Lightning moves what has a ``to``)."""
+        moved = {
+            name: getattr(self, name).to(device, **kwargs)
+            for name in ("input_ids_BP", "prompt_mask_BP", "index_B")
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

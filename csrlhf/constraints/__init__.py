@@ -1,0 +1,7 @@
+"""What is constrained: a statistic of the costs, its threshold, and the per-sample cost it is built from."""
+
+from csrlhf.constraints.base import Constraint, Constraints, ConstraintState, Statistic
+from csrlhf.constraints.chance import Chance
+from csrlhf.constraints.mean import Mean
+
+__all__ = ["Chance", "Constraint", "ConstraintState", "Constraints", "Mean", "Statistic"]

@@ -1,0 +1,141 @@
+"""Prompts for PPO and evaluation, in an order that is a pure function of (seed, iteration).
+
+No sampler state and no loader worker takes part, so a resumed run sees the prompts that it would have seen.
+Each rank takes its slice of the global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.data.encoding import encode_prompt, pad, pad_id
+from csrlhf.data.source import DataSource
+from csrlhf.errors import UserError
+from csrlhf.ops.noise import permutation
+from csrlhf.types import PromptBatch, PromptRow
+
+
+def encode_batch(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[PromptRow], index: Iterable[int], max_tokens: int
+) -> PromptBatch:
+    """Left-padded prompts with their global sample indices."""
+    ids = [encode_prompt(tokenizer, row.prompt, max_tokens) for row in rows]
+    input_ids_BP, mask_BP = pad(ids, pad_id(tokenizer), side="left")
+    return PromptBatch(input_ids_BP, mask_BP, torch.tensor(list(index)), tuple(rows))
+
+
+class _Iterations(Dataset):
+    """Item ``j`` is this rank's share of the batch of iteration ``start + j``."""
+
+    def __init__(self, module: PromptDataModule, start: int, count: int, rank: int, num_ranks: int) -> None:
+        self.module, self.start, self.count = module, start, count
+        self.rank, self.num_ranks = rank, num_ranks
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, item: int) -> PromptBatch:
+        if item >= self.count:
+            raise IndexError(item)
+        return self.module.batch(self.start + item, self.rank, self.num_ranks)
+
+
+class _Chunks(Dataset):
+    """The rows of an evaluation split, in order, a rank taking every ``num_ranks``-th chunk."""
+
+    def __init__(self, module: PromptDataModule, rows: list[PromptRow], rank: int, num_ranks: int) -> None:
+        self.module, self.rows = module, rows
+        self.starts = list(range(0, len(rows), module.eval_batch_size))[rank::num_ranks]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, item: int) -> PromptBatch:
+        start = self.starts[item]
+        rows = self.rows[start : start + self.module.eval_batch_size]
+        index = range(start, start + len(rows))
+        return encode_batch(self.module.tokenizer, rows, index, self.module.max_prompt_tokens)
+
+
+class PromptDataModule(LightningDataModule):
+    """Batches of prompts: one per PPO iteration for training, fixed chunks for validation and test."""
+
+    def __init__(
+        self,
+        source: DataSource,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        iterations_per_epoch: int = 1,
+        eval_batch_size: int = 128,
+        max_prompt_tokens: int = 64,
+        num_validation: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Build the module; rows are read in ``setup``.
+
+        Args:
+            source: offers ``prompts(split)``.
+            tokenizer: the policy's.
+            batch_size: prompts per iteration over all ranks.
+            iterations_per_epoch: iterations between two evaluations (one Lightning epoch).
+            eval_batch_size: prompts per evaluation chunk.
+            max_prompt_tokens: a longer prompt is an error that names it.
+            num_validation: use only the first so many validation prompts; None for all.
+            seed: of the order of prompts.
+        """
+        super().__init__()
+        for key, value in (("ppo.batch_size", batch_size), ("evaluate.batch_size", eval_batch_size)):
+            if value < 1:
+                raise UserError(f"{key}={value}: must be >= 1")
+        self.source, self.tokenizer, self.seed = source, tokenizer, seed
+        self.batch_size, self.iterations_per_epoch = batch_size, iterations_per_epoch
+        self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, max_prompt_tokens
+        self.num_validation = num_validation
+        self.rows: dict[str, list[PromptRow]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the rows that this phase needs."""
+        for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}[stage]:
+            if split not in self.rows:
+                self.rows[split] = self.source.prompts(split)  # type: ignore[arg-type]  # a Split by construction
+        if self.num_validation is not None and "validation" in self.rows:
+            self.rows["validation"] = self.rows["validation"][: self.num_validation]
+
+    def batch(self, iteration: int, rank: int = 0, num_ranks: int = 1) -> PromptBatch:
+        """A rank's share of the batch of ``iteration``: consecutive draws from endless shuffled passes."""
+        rows = self.rows["train"]
+        share = self.batch_size // num_ranks
+        index = range(rank * share, (rank + 1) * share)
+        orders: dict[int, list[int]] = {}
+        chosen = []
+        for position in index:
+            passes, offset = divmod(iteration * self.batch_size + position, len(rows))
+            if passes not in orders:
+                orders[passes] = permutation(self.seed, passes, len(rows)).tolist()
+            chosen.append(rows[orders[passes][offset]])
+        return encode_batch(self.tokenizer, chosen, index, self.max_prompt_tokens)
+
+    def train_dataloader(self) -> DataLoader:
+        """The iterations of the current epoch (the trainer asks again at each epoch)."""
+        rank, num_ranks = self._ranks()
+        if self.batch_size % num_ranks:
+            raise UserError(f"ppo.batch_size={self.batch_size} must be a multiple of the {num_ranks} processes")
+        start = (self.trainer.current_epoch if self.trainer else 0) * self.iterations_per_epoch
+        iterations = _Iterations(self, start, self.iterations_per_epoch, rank, num_ranks)
+        return DataLoader(iterations, batch_size=None, shuffle=False)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation prompts, in order."""
+        return DataLoader(_Chunks(self, self.rows["validation"], *self._ranks()), batch_size=None)
+
+    def test_dataloader(self) -> DataLoader:
+        """The test prompts, in order."""
+        return DataLoader(_Chunks(self, self.rows["test"], *self._ranks()), batch_size=None)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

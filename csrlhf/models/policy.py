@@ -1,0 +1,54 @@
+"""Which causal model a policy starts from: a folder or hub name, or a random one for the toy world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from csrlhf.errors import UserError
+from csrlhf.models.loading import build_policy, load_policy, load_tokenizer
+from csrlhf.models.seeding import seeded
+
+
+class PolicySpec:
+    """A description that costs nothing until ``build`` is called."""
+
+    def __init__(
+        self,
+        path: str | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Describe a policy.
+
+        Args:
+            path: a folder or hub name of a causal model with its tokenizer; or None.
+            architecture: ``AutoConfig`` arguments of a randomly initialised model, where there is no path.
+            tokenizer: of the randomly initialised model.
+            seed: of the random weights.
+        """
+        if (path is None) == (architecture is None):
+            raise UserError("model.policy: give either path (a pretrained model) or architecture (a random one)")
+        if path is None and tokenizer is None:
+            raise UserError("model.policy.tokenizer: a randomly initialised model needs one")
+        self.path, self.architecture, self.given_tokenizer, self.seed = path, architecture, tokenizer, seed
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        if self.given_tokenizer is not None:
+            return self.given_tokenizer
+        assert self.path is not None
+        return load_tokenizer(self.path)
+
+    def build(self) -> PreTrainedModel:
+        """The weights, in float32."""
+        if self.path is not None:
+            return load_policy(self.path)
+        assert self.architecture is not None
+        with seeded(self.seed):
+            return build_policy(self.architecture, self.tokenizer)

@@ -1,0 +1,1 @@
+"""LightningModules, one per stage: thin, so that the algorithm reads like the paper."""

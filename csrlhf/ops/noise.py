@@ -1,0 +1,49 @@
+"""Sampling noise as a pure function of (seed, iteration, sample, token).
+
+A counter-based generator: no state, so retiring finished rows, splitting a batch over ranks or resuming
+a run cannot change a draw. The mixing function is splitmix64's finaliser
+(https://doi.org/10.1145/2714064.2660195), applied once per coordinate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    state = state + _GOLDEN
+    state = (state ^ (state >> np.uint64(30))) * _MIX_1
+    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    return state ^ (state >> np.uint64(31))
+
+
+def uniform(seed: int, iteration: int, index_B: Tensor, num_tokens: int) -> Tensor:
+    """Uniform draws in [0, 1).
+
+    Args:
+        seed: the run's seed.
+        iteration: the iteration whose rollout this is (also separates training from evaluation).
+        index_B: global sample indices (int64).
+        num_tokens: T, how many draws per sample.
+
+    Returns:
+        float64 [B, T]; entry (b, t) depends on (seed, iteration, index_B[b], t) alone.
+    """
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
+        run = _mix(np.array([seed], dtype=np.int64).astype(np.uint64))
+        run = _mix(run ^ np.array([iteration], dtype=np.int64).astype(np.uint64))
+        sample_B = _mix(run ^ index_B.cpu().numpy().astype(np.int64).astype(np.uint64))
+        bits_BT = _mix(sample_B[:, None] ^ np.arange(num_tokens, dtype=np.uint64)[None, :])
+    return torch.from_numpy((bits_BT >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def permutation(seed: int, epoch: int, size: int) -> Tensor:
+    """A permutation of ``range(size)`` that depends on (seed, epoch) alone: order of prompts or rows."""
+    keys = uniform(seed, epoch, torch.arange(size), 1)[:, 0]
+    return torch.argsort(keys, stable=True)

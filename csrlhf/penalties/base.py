@@ -1,0 +1,115 @@
+"""The contract of a penalty strategy: from the violation ``v = J - d`` to weights on the advantages.
+
+A strategy is handed numbers that are already averaged over ranks, and keeps its state in buffers with a
+plain ascent step: it never meets an optimiser or DDP, and it is checkpointed with the policy module.
+
+Legend: B sequences, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from csrlhf.errors import UserError
+
+Multiplier = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the mixed advantage ``A = (w_r A_r - Σ_k w_k A_ck) / Z``.
+
+    Example (rectified, λ = 4, gate closed): ``Weights(tensor(1.), tensor([0.]), normaliser=tensor(5.))``.
+
+    Attributes:
+        reward: w_r, scalar >= 0.
+        cost_K: w_k >= 0.
+        normaliser: Z; None means ``w_r + Σ_k w_k``.
+    """
+
+    reward: Tensor
+    cost_K: Tensor
+    normaliser: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not bool(self.total > 0):
+            raise UserError(
+                f"penalty: the weights' normaliser is {float(self.total)} (reward {float(self.reward)}, "
+                f"costs {self.cost_K.tolist()}); a strategy must keep it positive"
+            )
+
+    @property
+    def total(self) -> Tensor:
+        """Z, what the mixed advantage is divided by."""
+        return self.reward + self.cost_K.sum() if self.normaliser is None else self.normaliser
+
+
+class Penalty(nn.Module):
+    """Base class of all strategies. A new one overrides :meth:`weights`, and :meth:`update` if it moves."""
+
+    recheck = False
+    """True: asked again for each minibatch, with the surrogate violation (p3o)."""
+
+    multiplier_K: Tensor
+
+    def __init__(self, multiplier: Multiplier = 1.0) -> None:
+        """Args: multiplier: λ, one number for all constraints or a mapping by constraint name; >= 0."""
+        super().__init__()
+        self.multiplier = multiplier
+
+    def setup(self, constraints: Sequence[str]) -> None:
+        """Register the [K] buffers; called once with the constraints' names, before a checkpoint loads."""
+        self.constraints = tuple(constraints)
+        values = per_constraint("penalty.multiplier", self.multiplier, self.constraints)
+        self.register_buffer("multiplier_K", torch.tensor(values))
+
+    def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
+        """Weights for this iteration, detached, from the state as it is.
+
+        Args:
+            violation_K: J - d.
+            stderr_K: standard error of J, for strategies that keep a margin.
+        """
+        raise NotImplementedError
+
+    def update(self, violation_K: Tensor) -> None:
+        """The step of the state after the policy's update; nothing for a fixed multiplier."""
+
+    def shape(self, reward_B: Tensor, cost_BK: Tensor, threshold_K: Tensor) -> Tensor:
+        """The reward [B] that the policy sees; per-sample strategies change it here."""
+        return reward_B
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars to log, keyed ``penalty/...``: one multiplier per constraint."""
+        if len(self.constraints) == 1:
+            return {"penalty/multiplier": self.multiplier_K[0]}
+        return {f"penalty/{name}/multiplier": self.multiplier_K[k] for k, name in enumerate(self.constraints)}
+
+
+def per_constraint(key: str, value: Multiplier, constraints: Sequence[str]) -> list[float]:
+    """One number per constraint from a number or a mapping by name, checked to be finite and >= 0."""
+    if isinstance(value, Mapping):
+        unknown, missing = set(value) - set(constraints), set(constraints) - set(value)
+        if unknown or missing:
+            raise UserError(
+                f"{key}: the mapping names {sorted(map(str, value))}, the constraints are {list(constraints)}; "
+                "give one number for each of them, or a single number for all"
+            )
+        numbers = [float(value[name]) for name in constraints]
+    else:
+        numbers = [float(value)] * len(constraints)
+    for number in numbers:
+        if not 0 <= number < float("inf"):
+            raise UserError(f"{key}={number}: must be a finite number >= 0")
+    return numbers
+
+
+def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
+    """``value`` if it is one of ``choices``, else a :class:`UserError` that lists them."""
+    if value not in choices:
+        raise UserError(f"{key}={value!r}: choose one of {', '.join(choices)}")
+    return value

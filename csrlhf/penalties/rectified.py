@@ -1,0 +1,83 @@
+"""``rectified``: CS-RLHF's fixed-λ exact penalty, ``λ · relu(J - d)`` on the batch (arXiv 2510.03520, eq. 8).
+
+Its gradient is a gate, λ or 0, on the rank-averaged batch; a per-sample hinge would be another objective.
+Beside the paper's plain gate stand a safety margin and a smoothed gate, because the plain one opens and
+closes on a noisy batch mean and hovers at the threshold (docs/algorithm.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from csrlhf.errors import UserError
+from csrlhf.penalties.base import Multiplier, Penalty, Weights, check_choice
+
+NORMALISERS = ("fixed", "none", "weights")
+
+
+class Rectified(Penalty):
+    """Cost weight ``λ · 1[v + m > 0]``, reward weight 1.
+
+    The normaliser is constant by default: one that follows the gate reaches stationarity at the duty cycle
+    ``λ*(1+λ) / (λ(1+λ*))`` instead of ``λ*/λ``, and so parks the cost above d however large λ is.
+    """
+
+    violation_ema_K: Tensor
+    num_updates: Tensor
+
+    def __init__(
+        self,
+        multiplier: Multiplier = 8.0,
+        margin_z: float = 0.0,
+        margin: float = 0.0,
+        ema: float = 0.0,
+        normaliser: str = "fixed",
+    ) -> None:
+        """Build the strategy.
+
+        Args:
+            multiplier: λ, to be chosen above the optimal dual variable λ*.
+            margin_z: z of the margin ``z · se(J)``; 0 is the paper's gate.
+            margin: a constant margin on the threshold's scale, added to it.
+            ema: decay in [0, 1) of the average of v that the gate looks at; 0 looks at this batch alone.
+            normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1 (the paper's text), ``weights`` = w_r + Σ w_k.
+        """
+        super().__init__(multiplier)
+        if not 0 <= margin_z < math.inf:
+            raise UserError(f"penalty.margin_z={margin_z}: must be >= 0 (0 is the paper's plain gate)")
+        if not 0 <= margin < math.inf:
+            raise UserError(f"penalty.margin={margin}: must be >= 0, on the threshold's scale")
+        if not 0 <= ema < 1:
+            raise UserError(f"penalty.ema={ema}: must be in [0, 1) (0 looks at the current batch alone)")
+        self.margin_z, self.margin, self.ema = float(margin_z), float(margin), float(ema)
+        self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
+
+    def setup(self, constraints: Sequence[str]) -> None:
+        """Register λ, the average of v (bias-corrected by the number of updates behind it)."""
+        super().setup(constraints)
+        self.register_buffer("violation_ema_K", torch.zeros(len(self.constraints)))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
+
+    def _averaged(self, violation_K: Tensor) -> Tensor:
+        """The running average as it stands once this batch is in it (before any bias correction)."""
+        return self.ema * self.violation_ema_K + (1 - self.ema) * violation_K
+
+    def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
+        """See the base class; the margin's standard error shrinks with the average's effective window."""
+        correction = 1 - self.ema ** (int(self.num_updates) + 1)
+        smoothed_K = self._averaged(violation_K) / correction
+        stderr_K = torch.zeros_like(violation_K) if stderr_K is None else stderr_K
+        margin_K = self.margin + self.margin_z * stderr_K * math.sqrt((1 - self.ema) / (1 + self.ema))
+        cost_K = self.multiplier_K * (smoothed_K + margin_K > 0)
+        one = torch.ones_like(self.multiplier_K[0])
+        constant = {"fixed": one + self.multiplier_K.sum(), "none": one, "weights": None}[self.normaliser]
+        return Weights(one, cost_K, constant)
+
+    def update(self, violation_K: Tensor) -> None:
+        """Take this batch into the running average; λ stays."""
+        self.violation_ema_K.copy_(self._averaged(violation_K))
+        self.num_updates += 1

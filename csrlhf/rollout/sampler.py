@@ -1,0 +1,149 @@
+"""Sampling responses with any causal model of transformers, log-probs captured while sampling.
+
+One loop of single-token forwards over a key-value cache. Greedy decoding, temperature, top-k and top-p act on
+the logits through :class:`csrlhf.ops.logprobs.Warp`, the same object that training uses. Leaves out beam search
+and everything else that is not sampling from the policy.
+
+Legend: B sequences, P prompt tokens, T response tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from csrlhf.errors import UserError
+from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
+from csrlhf.ops.masking import through_first
+from csrlhf.ops.noise import uniform
+from csrlhf.types import PromptBatch, Rollout
+
+
+def positions(mask_BS: Tensor) -> Tensor:
+    """Position of each real token among its row's real tokens [B, S]; 0 on left padding."""
+    return (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
+
+
+class Sampler:
+    """Draws one response per prompt."""
+
+    def __init__(
+        self,
+        max_new_tokens: int = 16,
+        min_new_tokens: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        greedy: bool = False,
+    ) -> None:
+        """Build the sampler.
+
+        Args:
+            max_new_tokens: T, the longest response, end token included.
+            min_new_tokens: the end token cannot come before this many tokens.
+            temperature: > 0.
+            top_k: 0 keeps all tokens.
+            top_p: 1 keeps all tokens.
+            greedy: take the most likely token (evaluation and serving; its log-probs train nothing).
+        """
+        if max_new_tokens < 1:
+            raise UserError(f"rollout.max_new_tokens={max_new_tokens}: must be >= 1")
+        if not 0 <= min_new_tokens < max_new_tokens:
+            raise UserError(
+                f"rollout.min_new_tokens={min_new_tokens}: must be >= 0 and below "
+                f"rollout.max_new_tokens={max_new_tokens}"
+            )
+        self.max_new_tokens, self.min_new_tokens = int(max_new_tokens), int(min_new_tokens)
+        self.warp = Warp(temperature, top_k, top_p)
+        self.greedy = greedy
+
+    def distribution(self, logits: Tensor, step: Tensor, end_id: int) -> Tensor:
+        """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or [])."""
+        if self.min_new_tokens:
+            barred = (step < self.min_new_tokens).unsqueeze(-1)
+            is_end = torch.arange(logits.shape[-1], device=logits.device) == end_id
+            logits = logits.masked_fill(barred & is_end, -torch.inf)
+        return self.warp(logits)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch: PromptBatch,
+        seed: int,
+        iteration: int,
+    ) -> Rollout:
+        """Sample responses to a batch of prompts.
+
+        Args:
+            model: the policy; put into eval mode by the caller.
+            tokenizer: the policy's.
+            batch: left-padded prompts.
+            seed: of the run.
+            iteration: which iteration's noise to use.
+        """
+        end_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+        device = batch.input_ids_BP.device
+        noise_BT = uniform(seed, iteration, batch.index_B, self.max_new_tokens).to(device)
+        mask_BS = batch.prompt_mask_BP
+        step_ids_B1, position_B1 = batch.input_ids_BP, positions(mask_BS)
+        cache, done_B = None, torch.zeros(len(mask_BS), dtype=torch.bool, device=device)
+        ids, logprobs = [], []
+        for t in range(self.max_new_tokens):
+            output = model(
+                input_ids=step_ids_B1,
+                attention_mask=mask_BS.long(),
+                position_ids=position_B1,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = output.past_key_values
+            logits_BV = self.distribution(output.logits[:, -1], torch.tensor(t, device=device), end_id)
+            if self.greedy:
+                token_B = logits_BV.argmax(dim=-1)
+            else:
+                token_B = inverse_cdf_sample(logits_BV, noise_BT[:, t])
+            token_B = token_B.masked_fill(done_B, end_id)
+            ids.append(token_B)
+            logprobs.append(gather_logprobs(logits_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
+            mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
+            done_B = done_B | (token_B == end_id)
+            if bool(done_B.all()):
+                break
+            step_ids_B1 = token_B.unsqueeze(-1)
+            position_B1 = positions(mask_BS)[:, -1:]
+        response_ids_BT = torch.stack(ids, dim=1)
+        response_mask_BT = through_first(response_ids_BT == end_id)
+        return Rollout(
+            sequence_ids_BS=torch.cat([batch.input_ids_BP, response_ids_BT], dim=1),
+            sequence_mask_BS=torch.cat([batch.prompt_mask_BP, response_mask_BT], dim=1),
+            response_ids_BT=response_ids_BT,
+            response_mask_BT=response_mask_BT,
+            logprobs_BT=torch.where(response_mask_BT, torch.stack(logprobs, dim=1).float(), 0.0),
+            ended_B=(response_ids_BT == end_id).any(dim=1),
+            rows=batch.rows,
+            responses=decode(tokenizer, response_ids_BT, response_mask_BT),
+        )
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids_BT: Tensor, mask_BT: Tensor) -> tuple[str, ...]:
+    """Response texts: only what the mask selects (never the prompt), special tokens removed."""
+    rows = [ids[mask].tolist() for ids, mask in zip(ids_BT, mask_BT, strict=True)]
+    return tuple(tokenizer.batch_decode(rows, skip_special_tokens=True))
+
+
+def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
+    """The model's raw logits at the response positions [B, T, V] (prompt positions skip the LM head)."""
+    num_tokens = rollout.response_ids_BT.shape[1]
+    mask_BS = rollout.sequence_mask_BS
+    logits = model(
+        input_ids=rollout.sequence_ids_BS,
+        attention_mask=mask_BS.long(),
+        position_ids=positions(mask_BS),
+        use_cache=False,
+        logits_to_keep=num_tokens + 1,
+    ).logits
+    return logits[:, -num_tokens - 1 : -1]
