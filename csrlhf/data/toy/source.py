@@ -1,0 +1,138 @@
+"""The toy world as a data source: sizes, shares and noise are its parameters, the rest is fixed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from csrlhf.data.source import SPLITS, Split, check_split
+from csrlhf.data.toy import corpora
+from csrlhf.data.toy.oracle import ToyOracle
+from csrlhf.data.toy.tokenizer import build_tokenizer
+from csrlhf.data.toy.world import CATEGORIES, Category
+from csrlhf.errors import UserError
+from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
+
+VERSION = 1
+"""Raised whenever the world or its corpora change: part of the hashes."""
+
+KNOWN_CONSTRAINTS = ("harm", "privacy")
+SIZES: Mapping[str, Mapping[Split, int]] = {
+    "demonstrations": {"train": 24_000, "validation": 512, "test": 512},
+    "preferences": {"train": 9_600, "validation": 512, "test": 512},
+    "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
+    "prompts": {"train": 8_000, "validation": 512, "test": 1_210},
+}
+
+
+class ToyData:
+    """Generated dialogues with a ground truth; rows are a pure function of the constructor's arguments.
+
+    Args:
+        seed: draws the rows; the world (words, pairs, splits) never changes.
+        label_noise: probability (0 to under 0.5) that a training label is flipped.
+        constraints: columns of the labels, of ``harm`` and ``privacy``.
+        mixture: shares of ``harmful``, ``keyword_alike`` and ``benign`` prompts; null for the default.
+        sizes: rows per kind and split, e.g. ``{"labelled": {"train": 2000}}``; the rest keep their defaults.
+
+    Raises:
+        UserError: a value is out of its range or unknown.
+    """
+
+    name = "toy"
+
+    def __init__(
+        self,
+        seed: int = 0,
+        label_noise: float = 0.02,
+        constraints: tuple[str, ...] | list[str] = ("harm",),
+        mixture: Mapping[str, float] | None = None,
+        sizes: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        if not 0 <= label_noise < 0.5:
+            raise UserError(f"data.label_noise is {label_noise}; give a probability in [0, 0.5)")
+        self.seed = int(seed)
+        self.label_noise = float(label_noise)
+        self.constraints = _checked_constraints(constraints)
+        self.mixture = _checked_mixture(mixture)
+        self.sizes = _checked_sizes(sizes)
+        self._oracle = ToyOracle()
+
+    @property
+    def oracle(self) -> ToyOracle:
+        """The judge of this world."""
+        return self._oracle
+
+    def demonstrations(self, split: Split) -> list[DemonstrationRow]:
+        """Return the SFT corpus (corpora.demonstrations)."""
+        size = self.sizes["demonstrations"][check_split(split)]
+        return corpora.demonstrations(self.seed, split, size, self.mixture)
+
+    def preferences(self, split: Split) -> list[PreferenceRow]:
+        """Return the reward model's corpus (corpora.preferences)."""
+        return corpora.preferences(
+            self.seed, split, self.sizes["preferences"][check_split(split)], self.mixture
+        )
+
+    def labelled(self, split: Split) -> list[LabelledRow]:
+        """Return the cost model's corpus (corpora.labelled)."""
+        size = self.sizes["labelled"][check_split(split)]
+        return corpora.labelled(self.seed, split, size, self.mixture, self.constraints, self.label_noise)
+
+    def prompts(self, split: Split) -> list[PromptRow]:
+        """Return prompts to answer (corpora.prompts)."""
+        return corpora.prompts(self.seed, split, self.sizes["prompts"][check_split(split)], self.mixture)
+
+    def build_tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return the world's own tokenizer (toy/tokenizer.py)."""
+        return build_tokenizer()
+
+    def hashes(self) -> dict[str, str]:
+        """Return one digest of the generator's parameters and version."""
+        parameters: dict[str, Any] = {
+            "version": VERSION,
+            "seed": self.seed,
+            "label_noise": self.label_noise,
+            "constraints": self.constraints,
+            "mixture": self.mixture,
+            "sizes": self.sizes,
+        }
+        text = json.dumps(parameters, sort_keys=True)
+        return {"toy": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _checked_constraints(constraints: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    names = tuple(constraints)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(KNOWN_CONSTRAINTS):
+        raise UserError(
+            f"data.constraints is {list(names)}; name each of {list(KNOWN_CONSTRAINTS)} at most once"
+        )
+    return names
+
+
+def _checked_mixture(mixture: Mapping[str, float] | None) -> dict[Category, float]:
+    if mixture is None:
+        return dict(corpora.MIXTURE)
+    shares = {category: float(mixture.get(category, -1)) for category in CATEGORIES}
+    if set(mixture) != set(CATEGORIES) or min(shares.values()) < 0 or sum(shares.values()) <= 0:
+        raise UserError(
+            f"data.mixture is {dict(mixture)}; give a share >= 0 to each of {', '.join(CATEGORIES)}"
+        )
+    return shares
+
+
+def _checked_sizes(sizes: Mapping[str, Mapping[str, int]] | None) -> dict[str, dict[str, int]]:
+    merged: dict[str, dict[str, int]] = {kind: dict(counts) for kind, counts in SIZES.items()}
+    for kind, counts in (sizes or {}).items():
+        for split, count in counts.items():
+            if kind not in SIZES or split not in SPLITS or int(count) < 1:
+                raise UserError(
+                    f"data.sizes.{kind}.{split} is {count}; kinds are {', '.join(SIZES)}, splits are "
+                    f"{', '.join(SPLITS)}, and a size is a whole number >= 1"
+                )
+            merged[kind][split] = int(count)
+    return merged
