@@ -1,0 +1,40 @@
+"""Silences messages of libraries that are no news here; each entry says why.
+
+Only named messages are filtered: an unknown warning stays visible.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+IGNORED = (
+    # The loaders read small in-memory data sets; worker processes would cost more than they save.
+    r".*does not have many workers.*",
+    # Tiny runs log every step on purpose.
+    r".*smaller than the logging interval.*",
+    # A working folder that a run continues in is not empty on purpose.
+    r".*Checkpoint directory .* exists and is not empty.*",
+    # CPU is the default here, also on machines with a GPU.
+    r".*GPU available but not used.*",
+    # Stages without validation data define no validation loop.
+    r".*You defined a `validation_step` but have no `val_dataloader`.*",
+    # Frozen models (reference, reward, cost) stay in eval mode on purpose.
+    r".*Found .* module\(s\) in eval mode.*",
+    # Raised by Lightning's own use of torch.utils._pytree, not by ours.
+    r".*`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
+    # The resume checkpoint restarts its epoch from the data order, a function of (seed, epoch).
+    r".*resuming from a checkpoint that ended before the epoch ended.*",
+)
+
+
+def quiet() -> None:
+    """Filters the messages above and Lightning's and transformers' start-up chatter."""
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message=message)
+    # Device tables and tips ("GPU available: False", "Tip: ...") are logged at INFO.
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loaders would warn

@@ -1,0 +1,133 @@
+"""The edge between a person and the program: what they can mend is told in one line, exit code 1.
+
+``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
+it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from csrlhf import overrides
+from csrlhf.errors import UserError
+
+INTERRUPTED = 130
+"""Exit code of a program stopped by Ctrl-C: 128 + SIGINT."""
+
+
+def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates the function below ``@hydra.main``: checks the overrides' types, then runs it.
+
+    Errors are reported here and leave as SystemExit, which Hydra passes on untouched; any other
+    exception it would announce with a line of its own.
+    """
+
+    @functools.wraps(task)
+    def wrapped(cfg: Any) -> Any:
+        try:
+            overrides.check_types(cfg)
+            return task(cfg)
+        except (Exception, KeyboardInterrupt) as error:  # handed to report(), none is swallowed
+            sys.exit(report(error))
+
+    return wrapped
+
+
+def call(main: Callable[[], Any]) -> int:
+    """Runs the Hydra main function and returns the exit code."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # composition errors are raised to us instead of printed
+    try:
+        overrides.refuse_options(sys.argv[1:])
+        main()
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+    except (Exception, KeyboardInterrupt) as error:  # handed to report(), none is swallowed
+        return report(error)
+    return 0
+
+
+def report(error: BaseException) -> int:
+    """Prints the error for the user and returns the exit code."""
+    code = getattr(error, "exit_code", None)
+    if code is not None:  # a pipeline stage, which has reported itself
+        return code
+    if isinstance(error, KeyboardInterrupt):
+        print(f"\n{error}" if str(error) else "\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    message = one_line(error)
+    if message is None or "debug=true" in sys.argv:
+        traceback.print_exception(error)
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def one_line(error: BaseException) -> str | None:
+    """The message for the user, or None where no input explains the error."""
+    message = _message(error)
+    return None if message is None else " ".join(message.split())
+
+
+def _message(error: BaseException) -> str | None:
+    hint = " (debug=true shows where)"
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, MissingConfigException):
+        return overrides.unknown_choice(error.missing_cfg_file, error.options) or str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override '{error.override}'; write key=value (quote values with special characters)"
+    if isinstance(error, ConfigCompositionException):
+        found = re.search(r"Could not override '([^']*)'", str(error))
+        return overrides.unknown_key(found.group(1)) if found else str(error)
+    if isinstance(error, OmegaConfBaseException):
+        key = getattr(error, "full_key", None)
+        return f"{key}: {str(error).splitlines()[0]}" if key else str(error).splitlines()[0]
+    if isinstance(error, OSError):
+        return _system(error)
+    if isinstance(error, HydraException):
+        return str(error)
+    # Lightning's class is named, not imported: importing Lightning takes seconds.
+    if isinstance(error, ValueError) or type(error).__name__ == "MisconfigurationException":
+        return f"{error}{hint}"
+    return None
+
+
+def _instantiation(error: InstantiationException) -> str | None:
+    """A constructor refused its arguments: the innermost cause, with the config key of its object."""
+    cause: BaseException = error
+    while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    key = re.findall(r"full_key: (\S+)", str(error))
+    if isinstance(cause, UserError):
+        return str(cause)
+    if isinstance(cause, OSError):
+        return _system(cause)
+    return f"{key[0] if key else 'config'}: {cause} (debug=true shows where)"
+
+
+def _system(error: OSError) -> str | None:
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{f' ({error.filename})' if error.filename else ''}; free some or set artifacts="
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename}: there is no such file"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: no permission to read or write it; set artifacts= to a folder of yours"
+    return str(error)

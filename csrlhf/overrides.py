@@ -1,0 +1,121 @@
+"""What can be wrong with ``key=value`` words, and the key that was probably meant.
+
+Types are those of the defaults: a key whose default is a whole number takes whole numbers. Ranges are
+checked where the values are used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from omegaconf import DictConfig, OmegaConf
+
+from csrlhf import search_path
+from csrlhf.errors import UserError
+
+HYDRA_OPTIONS = re.compile(r"--(config-(path|name|dir)|cfg|package|info|experimental-rerun)=")
+FREE = ("trainer.", "hydra.")
+"""Keys checked by their owners: Lightning's ``devices``, say, is a number, a list or a word."""
+
+
+def refuse_options(words: Iterable[str]) -> None:
+    """Raises a UserError for ``--key=value``, the habit of other programs."""
+    for word in words:
+        if re.match(r"--?[\w./@]+=", word) and not HYDRA_OPTIONS.match(word):
+            raise UserError(f"'{word}': write {word.lstrip('-')}, without dashes")
+
+
+def check_types(cfg: DictConfig) -> None:
+    """Compares each overridden value with the type of its default.
+
+    Raises:
+        UserError: names the key, the value and the type that it takes.
+    """
+    hydra = HydraConfig.get()
+    groups = set(hydra.runtime.choices)
+    parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+    values = [item for item in parsed if item.key_or_group not in groups and not item.is_delete()]
+    if not values:
+        return
+    chosen = [item.input_line for item in parsed if item.key_or_group in groups and item.input_line]
+    defaults = compose("train", overrides=chosen)
+    for item in values:
+        key = item.key_or_group
+        expected = OmegaConf.select(defaults, key)
+        given = OmegaConf.select(cfg, key)
+        problem = None if key.startswith(FREE) else type_problem(expected, given)
+        if problem:
+            raise UserError(f"{key}={given}: takes {problem} (its default is {expected})")
+
+
+def type_problem(expected: Any, given: Any) -> str | None:
+    """Says what a key takes whose default is ``expected``, or None where ``given`` is fine.
+
+    A null default says nothing of the type, and a mapping (one value per constraint) can stand for a
+    number; their owners check them.
+    """
+    if expected is None or given is None or isinstance(given, DictConfig):
+        return None
+    if isinstance(expected, bool):
+        return None if isinstance(given, bool) else "true or false"
+    if isinstance(expected, int):
+        return None if isinstance(given, int) and not isinstance(given, bool) else "a whole number"
+    if isinstance(expected, float):
+        return None if isinstance(given, int | float) and not isinstance(given, bool) else "a number"
+    if isinstance(expected, str):
+        return None if isinstance(given, str | int | float) and not isinstance(given, bool) else "a word"
+    if OmegaConf.is_list(expected):
+        return None if OmegaConf.is_list(given) else "a list, [a, b]"
+    return "a mapping, {a: 1}"
+
+
+def unknown_key(key: str) -> str:
+    """The message for an override of a key that the config lacks."""
+    close = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.6)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{key}: there is no such key{meant} (python train.py --cfg job shows them all)"
+
+
+def unknown_choice(config: str | None, options: Sequence[str] | None) -> str | None:
+    """The message for ``group=option`` with an option that does not exist; None where it is something else."""
+    if not config or options is None or "/" not in config:
+        return None
+    group, option = config.rsplit("/", 1)
+    close = difflib.get_close_matches(option, options, n=1, cutoff=0.5)
+    meant = f"; did you mean {group}={close[0]}?" if close else "."
+    return f"{group}={option}: there is no such choice{meant} Choose from: {', '.join(options)}"
+
+
+def _known_keys() -> list[str]:
+    """All keys and groups of the config as it is with the groups that the user chose correctly."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        groups = loader.get_group_options("", results_filter=ObjectType.GROUP)
+        chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups]
+        try:
+            cfg = compose("train", overrides=chosen)
+        except HydraException:  # the message about the key matters more than a wrong choice beside it
+            cfg = compose("train")
+        return [*groups, *_dotted(OmegaConf.to_container(cfg, resolve=False))]
+
+
+def _dotted(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = []
+    for name, value in node.items():
+        keys += [f"{prefix}{name}", *_dotted(value, f"{prefix}{name}.")]
+    return keys

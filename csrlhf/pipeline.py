@@ -1,0 +1,130 @@
+"""The stages in order, each as its own process, each skipped when its result stands.
+
+Processes, because a multi-process launcher (DDP) runs the command line again and must find one stage in
+it. This file imports neither torch nor Lightning: the parent waits, it does not compute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from csrlhf import artifacts
+from csrlhf.errors import UserError
+from csrlhf.plan import Plan, make_plan
+
+HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
+"""A W&B agent exports one run id; only the stage that is swept (ppo) may take it."""
+
+RANK_VARIABLES = {"RANK": 0, "LOCAL_RANK": 0, "SLURM_PROCID": 0, "WORLD_SIZE": 1, "SLURM_NTASKS": 1}
+"""Variables of multi-process launchers, and the largest value that means 'a single process'."""
+
+
+class StageFailed(Exception):
+    """A stage's process ended with an error that it has reported itself; carries its exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> dict[str, float]:
+    """Runs all stages and prints where the results are.
+
+    Args:
+        cfg: the composed config of ``stage=pipeline``.
+        overrides: the user's overrides, handed to every stage.
+        program: the words that start this program.
+
+    Returns:
+        The metrics of all stages; later ones win where keys are equal.
+
+    Raises:
+        UserError: started as one rank of a multi-process launcher.
+        StageFailed: a stage ended with an error.
+    """
+    stages = list(cfg.stage.stages)
+    refuse_ranks(os.environ, stages, readable(program))
+    kept = [item for item in overrides if not item.startswith("stage=")]
+    metrics: dict[str, float] = {}
+    plans: list[Plan] = []
+    inputs: list[str] = []
+    for stage in stages:
+        words = [*kept, f"stage={stage}", *inputs, *cfg.pipeline[stage]]
+        plan = _plan(words, readable(program))
+        if artifacts.restore(plan.folder, plan.fingerprint):
+            if stage == "ppo":
+                artifacts.point_latest(plan.folder)
+            print(f"{stage}: unchanged, {plan.folder}", flush=True)
+        else:
+            _call([*program, *words], environment(os.environ, stage))
+        if stage == "ppo":  # results of several runs stand side by side: name the one to evaluate
+            inputs.append(f"inputs.ppo={_quoted(str(plan.folder))}")
+        metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
+        plans.append(plan)
+    for plan in plans:
+        print(f"{plan.stage:>9}  {plan.folder}")
+    return {key: value for key, value in metrics.items() if value is not None}
+
+
+def refuse_ranks(variables: Mapping[str, str], stages: Iterable[str], command: str) -> None:
+    """Raises a UserError where a launcher would start the whole pipeline once per rank."""
+    for name, single in RANK_VARIABLES.items():
+        if variables.get(name, "0").isdigit() and int(variables.get(name, "0")) > single:
+            each = "; ".join(f"{command} stage={stage}" for stage in stages)
+            raise UserError(
+                f"stage=pipeline cannot run as one rank of several ({name}={variables[name]}); "
+                f"launch the stages one by one: {each}"
+            )
+
+
+def environment(variables: Mapping[str, str], stage: str) -> dict[str, str]:
+    """The environment of a stage's process."""
+    return {key: value for key, value in variables.items() if stage == "ppo" or key not in HIDDEN_FROM_OTHERS}
+
+
+def readable(program: Sequence[str]) -> str:
+    """The program's words as a user would type them."""
+    return " ".join(["python", *program[1:]])
+
+
+def quote(overrides: Iterable[str]) -> str:
+    """Overrides as words of a shell command."""
+    return shlex.join(overrides)
+
+
+def _quoted(value: str) -> str:
+    """A value in Hydra's quotes, so that any path can be an override."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _plan(words: list[str], command: str) -> Plan:
+    cfg = compose("train", overrides=words, return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return make_plan(cfg, choices, command)  # type: ignore[arg-type]  # choices are a plain dict
+
+
+def _call(words: list[str], variables: dict[str, str]) -> None:
+    """Runs a stage with our terminal. Ctrl-C reaches it as well; we wait until it has saved and ended."""
+    process = subprocess.Popen(words, env=variables, stdin=subprocess.DEVNULL)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            code = process.wait()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    if code:
+        sys.stdout.flush()
+        raise StageFailed(code if code > 0 else 128 - code)

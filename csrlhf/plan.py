@@ -1,0 +1,131 @@
+"""What a stage is about to do, worked out before anything heavy is imported: inputs, fingerprint, folders.
+
+Shared by the runner (which executes one plan) and the pipeline (which skips plans whose result stands).
+The stage's YAML says ``stage.name``, ``stage.consumes`` (the config keys that its result depends on) and
+``stage.inputs`` (the earlier stages it can read; only those that the config really refers to, as
+``${inputs.<name>}``, are needed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from csrlhf import __version__, artifacts
+from csrlhf.errors import UserError
+from csrlhf.fingerprint import fingerprint
+
+NAMED_STAGES = {"ppo", "evaluate"}
+"""Stages whose results stand beside each other, one folder per run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage, ready to run.
+
+    Attributes:
+        stage: the stage's name.
+        folder: where its result will stand.
+        work: checkpoints and history of the run, deleted when the result stands.
+        fingerprint: the hash over everything that the result depends on.
+        inputs: path (or hub name) of each earlier result that it reads.
+        input_fingerprints: their fingerprints.
+        data: hashes of the data.
+    """
+
+    stage: str
+    folder: Path
+    work: Path
+    fingerprint: str
+    inputs: dict[str, str]
+    input_fingerprints: dict[str, str]
+    data: dict[str, str]
+
+
+def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
+    """Resolves a stage's inputs and computes its fingerprint and folders.
+
+    Args:
+        cfg: the composed config of the stage.
+        choices: the chosen option of each config group (Hydra's ``runtime.choices``).
+        command: how the user starts the program, for the hint when an input is missing.
+
+    Raises:
+        UserError: an input is missing; the message names the command that makes it.
+    """
+    stage = cfg.stage.name
+    root = Path(cfg.artifacts)
+    inputs = {name: _input(cfg, name, root, command) for name in _referenced_inputs(cfg)}
+    input_fingerprints = {name: artifacts.fingerprint_of(path) for name, path in inputs.items()}
+    data = dict(instantiate(cfg.data).hashes()) if "data" in cfg.stage.consumes else {}
+    digest = fingerprint(stage, _consumed(cfg, input_fingerprints), input_fingerprints, data, __version__)
+    folder = root / stage
+    if stage == "ppo":
+        folder = folder / (cfg.name or f"{choices['penalty']}-{digest[:8]}")
+    elif stage == "evaluate":
+        folder = folder / (cfg.name or Path(inputs["ppo"]).resolve().name)
+    return Plan(
+        stage=stage,
+        folder=folder,
+        work=root / ".work" / f"{stage}-{digest[:8]}",
+        fingerprint=digest,
+        inputs=inputs,
+        input_fingerprints=input_fingerprints,
+        data=data,
+    )
+
+
+def apply_plan(cfg: DictConfig, plan: Plan) -> None:
+    """Writes the resolved inputs and the working folder into the config that is instantiated."""
+    cfg.work = str(plan.work)
+    for name, path in plan.inputs.items():
+        cfg.inputs[name] = path
+
+
+def _input(cfg: DictConfig, name: str, root: Path, command: str) -> str:
+    given = cfg.inputs[name]
+    if given is not None:
+        local = str(given).startswith((".", "/", "~")) or Path(str(given)).exists()
+        if local and not Path(str(given)).expanduser().is_dir():
+            raise UserError(f"inputs.{name}={given}: there is no such folder")
+        return str(Path(str(given)).expanduser()) if local else str(given)
+    folder = root / name
+    if name in NAMED_STAGES:
+        folder = (folder / artifacts.LATEST).resolve()
+    if artifacts.read_record(folder) is None:
+        raise UserError(
+            f"stage={cfg.stage.name} needs the result of stage={name}, and there is none in {root / name}; "
+            f"make it with: {command} stage={name} artifacts={root} (or point inputs.{name}= to one)"
+        )
+    return str(folder)
+
+
+def _marked(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
+    """A copy whose inputs are replaced by marks and whose working folder is a fixed word."""
+    copy = cfg.copy()
+    OmegaConf.set_struct(copy, False)
+    copy.work = "work"
+    for name, mark in marks.items():
+        copy.inputs[name] = mark
+    return copy
+
+
+def _referenced_inputs(cfg: DictConfig) -> list[str]:
+    """The inputs in ``stage.inputs`` that the module, the data or the rest of the run refers to."""
+    marked = _marked(cfg, {name: f"<input {name}>" for name in cfg.stage.inputs})
+    text = str([OmegaConf.to_container(marked[key], resolve=True) for key in ("module", "datamodule")])
+    return [name for name in cfg.stage.inputs if f"<input {name}>" in text]
+
+
+def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, Any]:
+    """The consumed keys as plain containers; inputs appear as fingerprints, so folders may move."""
+    marked = _marked(cfg, input_fingerprints)
+    consumed: dict[str, Any] = {}
+    for key in cfg.stage.consumes:
+        value = OmegaConf.select(marked, key, throw_on_missing=True)
+        consumed[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return consumed

@@ -1,0 +1,62 @@
+"""Where a result comes from: the content of ``csrlhf.json``."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from csrlhf import __version__
+from csrlhf.plan import Plan
+
+LIBRARIES = ("torch", "lightning", "transformers", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+
+
+def record(cfg: DictConfig, plan: Plan, metrics: dict[str, float]) -> dict[str, Any]:
+    """Returns config, inputs, data hashes, versions and metrics as JSON-ready containers."""
+    return {
+        "csrlhf": __version__,
+        "stage": plan.stage,
+        "fingerprint": plan.fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "inputs": {
+            name: {"path": path, "fingerprint": plan.input_fingerprints[name]}
+            for name, path in plan.inputs.items()
+        },
+        "data": plan.data,
+        "versions": library_versions(),
+        "metrics": metrics,
+        "config": OmegaConf.to_container(cfg, resolve=True),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the installed libraries that numbers depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # an optional one
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, with ``+changes`` behind it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, not a checkout, no commit yet
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,169 @@
+"""One stage, from config to published result: the same few steps for every stage.
+
+plan -> build -> fit -> best weights -> validate and test -> export -> publish. What a stage is stands in
+its LightningModule and DataModule; this file knows neither. The hooks that it uses beside Lightning's:
+
+- ``module.tokenizer``: handed to the DataModule.
+- ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
+- ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from csrlhf import artifacts, pipeline, provenance
+from csrlhf.errors import UserError
+from csrlhf.plan import Plan, apply_plan, make_plan
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
+
+
+def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
+    """Runs the stage that ``cfg.stage`` names.
+
+    Args:
+        cfg: the composed config.
+        program: the words that start this program, e.g. ``("python", "train.py")``.
+
+    Returns:
+        The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
+    """
+    hydra = HydraConfig.get()
+    command = pipeline.readable(program)
+    if cfg.stage.name == "pipeline":
+        metrics = pipeline.run(cfg, list(hydra.overrides.task), program)
+    else:
+        plan = make_plan(cfg, dict(hydra.runtime.choices), command)
+        metrics = run_stage(cfg, plan, f"{command} {pipeline.quote(hydra.overrides.task)}")
+    return _objective(cfg.objective, metrics)
+
+
+def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
+    """Executes a plan and publishes its result.
+
+    Returns:
+        The stage's metrics, as in ``metrics.json``.
+
+    Raises:
+        UserError: a value is out of range, data is broken, or a loss is not finite.
+        KeyboardInterrupt: with the command that resumes the run.
+    """
+    started = time.monotonic()
+    apply_plan(cfg, plan)
+    resume_from = _prepare_work(plan, cfg.resume)
+    trainer, module, datamodule = build(cfg, plan)
+    metrics: dict[str, float] = {}
+    steps: Sequence[str] = OmegaConf.select(cfg, "stage.steps", default=("fit", "validate", "test"))
+    try:
+        for step in steps:
+            if step == "test" and not getattr(datamodule, "has_test", True):
+                continue
+            if step == "fit":
+                trainer.fit(module, datamodule, ckpt_path=resume_from, weights_only=True)
+                _load_best(trainer, module)
+            else:
+                getattr(trainer, step)(module, datamodule, verbose=False)
+            metrics |= _numbers(trainer.callback_metrics) | _numbers(module.final_metrics)
+    except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
+        if not trainer.interrupted:
+            raise
+        hint = f"; go on with: {command} resume=true" if (plan.work / LAST_CHECKPOINT).exists() else ""
+        raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
+    except UserError as error:
+        if (plan.work / LAST_CHECKPOINT).exists():
+            error.args = (f"{error}; the last good checkpoint is {plan.work / LAST_CHECKPOINT}",)
+        raise
+    if trainer.is_global_zero:
+        _publish(cfg, plan, module, metrics)
+        print(f"{plan.stage}: {plan.folder} ({time.monotonic() - started:.0f} s)", flush=True)
+    return metrics
+
+
+def build(cfg: DictConfig, plan: Plan) -> tuple[Trainer, LightningModule, LightningDataModule]:
+    """Builds what the config describes. Importing Lightning takes seconds, so it happens here."""
+    from csrlhf.callbacks.history import HistoryLogger
+    from csrlhf.callbacks.quiet import quiet
+
+    quiet()
+    import lightning.pytorch as pl
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module = instantiate(cfg.module)
+    datamodule = instantiate(cfg.datamodule, tokenizer=module.tokenizer)
+    history = HistoryLogger(plan.work / "history.csv")
+    trainer = instantiate(
+        cfg.trainer,
+        logger=[history, *(instantiate(logger) for logger in cfg.logger.values())],
+        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback is not None],
+    )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]  # a dict
+    return trainer, module, datamodule
+
+
+def _prepare_work(plan: Plan, resume: bool) -> str | None:
+    """Returns the checkpoint to go on from; without ``resume`` the working folder starts empty."""
+    checkpoint = plan.work / LAST_CHECKPOINT
+    if resume and checkpoint.exists():
+        print(f"{plan.stage}: going on from {checkpoint}", flush=True)
+        return str(checkpoint)
+    if resume:
+        print(f"{plan.stage}: no checkpoint of these settings, starting at the beginning", flush=True)
+    shutil.rmtree(plan.work, ignore_errors=True)
+    plan.work.mkdir(parents=True)
+    return None
+
+
+def _load_best(trainer: Trainer, module: LightningModule) -> None:
+    """Puts the weights of the best checkpoint into the module, where a metric was watched."""
+    import torch
+
+    checkpoint = trainer.checkpoint_callback
+    path = getattr(checkpoint, "best_model_path", "")
+    if not path or getattr(checkpoint, "monitor", None) is None:
+        return
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state, strict=module.strict_loading)
+
+
+def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict[str, float]) -> None:
+    def write(folder: Path) -> None:
+        module.export(folder)  # type: ignore[operator]  # our hook, not Lightning's
+        artifacts.write_json(folder / "metrics.json", metrics)
+        for name in ("history.csv", "plots"):
+            source = plan.work / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, dirs_exist_ok=True)
+            elif source.exists():
+                shutil.copy2(source, folder / name)
+        artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics))
+
+    artifacts.publish(plan.folder, write)
+    if plan.stage == "ppo":
+        artifacts.point_latest(plan.folder)
+    shutil.rmtree(plan.work, ignore_errors=True)
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in metrics.items()}
+
+
+def _objective(key: str | None, metrics: dict[str, float]) -> float | None:
+    if key is None:
+        return None
+    if key not in metrics:
+        raise UserError(f"objective={key}: there is no such metric; there are {', '.join(sorted(metrics))}")
+    return metrics[key] if math.isfinite(metrics[key]) else None
