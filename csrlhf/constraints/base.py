@@ -42,6 +42,8 @@ class Constraint(nn.Module):
     """A statistic of the cost logits. A new one overrides :meth:`sample_costs` (or :meth:`forward`)."""
 
     name = "constraint"
+    is_rate = False
+    """True where the sample costs are 0 or 1, so that an exact binomial bound applies."""
 
     def __init__(self, threshold: float) -> None:
         """Args: threshold: d, on the statistic's own scale."""

@@ -1,0 +1,1 @@
+"""Finite-sample statistics of a violation rate."""

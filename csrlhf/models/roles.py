@@ -1,0 +1,110 @@
+"""The six roles of constrained PPO behind one interface, one model per role.
+
+The policy module asks for policy logits, reference log-probs, rewards, costs and values, and never for a model.
+Frozen roles read text or token ids and stay out of checkpoints: their folders are inputs of the stage.
+
+Legend: B sequences, T response tokens, V vocabulary, K constraints, C = 1 + K value channels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.data.encoding import is_encoder_tokenizer
+from csrlhf.errors import UserError
+from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk
+from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.seeding import seeded
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.rollout.sampler import Sampler, response_logits
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.types import Rollout, Scores
+
+FROZEN = ("reference", "reward_model", "cost_model")
+
+
+class SeparateRoles(nn.Module):
+    """Policy, frozen reference, critic with one column per channel, frozen reward and cost model."""
+
+    def __init__(
+        self,
+        policy_path: str | Path,
+        reward_path: str | Path,
+        cost_path: str | Path,
+        sampler: Sampler,
+        num_constraints: int,
+        seed: int = 0,
+    ) -> None:
+        """Load every role.
+
+        Args:
+            policy_path: the SFT folder: the policy's start and the reference.
+            reward_path: folder of a score model with one output.
+            cost_path: folder of a score model with ``num_constraints`` outputs.
+            sampler: knows the sampling distribution, in which all log-probs are taken.
+            num_constraints: K.
+            seed: of the critic's head.
+        """
+        super().__init__()
+        self.sampler = sampler
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy_path)
+        self.policy = load_policy(policy_path)
+        self.reference = load_policy(policy_path).requires_grad_(False)
+        self.reward_model = TextScorer(reward_path)
+        self.cost_model = TextScorer(cost_path)
+        if len(self.reward_model.outputs) != 1:
+            raise UserError(f"inputs.reward={reward_path}: has {len(self.reward_model.outputs)} outputs; a reward model has one")
+        if len(self.cost_model.outputs) != num_constraints:
+            raise UserError(
+                f"inputs.cost={cost_path}: {len(self.cost_model.outputs)} outputs "
+                f"({', '.join(self.cost_model.outputs)}) for {num_constraints} constraints; constraints and outputs must match"
+            )
+        self.critic = self._build_critic(policy_path, reward_path, num_constraints, seed)
+
+    def _build_critic(
+        self, policy_path: str | Path, reward_path: str | Path, num_constraints: int, seed: int
+    ) -> ScoreModel:
+        """The critic's trunk starts as the reward model's where that reads the policy's tokens, else as the policy's."""
+        scorer = self.reward_model.tokenizer
+        same_tokens = not is_encoder_tokenizer(scorer) and scorer.get_vocab() == self.tokenizer.get_vocab()
+        trunk = load_trunk(reward_path if same_tokens else policy_path)
+        outputs = ("reward", *(f"cost_{k}" for k in range(num_constraints)))
+        with seeded(seed):
+            return ScoreModel(trunk, outputs, pooling="last", max_tokens=self.reward_model.max_tokens)
+
+    def train(self, mode: bool = True) -> SeparateRoles:
+        """Dropout stays off in every role: the ratio of an un-updated policy must be 1."""
+        return super().train(False)
+
+    def policy_logits(self, rollout: Rollout) -> Tensor:
+        """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
+        return self._warped(self.policy, rollout)
+
+    @torch.no_grad()
+    def reference_logprobs(self, rollout: Rollout) -> Tensor:
+        """The reference's log-probs [B, T] of the sampled tokens, in the same sampling distribution."""
+        return gather_logprobs(self._warped(self.reference, rollout), rollout.response_ids_BT)
+
+    def _warped(self, model: nn.Module, rollout: Rollout) -> Tensor:
+        logits = response_logits(model, rollout)  # type: ignore[arg-type]  # a causal model by construction
+        step_T = torch.arange(logits.shape[1], device=logits.device)
+        return self.sampler.distribution(logits.float(), step_T, int(self.tokenizer.eos_token_id))  # type: ignore[arg-type]
+
+    def score(self, rollout: Rollout) -> Scores:
+        """Rewards [B] and cost logits [B, K] of the responses, as texts."""
+        prompts = [row.prompt for row in rollout.rows]
+        ended = rollout.ended_B.tolist()
+        return Scores(
+            reward_B=self.reward_model.score(prompts, rollout.responses, ended)[:, 0],
+            cost_logits_BK=self.cost_model.score(prompts, rollout.responses, ended),
+        )
+
+    def values(self, rollout: Rollout) -> Tensor:
+        """The critic's values [B, T, C] *before* each response token (what is known when it is chosen)."""
+        scores_BSC = self.critic.token_scores(rollout.sequence_ids_BS, rollout.sequence_mask_BS)
+        num_tokens = rollout.response_ids_BT.shape[1]
+        return scores_BSC[:, -num_tokens - 1 : -1]

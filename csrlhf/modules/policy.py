@@ -1,0 +1,269 @@
+"""Stage ``ppo``: one ``training_step`` is one iteration of constrained PPO, and reads as its table of contents.
+
+Manual optimisation, because one iteration makes several optimiser steps. The iteration count is ours (a
+buffer, checkpointed): Lightning's ``global_step`` counts optimiser steps.
+
+Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.advantages.gae import GAE
+from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.models.loading import load_tokenizer
+from csrlhf.models.roles import FROZEN, SeparateRoles
+from csrlhf.modules.guards import require_finite
+from csrlhf.modules.optim import OptimizerConfig, build_optimizer
+from csrlhf.modules.ppo_config import PPOConfig
+from csrlhf.modules.ppo_update import PPOUpdate
+from csrlhf.modules.selection import Selection, copy_folder
+from csrlhf.modules.validation import ValidationMeter
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.ops.masking import masked_mean, sequence_sum
+from csrlhf.ops.shaping import kl_k1, kl_k3, shape_rewards
+from csrlhf.penalties.base import Penalty, Weights
+from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.rollout.sampler import Sampler
+from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
+
+VALIDATION_NOISE = -1
+"""Iteration number of evaluation's sampling noise: the same draws at every evaluation, none of training's."""
+
+
+class PolicyModule(LightningModule):
+    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference."""
+
+    iteration: Tensor
+
+    def __init__(
+        self,
+        inputs: Mapping[str, str],
+        sampler: Sampler,
+        penalty: Penalty,
+        constraints: Mapping[str, Constraint],
+        advantage: GAE,
+        ppo: PPOConfig,
+        selection: Selection,
+        policy_optimizer: Mapping[str, Any],
+        critic_optimizer: Mapping[str, Any],
+        seed: int = 0,
+    ) -> None:
+        """Keep the parts; models are loaded in ``configure_model``.
+
+        Args:
+            inputs: folders of the stages ``sft``, ``reward`` and ``cost``.
+            sampler: draws responses.
+            penalty: the strategy.
+            constraints: by name, one per output of the cost model.
+            advantage: the estimator.
+            ppo: numbers of the update.
+            selection: which policy the run hands over.
+            policy_optimizer: fields of ``OptimizerConfig``.
+            critic_optimizer: likewise.
+            seed: of sampling, minibatches and the critic's head.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
+        self.constraints = Constraints(constraints)
+        self.penalty = penalty
+        self.penalty.setup(self.constraints.names)
+        self.monitor = PenaltyMonitor(len(self.constraints.names))
+        self.selection = selection
+        self.policy_optimizer = OptimizerConfig(**policy_optimizer)
+        self.critic_optimizer = OptimizerConfig(**critic_optimizer)
+        self.seed = seed
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self.final_metrics: dict[str, float] = {}
+        self.gate_history: list[float] = []
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"])
+
+    def configure_model(self) -> None:
+        """Load the six roles, once."""
+        if not hasattr(self, "roles"):
+            self.roles = SeparateRoles(
+                self.inputs["sft"],
+                self.inputs["reward"],
+                self.inputs["cost"],
+                self.sampler,
+                num_constraints=len(self.constraints.names),
+                seed=self.seed,
+            )
+            self.update = PPOUpdate(self.roles, self.ppo)
+
+    def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
+        """One PPO iteration (docs/algorithm.md)."""
+        rollout = self.generate(prompts)  # 1 sample responses
+        scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
+        state = self.constraints(scores.cost_logits_BK, self.mean_over_ranks, self.num_ranks)  # 3 J - d, [K]
+        weights = ask_weights(self.penalty, state)  # 4 fixed-λ hinge, dual, ...
+        advantages, kl = self.estimate_advantages(rollout, scores, state, weights)  # 5 KL, GAE, mix
+        losses = self.update(self, rollout, advantages, self.seed, int(self.iteration))  # 6 epochs x minibatches
+        self.penalty.update(state.violation_K)  # 7 dual step; nothing for a fixed λ
+        self.monitor.update(weights, state.violation_K)
+        self.gate_history.append(float((weights.cost_K > 0).float().mean()))
+        self.iteration += 1
+        self.log_dict(
+            self.rollout_metrics(rollout, scores) | kl | losses | self.constraint_metrics(state, weights),
+            batch_size=1,
+        )
+
+    def generate(self, prompts: PromptBatch, noise: int | None = None) -> Rollout:
+        """Sample one response per prompt; ``noise`` is the iteration number of the draws."""
+        iteration = int(self.iteration) if noise is None else noise
+        return self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+
+    def score(self, rollout: Rollout) -> Scores:
+        """Rewards and costs from the frozen models, checked to be finite."""
+        scores = self.roles.score(rollout)
+        require_finite("train/reward", scores.reward_B, int(self.iteration))
+        require_finite("train/cost", scores.cost_logits_BK, int(self.iteration))
+        return scores
+
+    @torch.no_grad()
+    def estimate_advantages(
+        self, rollout: Rollout, scores: Scores, state: ConstraintState, weights: Weights
+    ) -> tuple[Advantages, dict[str, Tensor]]:
+        """KL-shaped token rewards, GAE per channel, the mix; and the KL to the reference as metrics."""
+        mask_BT = rollout.response_mask_BT
+        reference_BT = self.roles.reference_logprobs(rollout)
+        k1_BT = kl_k1(rollout.logprobs_BT, reference_BT)
+        reward_B = self.penalty.shape(scores.reward_B, state.sample_cost_BK, state.threshold_K)
+        rewards_BTC = shape_rewards(
+            reward_B,
+            state.sample_cost_BK,
+            k1_BT,
+            mask_BT,
+            self.ppo.kl_coef,
+            self.ppo.kl_channels,
+            self.ppo.reward_clamp,
+        )
+        advantages = self.advantage(rewards_BTC, self.roles.values(rollout), mask_BT, weights)
+        k3_BT = kl_k3(rollout.logprobs_BT, reference_BT)
+        return advantages, {
+            "policy/kl": sequence_sum(k1_BT, mask_BT).mean(),
+            "policy/kl_k3": sequence_sum(k3_BT, mask_BT).mean(),
+        }
+
+    def mean_over_ranks(self, value: Tensor) -> Tensor:
+        """The average of a tensor over all processes."""
+        if self.num_ranks == 1:
+            return value
+        return self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")  # type: ignore[return-value]
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that share an iteration."""
+        return self.trainer.world_size if self._trainer is not None else 1
+
+    def rollout_metrics(self, rollout: Rollout, scores: Scores) -> dict[str, Tensor]:
+        """What the batch looked like."""
+        lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
+        return {
+            "train/reward": scores.reward_B.mean(),
+            "train/response_length": lengths_B.mean(),
+            "train/ended": rollout.ended_B.float().mean(),
+            "policy/logprob": masked_mean(rollout.logprobs_BT, rollout.response_mask_BT),
+        }
+
+    def constraint_metrics(self, state: ConstraintState, weights: Weights) -> dict[str, Tensor]:
+        """Cost, threshold, violation per constraint; multiplier, weight and gate of the penalty."""
+        metrics = self.penalty.metrics()
+        duty_K = self.monitor.duty()
+        for k, name in enumerate(self.constraints.names):
+            metrics |= {
+                f"constraint/{name}/cost": state.value_K[k],
+                f"constraint/{name}/threshold": state.threshold_K[k],
+                f"constraint/{name}/violation": state.violation_K[k],
+                f"constraint/{name}/stderr": state.stderr_K[k],
+                f"constraint/{name}/cumulative_violation": self.monitor.cumulative_K[k],
+            }
+            infix = "" if len(self.constraints.names) == 1 else f"{name}/"
+            metrics |= {f"penalty/{infix}weight": weights.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
+        return metrics
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a fresh evaluation."""
+        self.meter = ValidationMeter(self.constraints)
+
+    def validation_step(self, prompts: PromptBatch, batch_idx: int) -> None:
+        """Answer validation prompts with the policy as it stands; the noise is the same each time."""
+        rollout = self.generate(prompts, VALIDATION_NOISE)
+        logits = self.roles.policy_logits(rollout)
+        reference_BT = self.roles.reference_logprobs(rollout)
+        kl_BT = kl_k1(gather_logprobs(logits, rollout.response_ids_BT), reference_BT)
+        self.meter.add(rollout, self.roles.score(rollout), logits, sequence_sum(kl_BT, rollout.response_mask_BT))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the evaluation, keep the policy if it is the best so far, look for a collapse."""
+        result = self.meter.result(self.mean_over_ranks, self.num_ranks)
+        work = Path(self.trainer.default_root_dir)
+        self.selection.consider(int(self.iteration), result, lambda: self._save(self.selection.folder(work)))
+        self.log_dict(result.metrics() | self.selection.metrics(), batch_size=1)
+        self.selection.check_collapse(self.trainer)
+
+    def _save(self, folder: Path) -> None:
+        if self.trainer.is_global_zero:
+            self.roles.policy.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One optimiser for the policy, one for the critic."""
+        return [
+            build_optimizer(self.policy_optimizer, self.roles.policy.named_parameters()),
+            build_optimizer(self.critic_optimizer, self.roles.critic.named_parameters()),
+        ]
+
+    def on_fit_end(self) -> None:
+        """Figures of the whole run."""
+        last_third = self.gate_history[-max(len(self.gate_history) // 3, 1) :]
+        self.final_metrics |= {"penalty/duty_last_third": sum(last_third) / max(len(last_third), 1)}
+        self.final_metrics |= self.selection.final_metrics()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Everything that a resumed run needs; the frozen models are inputs, not state."""
+        for key in [key for key in checkpoint["state_dict"] if _is_frozen(key)]:
+            del checkpoint["state_dict"][key]
+        checkpoint["csrlhf"] = {"gate_history": self.gate_history, "selection": self.selection.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Complete the state with the frozen models as they were loaded, so that loading stays strict."""
+        self.gate_history = list(checkpoint["csrlhf"]["gate_history"])
+        self.selection.load_state_dict(checkpoint["csrlhf"]["selection"])
+        frozen = {key: value for key, value in self.state_dict().items() if _is_frozen(key)}
+        checkpoint["state_dict"] |= frozen
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        best = self.selection.folder(Path(self.trainer.default_root_dir))
+        if best.is_dir():
+            copy_folder(best, folder)
+        else:
+            self._save(folder)
+        self._save(folder / "last")
+
+
+def ask_weights(penalty: Penalty, state: ConstraintState) -> Weights:
+    """Call the strategy with the arguments that it declares: a plug-in may leave the optional ones out."""
+    if "stderr_K" in inspect.signature(penalty.weights).parameters:
+        return penalty.weights(state.violation_K, stderr_K=state.stderr_K)
+    return penalty.weights(state.violation_K)
+
+
+def _is_frozen(key: str) -> bool:
+    return key.startswith(tuple(f"roles.{role}." for role in FROZEN))

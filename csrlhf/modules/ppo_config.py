@@ -1,0 +1,64 @@
+"""The numbers of the PPO update, checked where they enter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from csrlhf.errors import UserError
+from csrlhf.ops.losses import AGGREGATIONS
+from csrlhf.ops.shaping import KL_CHANNELS
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Numbers of one iteration's update.
+
+    Attributes:
+        epochs: passes over a rollout.
+        minibatch_size: sequences per optimiser step (per process).
+        kl_coef: β of the KL to the reference, in the token rewards.
+        kl_channels: ``reward``, or ``both`` (costs pay it too, Safe-RLHF's choice).
+        clip: ε of the clipped surrogate.
+        value_clip: range of the clipped value loss; None leaves the plain square.
+        reward_clamp: bound on shaped token rewards; None for none.
+        entropy_coef: weight of the entropy bonus.
+        aggregation: of token losses, ``sequence`` or ``token``.
+        policy_grad_clip: bound on the policy's gradient norm.
+        critic_grad_clip: bound on the critic's.
+        critic_warmup: first iterations in which the critic alone is trained.
+
+    Example:
+        ``PPOConfig(epochs=2, minibatch_size=64)``.
+    """
+
+    epochs: int = 2
+    minibatch_size: int = 64
+    kl_coef: float = 0.1
+    kl_channels: str = "reward"
+    clip: float = 0.2
+    value_clip: float | None = None
+    reward_clamp: float | None = None
+    entropy_coef: float = 0.0
+    aggregation: str = "token"
+    policy_grad_clip: float = 1.0
+    critic_grad_clip: float = 1.0
+    critic_warmup: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "minibatch_size": (self.minibatch_size >= 1, "1 or more"),
+            "kl_coef": (self.kl_coef >= 0, "0 or above"),
+            "kl_channels": (self.kl_channels in KL_CHANNELS, f"one of {', '.join(KL_CHANNELS)}"),
+            "clip": (0 < self.clip < 1, "in (0, 1)"),
+            "value_clip": (self.value_clip is None or self.value_clip > 0, "above 0, or null"),
+            "reward_clamp": (self.reward_clamp is None or self.reward_clamp > 0, "above 0, or null"),
+            "entropy_coef": (self.entropy_coef >= 0, "0 or above"),
+            "aggregation": (self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
+            "policy_grad_clip": (self.policy_grad_clip > 0, "above 0"),
+            "critic_grad_clip": (self.critic_grad_clip > 0, "above 0"),
+            "critic_warmup": (self.critic_warmup >= 0, "0 or more iterations"),
+        }
+        for key, (good, allowed) in checks.items():
+            if not good:
+                raise UserError(f"ppo.{key}={getattr(self, key)!r}: must be {allowed}")

@@ -1,0 +1,157 @@
+"""Which policy a run hands over: the best feasible one, else the least violating; and the collapse check.
+
+Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold.
+The last policy is kept beside it: a fixed-λ gate hovers, and its last iterate is noisy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+
+from csrlhf.certify.bounds import check_confidence
+from csrlhf.errors import UserError
+from csrlhf.modules.validation import ValidationResult
+from csrlhf.penalties.base import check_choice
+
+COLLAPSE_ACTIONS = ("warn", "stop", "ignore")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy that an evaluation has seen.
+
+    Attributes:
+        iteration: of training, 0 is the start.
+        reward: mean validation reward.
+        excess: max over constraints of (upper bound - threshold); under 0 is feasible.
+    """
+
+    iteration: int
+    reward: float
+    excess: float
+
+    @property
+    def feasible(self) -> bool:
+        return self.excess < 0
+
+    def beats(self, other: Candidate | None) -> bool:
+        """Feasible before infeasible; then the higher reward, or the smaller excess."""
+        if other is None or self.feasible != other.feasible:
+            return other is None or self.feasible
+        return self.reward > other.reward if self.feasible else self.excess < other.excess
+
+
+class Selection:
+    """Keeps the best candidate, on disk, and watches for a collapse."""
+
+    def __init__(
+        self,
+        confidence: float = 0.95,
+        on_collapse: str = "warn",
+        min_distinct: float = 0.25,
+        max_refusal_rate: float = 0.9,
+        min_entropy: float = 0.02,
+    ) -> None:
+        """Build the rule.
+
+        Args:
+            confidence: of the one-sided bound.
+            on_collapse: ``warn``, ``stop`` (end training, hand over the best so far) or ``ignore``.
+            min_distinct: fewer distinct answers than this share of the start's is a collapse.
+            max_refusal_rate: more answers with words of refusal than this is one.
+            min_entropy: less token entropy (nats) than this is one.
+        """
+        self.confidence = check_confidence("ppo.selection.confidence", confidence)
+        self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
+        for key, value in (("min_distinct", min_distinct), ("max_refusal_rate", max_refusal_rate)):
+            if not 0 <= value <= 1:
+                raise UserError(f"ppo.selection.{key}={value}: a share lies in [0, 1]")
+        self.min_distinct, self.max_refusal_rate, self.min_entropy = min_distinct, max_refusal_rate, min_entropy
+        self.best: Candidate | None = None
+        self.last: Candidate | None = None
+        self.start_distinct: float | None = None
+        self.collapse: str | None = None
+
+    @staticmethod
+    def folder(work: Path) -> Path:
+        """Where the best policy of a run in ``work`` stands."""
+        return work / "best"
+
+    def consider(self, iteration: int, result: ValidationResult, save: Callable[[], None]) -> None:
+        """Take an evaluation in; ``save`` is called where it is the best so far."""
+        bounds = result.upper_bound_K(self.confidence)
+        excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
+        self.last = Candidate(iteration, result.reward, excess)
+        if self.last.beats(self.best):
+            self.best = self.last
+            save()
+        self.collapse = self._collapse(result)
+        if self.start_distinct is None:
+            self.start_distinct = result.distinct
+
+    def _collapse(self, result: ValidationResult) -> str | None:
+        if self.start_distinct is not None and result.distinct < self.min_distinct * self.start_distinct:
+            return f"only {result.distinct:.0%} of the answers differ (at the start {self.start_distinct:.0%})"
+        if result.refusal_rate > self.max_refusal_rate:
+            return f"{result.refusal_rate:.0%} of the answers refuse"
+        if result.entropy < self.min_entropy:
+            return f"the token entropy fell to {result.entropy:.3f} nats"
+        return None
+
+    def check_collapse(self, trainer: Trainer) -> None:
+        """Warn of a collapse, and stop training where that is asked for."""
+        if self.collapse is None or self.on_collapse == "ignore":
+            return
+        advice = "a smaller penalty.multiplier or ppo.policy_optimizer.lr, or a larger ppo.kl_coef, may prevent it"
+        warnings.warn(f"the policy collapses: {self.collapse}; {advice}", stacklevel=2)
+        if self.on_collapse == "stop":
+            trainer.should_stop = True
+
+    def metrics(self) -> dict[str, float]:
+        """Logged at each evaluation."""
+        assert self.last is not None and self.best is not None
+        return {
+            "selection/excess": self.last.excess,
+            "selection/feasible": float(self.last.feasible),
+            "selection/best_iteration": float(self.best.iteration),
+            "selection/collapsed": float(self.collapse is not None),
+        }
+
+    def final_metrics(self) -> dict[str, float]:
+        """What the run hands over, and its last policy."""
+        if self.best is None or self.last is None:
+            return {}
+        return {
+            "selection/best_reward": self.best.reward,
+            "selection/best_excess": self.best.excess,
+            "selection/best_feasible": float(self.best.feasible),
+            "selection/last_reward": self.last.reward,
+            "selection/last_excess": self.last.excess,
+            "selection/last_feasible": float(self.last.feasible),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers for the checkpoint."""
+        return {
+            "best": None if self.best is None else asdict(self.best),
+            "last": None if self.last is None else asdict(self.last),
+            "start_distinct": self.start_distinct,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best = None if state["best"] is None else Candidate(**state["best"])
+        self.last = None if state["last"] is None else Candidate(**state["last"])
+        self.start_distinct = state["start_distinct"]
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a model folder into an existing one."""
+    shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,117 @@
+"""What one evaluation on validation prompts says of a policy, without an oracle.
+
+Legend: B sequences, T response tokens, V vocabulary, K constraints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from csrlhf.certify.bounds import clopper_pearson_upper, normal_upper
+from csrlhf.constraints.base import Constraints
+from csrlhf.ops.logprobs import entropy
+from csrlhf.ops.masking import sequence_mean
+from csrlhf.types import Rollout, Scores
+
+REFUSAL = re.compile(
+    r"\b(i (can ?not|can ?'?t|will not|won ?'?t|am (sorry|unable|not able))|sorry|unable to|not able to)\b",
+    re.IGNORECASE,
+)
+"""Words of refusal in plain English: a cheap sign of collapse, never a verdict on safety."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """One evaluation.
+
+    Attributes:
+        count: prompts, over all ranks.
+        reward: mean reward.
+        value_K: each constraint's statistic J.
+        stderr_K: its standard error.
+        threshold_K: d.
+        is_rate_K: whether J is a rate of 0/1 costs.
+        names: of the constraints.
+        kl: mean sequence KL to the reference (k1).
+        entropy: mean token entropy in nats.
+        refusal_rate: share of answers with words of refusal.
+        distinct: distinct answers over all answers, in (0, 1].
+    """
+
+    count: int
+    reward: float
+    value_K: tuple[float, ...]
+    stderr_K: tuple[float, ...]
+    threshold_K: tuple[float, ...]
+    is_rate_K: tuple[bool, ...]
+    names: tuple[str, ...]
+    kl: float
+    entropy: float
+    refusal_rate: float
+    distinct: float
+
+    def upper_bound_K(self, confidence: float) -> tuple[float, ...]:
+        """One-sided upper bounds on J: Clopper-Pearson for a rate, normal otherwise."""
+        return tuple(
+            clopper_pearson_upper(round(value * self.count), self.count, confidence)
+            if is_rate
+            else normal_upper(value, stderr, confidence)
+            for value, stderr, is_rate in zip(self.value_K, self.stderr_K, self.is_rate_K, strict=True)
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Flat, keyed ``validation/...``."""
+        metrics = {
+            "validation/reward": self.reward,
+            "validation/kl": self.kl,
+            "validation/entropy": self.entropy,
+            "validation/refusal_rate": self.refusal_rate,
+            "validation/distinct": self.distinct,
+        }
+        return metrics | {
+            f"validation/{name}/cost": value for name, value in zip(self.names, self.value_K, strict=True)
+        }
+
+
+class ValidationMeter:
+    """Collects the batches of one evaluation."""
+
+    def __init__(self, constraints: Constraints) -> None:
+        self.constraints = constraints
+        self.cost_logits: list[Tensor] = []
+        self.per_sample: list[Tensor] = []
+        self.responses: list[str] = []
+
+    def add(self, rollout: Rollout, scores: Scores, logits_BTV: Tensor, kl_B: Tensor) -> None:
+        """Take a batch in."""
+        entropy_B = sequence_mean(entropy(logits_BTV), rollout.response_mask_BT)
+        refused_B = torch.tensor([float(bool(REFUSAL.search(text))) for text in rollout.responses])
+        columns = [scores.reward_B.float().cpu(), kl_B.float().cpu(), entropy_B.float().cpu(), refused_B]
+        self.per_sample.append(torch.stack(columns, dim=-1))
+        self.cost_logits.append(scores.cost_logits_BK)
+        self.responses.extend(rollout.responses)
+
+    def result(self, reduce: Callable[[Tensor], Tensor], num_ranks: int) -> ValidationResult:
+        """Means over all ranks (each rank holds an equal share of the prompts)."""
+        state = self.constraints(torch.cat(self.cost_logits), reduce, num_ranks)
+        means = reduce(torch.cat(self.per_sample).mean(dim=0))
+        distinct = reduce(torch.tensor(len(set(self.responses)) / len(self.responses)))
+        reward, kl, entropy_mean, refusal_rate = means.tolist()
+        return ValidationResult(
+            count=len(self.responses) * num_ranks,
+            reward=reward,
+            value_K=tuple(state.value_K.tolist()),
+            stderr_K=tuple(state.stderr_K.tolist()),
+            threshold_K=tuple(state.threshold_K.tolist()),
+            is_rate_K=tuple(constraint.is_rate for constraint in self.constraints.by_name.values()),  # type: ignore[misc]
+            names=self.constraints.names,
+            kl=kl,
+            entropy=entropy_mean,
+            refusal_rate=refusal_rate,
+            distinct=float(distinct),
+        )
