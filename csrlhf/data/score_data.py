@@ -1,0 +1,105 @@
+"""What the DataModules of score models share: encode each split once, batch by length, on every rank.
+
+A subclass says what a row is (``_load``) and what a batch holds (``_collate``).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import lightning
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.data.batching import Batch, TrainingSampler, batch_loader, evaluation_batches
+from csrlhf.data.source import DataSource, Split
+from csrlhf.errors import UserError
+
+Row = TypeVar("Row")
+
+
+class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
+    """Rows of a source, encoded for a score model.
+
+    Args:
+        source: where rows come from.
+        tokenizer: the score model's.
+        batch_size: rows per step on each rank.
+        max_tokens: longer dialogues are cut (``encode_dialogue``).
+        seed: decides the batches' order, with the epoch.
+        eval_batch_size: rows per forward pass of validation and test.
+        window: batches sorted by length among themselves (``training_batches``).
+
+    Raises:
+        UserError: ``batch_size`` or ``max_tokens`` is out of range.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+        eval_batch_size: int = 64,
+        window: int = 8,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1 or window < 1:
+            raise UserError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}, window={window}: from 1 on")
+        if max_tokens < 8:
+            raise UserError(f"max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
+        self.source = source
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.eval_batch_size = eval_batch_size
+        self.window = window
+        self._rows: dict[Split, list[Row]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Encode the splits that the Trainer's ``stage`` (fit, validate, test) reads, each once."""
+        wanted: Mapping[str, tuple[Split, ...]] = {"fit": ("train", "validation"), "test": ("test",)}
+        for split in wanted.get(stage, ("validation",)):
+            if split not in self._rows:
+                self._rows[split] = self._load(split)
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by (seed, epoch), this rank's share."""
+        rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        lengths = self._lengths("train")
+        sampler = TrainingSampler(lengths, self.batch_size, self.seed, self.window, rank, num_ranks)
+        return batch_loader(lambda rows: self._batch("train", rows), sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        """The whole validation split, on every rank."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """The whole test split, on every rank."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: Split) -> DataLoader:
+        batches = evaluation_batches(self._lengths(split), self.eval_batch_size)
+        return batch_loader(lambda rows: self._batch(split, rows), batches)
+
+    def _batch(self, split: Split, rows: list[int]) -> Batch:
+        return self._collate([self._rows[split][row] for row in rows]) | {"rows": rows}
+
+    def _lengths(self, split: Split) -> list[int]:
+        return [self._length(row) for row in self._rows[split]]
+
+    @abstractmethod
+    def _load(self, split: Split) -> list[Row]:
+        """Read and encode one split."""
+
+    @abstractmethod
+    def _length(self, row: Row) -> int:
+        """Tokens of an encoded row."""
+
+    @abstractmethod
+    def _collate(self, rows: list[Row]) -> dict[str, Any]:
+        """Tensors of a batch."""

@@ -1,0 +1,71 @@
+"""The report on a cost model: every number with its confidence interval, beside a baseline on the same rows.
+
+Legend of suffixes: N rows, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csrlhf.data.encoding import prompt_text
+from csrlhf.metrics.baselines import bag_of_words
+from csrlhf.metrics.bootstrap import bootstrap_intervals
+from csrlhf.metrics.classification import classification_metrics, confusion
+from csrlhf.types import LabelledRow
+
+
+def cost_report(
+    constraints: Sequence[str],
+    probability_NK: NDArray[np.float64],
+    rows: Sequence[LabelledRow],
+    train_rows: Sequence[LabelledRow],
+) -> dict[str, float]:
+    """Metrics, their 95 % intervals (``_low``, ``_high``), confusion counts, and the baseline's metrics.
+
+    Args:
+        constraints: K names.
+        probability_NK: P(unsafe).
+        rows: the N judged rows, with their labels.
+        train_rows: what the baseline learns from; empty leaves it out.
+
+    Returns:
+        ``accuracy``, ``accuracy_low``, ..., ``baseline/accuracy``, ... With several constraints ``<name>/accuracy``
+        and so on, and ``accuracy`` and ``auroc`` as means over them.
+    """
+    report: dict[str, float] = {}
+    for k, name in enumerate(constraints):
+        area = f"{name}/" if len(constraints) > 1 else ""
+        unsafe_N = np.array([row.unsafe[k] > 0.5 for row in rows])
+        numbers = with_intervals(probability_NK[:, k], unsafe_N, rows) | confusion(probability_NK[:, k], unsafe_N)
+        if train_rows:
+            train_unsafe = [row.unsafe[k] > 0.5 for row in train_rows]
+            guess_N = bag_of_words(_texts(train_rows), train_unsafe, _texts(rows))
+            guessed = with_intervals(guess_N, unsafe_N, rows)
+            numbers |= {f"baseline/{key}": value for key, value in guessed.items()}
+        report |= {area + key: value for key, value in numbers.items()}
+    if len(constraints) > 1:
+        for key in ("accuracy", "auroc"):
+            report[key] = float(np.mean([report[f"{name}/{key}"] for name in constraints]))
+    return report
+
+
+def with_intervals(
+    probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], rows: Sequence[LabelledRow]
+) -> dict[str, float]:
+    """``classification_metrics`` with the bounds of each number; rows of one prompt are resampled together."""
+
+    def statistic(index: NDArray[np.int64]) -> dict[str, float]:
+        return classification_metrics(probability_N[index], unsafe_N[index])
+
+    numbers = classification_metrics(probability_N, unsafe_N)
+    intervals = bootstrap_intervals(statistic, [prompt_text(row.prompt) for row in rows])
+    for name, (low, high) in intervals.items():
+        numbers |= {f"{name}_low": low, f"{name}_high": high}
+    return numbers
+
+
+def _texts(rows: Sequence[LabelledRow]) -> list[str]:
+    return [f"{prompt_text(row.prompt)}\n{row.response}" for row in rows]

@@ -1,0 +1,129 @@
+"""Stage ``cost``: an absolute classifier of responses, one output per constraint; logit > 0 means unsafe.
+
+Training is Lightning's automatic optimisation. Validation during training logs point values only; a validation or
+test run of its own (after training, with the best weights) adds confidence intervals, calibration and baselines.
+
+Legend of suffixes: B sequences of a batch, N rows of a split, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csrlhf.data.source import DataSource, Split
+from csrlhf.metrics.classification import classification_metrics, fit_temperature
+from csrlhf.metrics.cost_report import cost_report
+from csrlhf.modules.score import ScoreModule
+from csrlhf.ops.score_losses import semantic_cost_loss
+
+
+class CostModule(ScoreModule):
+    """Fine-tunes a cost model on labelled dialogues. Its outputs are the data source's constraints.
+
+    Args:
+        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer`` and ``schedule``.
+        label_smoothing: see ``semantic_cost_loss``.
+        calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
+        baseline: train a bag-of-words baseline beside the final report.
+
+    Attributes:
+        probabilities: P(unsafe) ``[N, K]`` of each split judged last, in the source's order.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        pooling: str,
+        max_tokens: int,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        label_smoothing: float = 0.0,
+        calibrate: bool = True,
+        baseline: bool = True,
+    ) -> None:
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule)
+        self.label_smoothing = label_smoothing
+        self.calibrate = calibrate
+        self.baseline = baseline
+        self.probabilities: dict[str, NDArray[np.float64]] = {}
+        self._judged: list[tuple[list[int], Tensor, Tensor]] = []
+
+    @property
+    def source(self) -> DataSource:
+        """Where the rows come from: the report needs their texts."""
+        return self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it at run time
+
+    def output_names(self) -> Sequence[str]:
+        """One output per constraint of the data."""
+        return self.source.constraints
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Binary cross-entropy of a batch."""
+        logits_BK = self.model(batch["input_ids"], batch["mask"])
+        return self.log_training(semantic_cost_loss(logits_BK, batch["unsafe"], self.label_smoothing))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Judge a batch; the numbers are made of the whole split."""
+        logits_BK = self.model(batch["input_ids"], batch["mask"]).cpu()
+        self._judged.append((batch["rows"], logits_BK, batch["unsafe"].cpu()))
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Point values while training, the whole report in a run of its own."""
+        logits_NK, unsafe_NK = self._collect()
+        if self.in_training:
+            self.log_dict(self._point_values(logits_NK, unsafe_NK), prog_bar=True)
+            return
+        self._report("validation", logits_NK, unsafe_NK)
+        if self.calibrate:
+            self._fit_temperatures(logits_NK, unsafe_NK)
+
+    def on_test_epoch_end(self) -> None:
+        """The whole report on the test split, with the calibration that validation found."""
+        self._report("test", *self._collect())
+
+    def _collect(self) -> tuple[Tensor, Tensor]:
+        """Logits and labels ``[N, K]`` in the source's order (batches are sorted by length)."""
+        order_N = torch.tensor([row for rows, _, _ in self._judged for row in rows]).argsort()
+        logits_NK = torch.cat([logits_BK for _, logits_BK, _ in self._judged])[order_N]
+        unsafe_NK = torch.cat([unsafe_BK for _, _, unsafe_BK in self._judged])[order_N]
+        self._judged.clear()
+        return logits_NK, unsafe_NK
+
+    def _point_values(self, logits_NK: Tensor, unsafe_NK: Tensor) -> dict[str, float]:
+        """Loss, and the mean over constraints of accuracy and AUROC: enough to choose a checkpoint."""
+        probability_NK, truth_NK = logits_NK.sigmoid().double().numpy(), unsafe_NK.bool().numpy()
+        columns = [classification_metrics(probability_NK[:, k], truth_NK[:, k]) for k in range(truth_NK.shape[1])]
+        means = {f"validation/{name}": float(np.mean([c[name] for c in columns])) for name in ("accuracy", "auroc")}
+        return {"validation/loss": float(semantic_cost_loss(logits_NK, unsafe_NK))} | means
+
+    def _report(self, split: Split, logits_NK: Tensor, unsafe_NK: Tensor) -> None:
+        self.probabilities[split] = logits_NK.sigmoid().double().numpy()
+        train_rows = self.source.labelled("train") if self.baseline else []
+        report = cost_report(
+            self.source.constraints, self.probabilities[split], self.source.labelled(split), train_rows
+        )
+        report["loss"] = float(semantic_cost_loss(logits_NK, unsafe_NK))
+        for name, value in report.items():
+            area, _, rest = name.rpartition("baseline/")
+            self.final_metrics[f"{area}baseline/{split}/{rest}" if "baseline/" in name else f"{split}/{name}"] = value
+        self.log_dict({key: value for key, value in self.final_metrics.items() if key.startswith(f"{split}/")})
+
+    def _fit_temperatures(self, logits_NK: Tensor, unsafe_NK: Tensor) -> None:
+        """Divide logits by the temperature that suits the validation split; decisions and ranking stay."""
+        truth_NK = unsafe_NK.bool().numpy()
+        for k, name in enumerate(self.source.constraints):
+            # Logits were made with the temperature so far: the new one multiplies it.
+            factor = fit_temperature(logits_NK[:, k].double().numpy(), truth_NK[:, k])
+            self.model.temperature_K[k] *= factor
+            suffix = f"/{name}" if len(self.source.constraints) > 1 else ""
+            self.final_metrics[f"cost/temperature{suffix}"] = float(self.model.temperature_K[k])

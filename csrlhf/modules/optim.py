@@ -1,0 +1,107 @@
+"""AdamW with the groups and schedules that fine-tuning needs: plain numbers in, optimiser and schedule out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from csrlhf.errors import UserError
+
+SCHEDULES = ("constant", "linear", "cosine")
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    lr: float,
+    weight_decay: float = 0.01,
+    layer_decay: float = 1.0,
+    head_lr_factor: float = 1.0,
+    beta2: float = 0.999,
+) -> Optimizer:
+    """AdamW over the parameters that require a gradient, grouped by learning rate and weight decay.
+
+    Args:
+        named_parameters: of the whole model.
+        lr: peak learning rate, > 0.
+        weight_decay: on matrices only, never on biases, norms and other vectors.
+        layer_decay: a backbone layer's rate is ``layer_decay`` times that of the layer above it, the embeddings
+            are the lowest layer. 1 treats all alike.
+        head_lr_factor: rate of parameters in a submodule called ``head``, over ``lr``: a score head starts from
+            nothing, the backbone does not.
+        beta2: decay of the second moment.
+
+    Raises:
+        UserError: a number is out of its range; the message names the key.
+
+    Example:
+        ``build_optimizer(model.named_parameters(), lr=5e-5)``.
+    """
+    _check("lr", lr, lr > 0, "above 0")
+    _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
+    _check("layer_decay", layer_decay, 0 < layer_decay <= 1, "in (0, 1]")
+    _check("head_lr_factor", head_lr_factor, head_lr_factor > 0, "above 0")
+    _check("beta2", beta2, 0 < beta2 < 1, "in (0, 1)")
+    parameters = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
+    num_layers = 1 + max((layer for name, _ in parameters if (layer := _layer_of(name)) is not None), default=-1)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        factor = head_lr_factor if "head" in name.split(".") else layer_decay ** _depth(name, num_layers)
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((lr * factor, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()],
+        lr=lr,
+        betas=(0.9, beta2),
+    )
+
+
+def build_schedule(optimizer: Optimizer, num_steps: int, kind: str = "linear", warmup: float = 0.0) -> LambdaLR:
+    """The learning rate's factor at each optimiser step; advance it once per step.
+
+    Args:
+        optimizer: whose groups' rates are scaled.
+        num_steps: optimiser steps of the whole run.
+        kind: after the warm-up: ``constant``, or ``linear`` or ``cosine`` down to 0 at the last step.
+        warmup: share of all steps in which the rate climbs from 0, in [0, 1).
+
+    Raises:
+        UserError: ``kind`` or ``warmup`` is out of its range.
+    """
+    _check("schedule", kind, kind in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+    _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
+    warmup_steps = round(warmup * num_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        if kind == "constant":
+            return 1.0
+        progress = min(1.0, (step - warmup_steps) / max(1, num_steps - warmup_steps))
+        return 1.0 - progress if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _check(key: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise UserError(f"optimizer setting {key}={value!r}: must be {allowed}")
+
+
+def _layer_of(name: str) -> int | None:
+    match = _LAYER.search(name)
+    return int(match.group(1)) if match else None
+
+
+def _depth(name: str, num_layers: int) -> int:
+    """Layers between a parameter and the top: embeddings lie under layer 0, a final norm beside the last layer."""
+    layer = _layer_of(name)
+    if layer is None:
+        layer = -1 if "embed" in name else num_layers - 1
+    return num_layers - 1 - layer

@@ -1,0 +1,95 @@
+"""Stage ``reward``: a Bradley-Terry model of which response is better.
+
+Legend of suffixes: B pairs of a batch, N pairs of a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csrlhf.data.encoding import prompt_text
+from csrlhf.data.source import DataSource, Split
+from csrlhf.metrics.bootstrap import bootstrap_intervals
+from csrlhf.modules.score import ScoreModule
+from csrlhf.ops.score_losses import bradley_terry_loss
+
+
+class RewardModule(ScoreModule):
+    """Fine-tunes a reward model on preference pairs.
+
+    Args:
+        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer`` and ``schedule``.
+        regularization: see ``bradley_terry_loss``.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        pooling: str,
+        max_tokens: int,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        regularization: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule)
+        self.regularization = regularization
+        self._judged: list[tuple[list[int], Tensor]] = []
+
+    def output_names(self) -> Sequence[str]:
+        """One output."""
+        return ("reward",)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Bradley-Terry loss of a batch."""
+        chosen_B, rejected_B = self._rewards(batch)
+        return self.log_training(bradley_terry_loss(chosen_B, rejected_B, self.regularization))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score a batch; the numbers are made of the whole split."""
+        self._judged.append((batch["rows"], torch.stack(self._rewards(batch), dim=1).cpu()))
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Pair accuracy and loss; in a run of its own also the accuracy's interval."""
+        self._report("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """As in validation."""
+        self._report("test")
+
+    def _rewards(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        scores_B = self.model(batch["input_ids"], batch["mask"]).squeeze(1)
+        chosen_B, rejected_B = scores_B.chunk(2)
+        return chosen_B, rejected_B
+
+    def _report(self, split: Split) -> None:
+        order_N = torch.tensor([row for rows, _ in self._judged for row in rows]).argsort()
+        chosen_N, rejected_N = torch.cat([rewards for _, rewards in self._judged])[order_N].unbind(1)
+        self._judged.clear()
+        # A tie is half a hit: a model that scores everything alike knows nothing, and gets 0.5.
+        hit_N = ((chosen_N > rejected_N).double() + 0.5 * (chosen_N == rejected_N).double()).numpy()
+        numbers = {
+            f"{split}/pair_accuracy": float(hit_N.mean()),
+            f"{split}/margin": float((chosen_N - rejected_N).mean()),
+            f"{split}/loss": float(bradley_terry_loss(chosen_N, rejected_N)),
+        }
+        if not self.in_training:
+            numbers |= self._interval(split, hit_N)
+            self.final_metrics |= numbers
+        self.log_dict(numbers, prog_bar=self.in_training)
+
+    def _interval(self, split: Split, hit_N: NDArray[np.float64]) -> dict[str, float]:
+        source: DataSource = self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it
+        prompts = [prompt_text(row.prompt) for row in source.preferences(split)]
+        intervals = bootstrap_intervals(lambda rows: {"pair_accuracy": float(hit_N[rows].mean())}, prompts)
+        low, high = intervals["pair_accuracy"]
+        return {f"{split}/pair_accuracy_low": low, f"{split}/pair_accuracy_high": high}

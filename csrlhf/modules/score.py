@@ -1,0 +1,91 @@
+"""What the cost and the reward stage share: a score model, its optimiser, its export.
+
+Weights are loaded in ``configure_model`` and nothing before, so that every config can be instantiated cheaply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.models.loading import load_tokenizer, load_trunk
+from csrlhf.models.score_model import ScoreModel
+from csrlhf.modules.guards import require_finite
+from csrlhf.modules.optim import build_optimizer, build_schedule
+
+
+class ScoreModule(LightningModule):
+    """Trains a ``ScoreModel``; subclasses define loss and metrics.
+
+    Args:
+        backbone: a folder (of any stage), a hub name, or ``package:name/path`` (models/loading.py).
+        pooling: ``last`` (causal models), ``mean`` or ``cls`` (encoders).
+        max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
+        optimizer: keyword arguments of ``build_optimizer``.
+        schedule: keyword arguments of ``build_schedule``.
+
+    Attributes:
+        final_metrics: what a validation or test run outside of training found, keyed ``area/name``.
+    """
+
+    model: ScoreModel
+
+    def __init__(
+        self,
+        backbone: str,
+        pooling: str,
+        max_tokens: int,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+        self.optimizer = dict(optimizer)
+        self.schedule = dict(schedule)
+        self.final_metrics: dict[str, float] = {}
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer."""
+        return load_tokenizer(self.backbone)
+
+    def output_names(self) -> Sequence[str]:
+        """The name of each score."""
+        raise NotImplementedError
+
+    def configure_model(self) -> None:
+        """Load the backbone and put a fresh head on it, once."""
+        if not hasattr(self, "model"):
+            self.model = ScoreModel(load_trunk(self.backbone), self.output_names(), self.pooling, self.max_tokens)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One optimiser over all trainable weights, with its schedule per step."""
+        optimizer = build_optimizer(self.model.named_parameters(), **self.optimizer)
+        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), **self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def log_training(self, loss: Tensor) -> Tensor:
+        """Log a step's loss and rate; stop at a loss that is not finite. Returns the loss."""
+        require_finite("train/loss", loss.detach(), self.global_step)
+        rates = self.trainer.optimizers[0].param_groups
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/lr", max(group["lr"] for group in rates))
+        return loss
+
+    @property
+    def in_training(self) -> bool:
+        """True during ``trainer.fit``: validation then is a glance, not the report."""
+        return self.trainer.state.fn == "fit"
+
+    def export(self, folder: Path) -> None:
+        """Write model, head and tokenizer as one Hugging Face folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
