@@ -70,6 +70,7 @@ class PromptDataModule(LightningDataModule):
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
+        iterations: int | None = None,
         iterations_per_epoch: int = 1,
         eval_batch_size: int = 128,
         max_prompt_tokens: int = 64,
@@ -82,6 +83,7 @@ class PromptDataModule(LightningDataModule):
             source: offers ``prompts(split)``.
             tokenizer: the policy's.
             batch_size: prompts per iteration over all ranks.
+            iterations: of the whole run; the last epoch ends there. None for whole epochs only.
             iterations_per_epoch: iterations between two evaluations (one Lightning epoch).
             eval_batch_size: prompts per evaluation chunk.
             max_prompt_tokens: a longer prompt is an error that names it.
@@ -89,11 +91,18 @@ class PromptDataModule(LightningDataModule):
             seed: of the order of prompts.
         """
         super().__init__()
-        for key, value in (("ppo.batch_size", batch_size), ("evaluate.batch_size", eval_batch_size)):
+        counts = {
+            "ppo.batch_size": batch_size,
+            "ppo.iterations": 1 if iterations is None else iterations,
+            "ppo.eval_every": iterations_per_epoch,
+            "evaluate.batch_size": eval_batch_size,
+        }
+        for key, value in counts.items():
             if value < 1:
                 raise UserError(f"{key}={value}: must be >= 1")
         self.source, self.tokenizer, self.seed = source, tokenizer, seed
-        self.batch_size, self.iterations_per_epoch = batch_size, iterations_per_epoch
+        self.batch_size, self.iterations = batch_size, iterations
+        self.iterations_per_epoch = iterations_per_epoch
         self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, max_prompt_tokens
         self.num_validation = num_validation
         self.rows: dict[str, list[PromptRow]] = {}
@@ -126,7 +135,10 @@ class PromptDataModule(LightningDataModule):
         if self.batch_size % num_ranks:
             raise UserError(f"ppo.batch_size={self.batch_size} must be a multiple of the {num_ranks} processes")
         start = (self.trainer.current_epoch if self.trainer else 0) * self.iterations_per_epoch
-        iterations = _Iterations(self, start, self.iterations_per_epoch, rank, num_ranks)
+        count = self.iterations_per_epoch
+        if self.iterations is not None:
+            count = min(count, self.iterations - start)
+        iterations = _Iterations(self, start, count, rank, num_ranks)
         return DataLoader(iterations, batch_size=None, shuffle=False)
 
     def val_dataloader(self) -> DataLoader:
