@@ -23,7 +23,7 @@ from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.roles import FROZEN, SeparateRoles
 from csrlhf.modules.guards import require_finite
-from csrlhf.modules.optim import OptimizerConfig, build_optimizer
+from csrlhf.modules.optim import build_optimizer
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.modules.ppo_update import PPOUpdate
 from csrlhf.modules.selection import Selection, copy_folder
@@ -68,7 +68,7 @@ class PolicyModule(LightningModule):
             advantage: the estimator.
             ppo: numbers of the update.
             selection: which policy the run hands over.
-            policy_optimizer: fields of ``OptimizerConfig``.
+            policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches and the critic's head.
         """
@@ -80,8 +80,7 @@ class PolicyModule(LightningModule):
         self.penalty.setup(self.constraints.names)
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.selection = selection
-        self.policy_optimizer = OptimizerConfig(**policy_optimizer)
-        self.critic_optimizer = OptimizerConfig(**critic_optimizer)
+        self.policy_optimizer, self.critic_optimizer = policy_optimizer, critic_optimizer
         self.seed = seed
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.final_metrics: dict[str, float] = {}
@@ -224,8 +223,8 @@ class PolicyModule(LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for the policy, one for the critic."""
         return [
-            build_optimizer(self.policy_optimizer, self.roles.policy.named_parameters()),
-            build_optimizer(self.critic_optimizer, self.roles.critic.named_parameters()),
+            build_optimizer(self.roles.policy.named_parameters(), **self.policy_optimizer),
+            build_optimizer(self.roles.critic.named_parameters(), **self.critic_optimizer),
         ]
 
     def on_fit_end(self) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from csrlhf.data.demonstrations import DemonstrationBatch
 from csrlhf.models.policy import PolicySpec
 from csrlhf.modules.guards import require_finite
-from csrlhf.modules.optim import OptimizerConfig, build_optimizer, build_schedule
+from csrlhf.modules.optim import build_optimizer, build_schedule
 
 
 class SFTModule(LightningModule):
@@ -23,15 +23,16 @@ class SFTModule(LightningModule):
 
     model: PreTrainedModel
 
-    def __init__(self, policy: PolicySpec, optimizer: Mapping[str, Any]) -> None:
+    def __init__(self, policy: PolicySpec, optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
         """Keep the settings; weights are made in ``configure_model``.
 
         Args:
             policy: which model to start from.
-            optimizer: fields of ``OptimizerConfig``.
+            optimizer: keyword arguments of ``build_optimizer``.
+            schedule: keyword arguments of ``build_schedule``.
         """
         super().__init__()
-        self.policy, self.optimizer = policy, OptimizerConfig(**optimizer)
+        self.policy, self.optimizer, self.schedule = policy, optimizer, schedule
         self.final_metrics: dict[str, float] = {}
 
     @property
@@ -67,8 +68,8 @@ class SFTModule(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""
-        optimizer = build_optimizer(self.optimizer, self.model.named_parameters())
-        schedule = build_schedule(self.optimizer, optimizer, int(self.trainer.estimated_stepping_batches))
+        optimizer = build_optimizer(self.model.named_parameters(), **self.optimizer)
+        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), **self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.no_grad()
