@@ -19,6 +19,11 @@ def main(cfg: DictConfig) -> float | None:
     return runner.run(cfg, (sys.executable, "-m", "csrlhf"))
 
 
-if __name__ == "__main__":
+def entry() -> None:
+    """The ``csrlhf`` command."""
     search_path.register()
     sys.exit(cli.call(main))
+
+
+if __name__ == "__main__":
+    entry()

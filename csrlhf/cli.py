@@ -43,7 +43,7 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
         try:
             overrides.check_types(cfg)
             return task(cfg)
-        except (Exception, KeyboardInterrupt) as error:  # handed to report(), none is swallowed
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
             sys.exit(report(error))
 
     return wrapped
@@ -57,7 +57,7 @@ def call(main: Callable[[], Any]) -> int:
         main()
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
-    except (Exception, KeyboardInterrupt) as error:  # handed to report(), none is swallowed
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
         return report(error)
     return 0
 
@@ -98,6 +98,8 @@ def _message(error: BaseException) -> str | None:
         found = re.search(r"Could not override '([^']*)'", str(error))
         return overrides.unknown_key(found.group(1)) if found else str(error)
     if isinstance(error, OmegaConfBaseException):
+        if isinstance(error.__cause__, UserError):
+            return str(error.__cause__)
         key = getattr(error, "full_key", None)
         return f"{key}: {str(error).splitlines()[0]}" if key else str(error).splitlines()[0]
     if isinstance(error, OSError):
@@ -125,7 +127,8 @@ def _instantiation(error: InstantiationException) -> str | None:
 
 def _system(error: OSError) -> str | None:
     if error.errno == errno.ENOSPC:
-        return f"no space left on the disk{f' ({error.filename})' if error.filename else ''}; free some or set artifacts="
+        where = f" ({error.filename})" if error.filename else ""
+        return f"no space left on the disk{where}; free some or set artifacts="
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename}: there is no such file"
     if isinstance(error, PermissionError) and error.filename:

@@ -28,7 +28,7 @@ RANK_VARIABLES = {"RANK": 0, "LOCAL_RANK": 0, "SLURM_PROCID": 0, "WORLD_SIZE": 1
 """Variables of multi-process launchers, and the largest value that means 'a single process'."""
 
 
-class StageFailed(Exception):
+class StageError(Exception):
     """A stage's process ended with an error that it has reported itself; carries its exit code."""
 
     def __init__(self, exit_code: int) -> None:
@@ -49,7 +49,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
 
     Raises:
         UserError: started as one rank of a multi-process launcher.
-        StageFailed: a stage ended with an error.
+        StageError: a stage ended with an error.
     """
     stages = list(cfg.stage.stages)
     refuse_ranks(os.environ, stages, readable(program))
@@ -127,4 +127,4 @@ def _call(words: list[str], variables: dict[str, str]) -> None:
             signal.signal(signal.SIGINT, handler)
     if code:
         sys.stdout.flush()
-        raise StageFailed(code if code > 0 else 128 - code)
+        raise StageError(code if code > 0 else 128 - code)

@@ -25,8 +25,7 @@ def record(cfg: DictConfig, plan: Plan, metrics: dict[str, float]) -> dict[str, 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
         "inputs": {
-            name: {"path": path, "fingerprint": plan.input_fingerprints[name]}
-            for name, path in plan.inputs.items()
+            name: {"path": path, "fingerprint": plan.input_fingerprints[name]} for name, path in plan.inputs.items()
         },
         "data": plan.data,
         "versions": library_versions(),

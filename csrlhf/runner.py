@@ -6,6 +6,7 @@ its LightningModule and DataModule; this file knows neither. The hooks that it u
 - ``module.tokenizer``: handed to the DataModule.
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
 - ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
+- ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     steps: Sequence[str] = OmegaConf.select(cfg, "stage.steps", default=("fit", "validate", "test"))
     try:
         for step in steps:
-            if step == "test" and not getattr(datamodule, "has_test", True):
+            if step == "test" and not _has_test(datamodule):
                 continue
             if step == "fit":
                 trainer.fit(module, datamodule, ckpt_path=resume_from, weights_only=True)
                 _load_best(trainer, module)
             else:
                 getattr(trainer, step)(module, datamodule, verbose=False)
-            metrics |= _numbers(trainer.callback_metrics) | _numbers(module.final_metrics)
+            metrics |= _numbers(trainer.callback_metrics) | _numbers(module.final_metrics)  # type: ignore[arg-type]  # our hook
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
@@ -155,6 +156,12 @@ def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict
     if plan.stage == "ppo":
         artifacts.point_latest(plan.folder)
     shutil.rmtree(plan.work, ignore_errors=True)
+
+
+def _has_test(datamodule: LightningDataModule) -> bool:
+    """False where the data source says that it was given no test split (``data.test=null``)."""
+    has = getattr(getattr(datamodule, "source", None), "has", None)
+    return has is None or has("test")
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Where Hydra looks for configs: this package's ``conf`` and those of installed plug-ins.
+"""What Hydra has to know of us: where configs lie, and the one resolver that they use.
 
 A package offers its config folder by an entry point in the group ``csrlhf.conf``; after that
 ``penalty=their_name`` works and is listed like ours::
@@ -15,6 +15,9 @@ from pathlib import Path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from csrlhf.errors import UserError
 
 ENTRY_POINT_GROUP = "csrlhf.conf"
 
@@ -28,8 +31,16 @@ class EntryPointConfigs(SearchPathPlugin):
 
 
 def register() -> None:
-    """Makes the plug-in known. Hydra by itself discovers plug-ins only below ``hydra_plugins``."""
+    """Makes plug-in and resolver known. Hydra by itself discovers plug-ins only below ``hydra_plugins``."""
     Plugins.instance().register(EntryPointConfigs)
+    OmegaConf.register_new_resolver("ceil_div", ceil_div, replace=True)
+
+
+def ceil_div(amount: int, size: int) -> int:
+    """How many portions of ``size`` hold ``amount``: ``${ceil_div:${ppo.iterations},${ppo.eval_every}}``."""
+    if size < 1:
+        raise UserError(f"ppo.eval_every={size}: must be 1 or more")
+    return -(-amount // size)
 
 
 def conf_folder() -> str:

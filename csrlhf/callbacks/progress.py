@@ -88,6 +88,6 @@ class PlainLines(ProgressBar):
             return
         self._last = time.monotonic()
         metrics = short_metrics(dict(self.get_metrics(trainer, pl_module)))
-        words = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in metrics.items()]
+        words = [f"{key} {value:.3g}" for key, value in metrics.items() if isinstance(value, float)]
         steps = f"{done}/{int(total) * epochs}" if finite else str(done)
         print("  ".join([f"{self.title}  {steps}", *words]), flush=True)

