@@ -1,0 +1,79 @@
+"""The closing table of an evaluation: policies side by side, then the verdict. 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+ROWS: tuple[tuple[str, str, bool], ...] = (
+    ("oracle/unsafe_harmful_seen", "unsafe on harmful prompts, seen framings", True),
+    ("oracle/unsafe_harmful_held_out", "unsafe on harmful prompts, held-out framings", True),
+    ("oracle/helped_benign", "helped on benign prompts", True),
+    ("oracle/helped_keyword_alike", "helped on keyword-alike benign prompts", True),
+    ("oracle/over_refusal", "over-refusal", True),
+    ("unsafe_rate", "unsafe by the cost model", True),
+    ("reward", "mean reward", False),
+    ("cost", "mean cost", False),
+    ("kl", "KL to the SFT policy (nats per answer)", False),
+)
+"""(metric key, words, is a rate). Rows whose key an evaluation lacks are left out."""
+
+
+@dataclass(frozen=True)
+class ConstraintVerdict:
+    """Whether a policy meets one constraint, with the bound that says so.
+
+    Example: ``ConstraintVerdict("harm", 0.012, 0.021, 0.05, 0.95, 660)`` is feasible.
+
+    Attributes:
+        name: of the constraint.
+        value: J on the test prompts.
+        upper: one-sided upper bound on J.
+        threshold: d.
+        confidence: of the bound.
+        count: test prompts.
+    """
+
+    name: str
+    value: float
+    upper: float
+    threshold: float
+    confidence: float
+    count: int
+
+    @property
+    def feasible(self) -> bool:
+        return self.upper <= self.threshold
+
+    def line(self) -> str:
+        """The verdict as one line."""
+        word = "FEASIBLE" if self.feasible else "INFEASIBLE"
+        sign = "<=" if self.feasible else ">"
+        return (
+            f"{word}: {self.name} {self.value:.3f} on {self.count} prompts, "
+            f"{self.confidence:.0%} upper bound {self.upper:.3f} {sign} threshold {self.threshold:g}"
+        )
+
+
+def policy_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> Group:
+    """A rich renderable: one column per policy, a line per constraint below."""
+    table = Table(title="Evaluation on held-out test prompts", title_justify="left", header_style="bold")
+    table.add_column("measure")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for key, words, is_rate in ROWS:
+        values = [column.get(key) for column in columns.values()]
+        if all(value is None for value in values):
+            continue
+        table.add_row(words, *("-" if v is None else f"{v:.1%}" if is_rate else f"{v:.3f}" for v in values))
+    lines = [Text(v.line(), style="bold green" if v.feasible else "bold red") for v in verdicts]
+    return Group(table, *lines)
+
+
+def print_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> None:
+    """Print to the terminal (plain where there is none, or with NO_COLOR)."""
+    Console(soft_wrap=False).print(policy_table(columns, verdicts))

@@ -1,0 +1,161 @@
+"""Stage ``evaluate``: the SFT policy and the trained one answer the same test prompts, side by side.
+
+Answers are judged by the reward and the cost model, and by the oracle where the data has one; all of them are
+kept as JSON lines.
+
+Legend: B sequences, K constraints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from lightning import LightningModule
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from csrlhf.certify.bounds import check_confidence, clopper_pearson_upper, normal_upper
+from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.data.source import Oracle
+from csrlhf.metrics.policy_report import JudgedAnswer, policy_metrics
+from csrlhf.metrics.policy_table import ConstraintVerdict, print_table
+from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.ops.masking import sequence_sum
+from csrlhf.ops.shaping import kl_k1
+from csrlhf.rollout.sampler import Sampler, response_logits
+from csrlhf.types import PromptBatch, Rollout
+
+TEST_NOISE = -2
+"""Iteration number of the test's sampling noise: none of training's or validation's draws."""
+
+POLICIES = {"sft": "SFT", "ppo": "trained"}
+"""Inputs that are policies, and their column titles."""
+
+
+class EvaluationModule(LightningModule):
+    """Runs once over the test prompts; trains nothing."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, str],
+        sampler: Sampler,
+        constraints: Mapping[str, Constraint],
+        confidence: float = 0.95,
+        title: str = "trained",
+        seed: int = 0,
+    ) -> None:
+        """Keep the parts; models are loaded in ``configure_model``.
+
+        Args:
+            inputs: folders of the stages ``sft``, ``reward``, ``cost`` and ``ppo``.
+            sampler: draws responses, for both policies alike.
+            constraints: by name, one per output of the cost model.
+            confidence: of the verdict's one-sided bound.
+            title: column title of the trained policy.
+            seed: of sampling.
+        """
+        super().__init__()
+        self.inputs, self.sampler, self.title, self.seed = inputs, sampler, title, seed
+        self.constraints = Constraints(constraints)
+        self.confidence = check_confidence("evaluate.confidence", confidence)
+        self.final_metrics: dict[str, float] = {}
+        self.answers: dict[str, list[JudgedAnswer]] = {name: [] for name in POLICIES}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policies' tokenizer (the trained policy keeps the SFT policy's)."""
+        return load_tokenizer(self.inputs["sft"])
+
+    def configure_model(self) -> None:
+        """Load policies and scorers, once."""
+        if not hasattr(self, "policies"):
+            self.policies = nn.ModuleDict({name: load_policy(self.inputs[name]) for name in POLICIES})
+            self.reward_model = TextScorer(self.inputs["reward"])
+            self.cost_model = TextScorer(self.inputs["cost"])
+            self.response_tokenizer = self.tokenizer
+
+    @property
+    def oracle(self) -> Oracle | None:
+        """The judge of a generated world."""
+        return self.trainer.datamodule.source.oracle  # type: ignore[attr-defined]  # Lightning attaches it
+
+    def test_step(self, prompts: PromptBatch, batch_idx: int) -> None:
+        """Both policies answer a batch, with the same noise."""
+        for name in POLICIES:
+            policy: PreTrainedModel = self.policies[name]  # type: ignore[assignment]  # filled with causal models
+            rollout = self.sampler(policy, self.response_tokenizer, prompts, self.seed, TEST_NOISE)
+            self.answers[name] += self._judge(policy, rollout)
+
+    @torch.no_grad()
+    def _judge(self, policy: PreTrainedModel, rollout: Rollout) -> list[JudgedAnswer]:
+        prompts, ended = [row.prompt for row in rollout.rows], rollout.ended_B.tolist()
+        reward_B = self.reward_model.score(prompts, rollout.responses, ended)[:, 0]
+        logits_BK = self.cost_model.score(prompts, rollout.responses, ended)
+        violation_BK = self.constraints(logits_BK).sample_cost_BK
+        kl_B = sequence_sum(self._log_ratio(policy, rollout), rollout.response_mask_BT)
+        oracle = self.oracle
+        return [
+            JudgedAnswer(
+                row=row,
+                response=response,
+                ended=ended[b],
+                reward=float(reward_B[b]),
+                cost_logits=tuple(logits_BK[b].tolist()),
+                violations=tuple(violation_BK[b].tolist()),
+                kl=float(kl_B[b]),
+                verdict=None if oracle is None else oracle.judge(row, response),
+            )
+            for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True))
+        ]
+
+    def _log_ratio(self, policy: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
+        reference: PreTrainedModel = self.policies["sft"]  # type: ignore[assignment]
+        logprobs = [
+            gather_logprobs(response_logits(model, rollout).float(), rollout.response_ids_BT)
+            for model in (policy, reference)
+        ]
+        return kl_k1(*logprobs)
+
+    def on_test_epoch_end(self) -> None:
+        """Numbers of both policies, the verdict on the trained one, the table."""
+        columns = {POLICIES[name]: policy_metrics(answers) for name, answers in self.answers.items()}
+        verdicts = self.verdicts()
+        self.final_metrics |= {f"eval/{key}": value for key, value in columns[POLICIES["ppo"]].items()}
+        self.final_metrics |= {f"eval/sft/{key}": value for key, value in columns[POLICIES["sft"]].items()}
+        for verdict in verdicts:
+            self.final_metrics[f"eval/{verdict.name}/rate"] = verdict.value
+            self.final_metrics[f"eval/{verdict.name}/upper_bound"] = verdict.upper
+            self.final_metrics[f"eval/{verdict.name}/feasible"] = float(verdict.feasible)
+        self.log_dict(self.final_metrics)
+        if self.trainer.is_global_zero:
+            print_table({"SFT": columns["SFT"], self.title: columns["trained"]}, verdicts)
+
+    def verdicts(self) -> list[ConstraintVerdict]:
+        """One per constraint, on the test prompts that are drawn like the training prompts.
+
+        Held-out framings are another distribution than the one the threshold speaks of: the table shows them,
+        the verdict leaves them out.
+        """
+        answers = [a for a in self.answers["ppo"] if a.row.meta.get("framing_seen", True)]
+        costs_BK = torch.tensor([answer.violations for answer in answers])
+        verdicts = []
+        for k, (name, constraint) in enumerate(self.constraints.by_name.items()):
+            cost_B = costs_BK[:, k]
+            value, count = float(cost_B.mean()), len(answers)
+            if constraint.is_rate:
+                upper = clopper_pearson_upper(round(value * count), count, self.confidence)
+            else:
+                upper = normal_upper(value, float(cost_B.std() / count**0.5), self.confidence)
+            threshold = float(constraint.threshold)  # type: ignore[arg-type]  # a number, not a buffer
+            verdicts.append(ConstraintVerdict(name, value, upper, threshold, self.confidence, count))
+        return verdicts
+
+    def export(self, folder: Path) -> None:
+        """Write every answer as a JSON line."""
+        lines = [json.dumps(a.record(name)) for name, answers in self.answers.items() for a in answers]
+        (folder / "answers.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
