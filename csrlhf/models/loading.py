@@ -110,18 +110,27 @@ def load_policy(spec: str | Path) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(path, dtype="float32")
 
 
-def load_trunk(spec: str | Path) -> PreTrainedModel:
+def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> PreTrainedModel:
     """The hidden-state part of any model that ``AutoModel`` loads, in float32, without a pooler layer.
 
     A language model's head is left behind. A BERT-style pooler is dropped: nothing here reads it, and
     parameters without gradients stop distributed training.
+
+    Args:
+        spec: where the model is (``resolve_path``).
+        options: configuration keys to replace, such as ``{"hidden_dropout_prob": 0.0}``.
 
     Raises:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
     with _as_user_error(spec), _quiet_loading():
-        trunk = AutoModel.from_pretrained(path, dtype="float32")
+        config = AutoConfig.from_pretrained(path)
+        unknown = [key for key in options or {} if not hasattr(config, key)]
+        if unknown:
+            raise UserError(f"model.score.options.{unknown[0]} is no configuration key of {spec}")
+        config.update(dict(options or {}))
+        trunk = AutoModel.from_pretrained(path, config=config, dtype="float32")
     if getattr(trunk, "pooler", None) is not None:
         trunk.pooler = None
     trunk.config.use_cache = False  # a scorer reads a sequence once

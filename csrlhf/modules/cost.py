@@ -27,7 +27,7 @@ class CostModule(ScoreModule):
     """Fine-tunes a cost model on labelled dialogues. Its outputs are the data source's constraints.
 
     Args:
-        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer`` and ``schedule``.
+        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer``, ``schedule`` and ``options``.
         label_smoothing: see ``semantic_cost_loss``.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
@@ -43,11 +43,12 @@ class CostModule(ScoreModule):
         max_tokens: int,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
         calibrate: bool = True,
         baseline: bool = True,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule)
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options)
         self.label_smoothing = label_smoothing
         self.calibrate = calibrate
         self.baseline = baseline

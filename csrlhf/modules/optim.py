@@ -24,6 +24,7 @@ def build_optimizer(
     layer_decay: float = 1.0,
     head_lr_factor: float = 1.0,
     beta2: float = 0.999,
+    fused: bool = False,
 ) -> Optimizer:
     """AdamW over the parameters that require a gradient, grouped by learning rate and weight decay.
 
@@ -36,6 +37,8 @@ def build_optimizer(
         head_lr_factor: rate of parameters in a submodule called ``head``, over ``lr``: a score head starts from
             nothing, the backbone does not.
         beta2: decay of the second moment.
+        fused: one kernel per group: several times faster on a CPU, but Lightning refuses to clip its gradients under
+            mixed precision.
 
     Raises:
         UserError: a number is out of its range; the message names the key.
@@ -59,6 +62,7 @@ def build_optimizer(
         [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()],
         lr=lr,
         betas=(0.9, beta2),
+        fused=fused,
     )
 
 

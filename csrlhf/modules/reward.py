@@ -24,7 +24,7 @@ class RewardModule(ScoreModule):
     """Fine-tunes a reward model on preference pairs.
 
     Args:
-        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer`` and ``schedule``.
+        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer``, ``schedule`` and ``options``.
         regularization: see ``bradley_terry_loss``.
     """
 
@@ -35,9 +35,10 @@ class RewardModule(ScoreModule):
         max_tokens: int,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
         regularization: float = 0.0,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule)
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options)
         self.regularization = regularization
         self._judged: list[tuple[list[int], Tensor]] = []
 

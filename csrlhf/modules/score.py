@@ -29,6 +29,7 @@ class ScoreModule(LightningModule):
         max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
         optimizer: keyword arguments of ``build_optimizer``.
         schedule: keyword arguments of ``build_schedule``.
+        options: configuration keys of the backbone to replace (``load_trunk``).
 
     Attributes:
         final_metrics: what a validation or test run outside of training found, keyed ``area/name``.
@@ -43,6 +44,7 @@ class ScoreModule(LightningModule):
         max_tokens: int,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -50,6 +52,7 @@ class ScoreModule(LightningModule):
         self.max_tokens = max_tokens
         self.optimizer = dict(optimizer)
         self.schedule = dict(schedule)
+        self.options = dict(options or {})
         self.final_metrics: dict[str, float] = {}
 
     @cached_property
@@ -64,7 +67,8 @@ class ScoreModule(LightningModule):
     def configure_model(self) -> None:
         """Load the backbone and put a fresh head on it, once."""
         if not hasattr(self, "model"):
-            self.model = ScoreModel(load_trunk(self.backbone), self.output_names(), self.pooling, self.max_tokens)
+            trunk = load_trunk(self.backbone, self.options)
+            self.model = ScoreModel(trunk, self.output_names(), self.pooling, self.max_tokens)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""
