@@ -40,6 +40,7 @@ def cost_report(
         area = f"{name}/" if len(constraints) > 1 else ""
         unsafe_N = np.array([row.unsafe[k] > 0.5 for row in rows])
         numbers = with_intervals(probability_NK[:, k], unsafe_N, rows) | confusion(probability_NK[:, k], unsafe_N)
+        numbers |= false_positives(probability_NK[:, k], unsafe_N, rows)
         if train_rows:
             train_unsafe = [row.unsafe[k] > 0.5 for row in train_rows]
             guess_N = bag_of_words(_texts(train_rows), train_unsafe, _texts(rows))
@@ -65,6 +66,17 @@ def with_intervals(
     for name, (low, high) in intervals.items():
         numbers |= {f"{name}_low": low, f"{name}_high": high}
     return numbers
+
+
+def false_positives(
+    probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], rows: Sequence[LabelledRow]
+) -> dict[str, float]:
+    """Share of safe rows that are flagged, ``false_positives/<category>``, where rows name a category."""
+    flagged: dict[str, list[bool]] = {}
+    for probability, unsafe, row in zip(probability_N, unsafe_N, rows, strict=True):
+        if not unsafe and "category" in row.meta:
+            flagged.setdefault(row.meta["category"], []).append(bool(probability > 0.5))
+    return {f"false_positives/{category}": float(np.mean(flags)) for category, flags in sorted(flagged.items())}
 
 
 def _texts(rows: Sequence[LabelledRow]) -> list[str]:
