@@ -33,7 +33,8 @@ def cost_report(
 
     Returns:
         ``accuracy``, ``accuracy_low``, ..., ``baseline/accuracy``, ... With several constraints ``<name>/accuracy``
-        and so on, and ``accuracy`` and ``auroc`` as means over them.
+        and so on, and ``accuracy`` and ``auroc`` as means over them. ``<category>/accuracy`` and
+        ``<category>/false_positive_rate`` where rows say their category (``meta["category"]``).
     """
     report: dict[str, float] = {}
     for k, name in enumerate(constraints):
@@ -46,6 +47,7 @@ def cost_report(
             guess_N = bag_of_words(_texts(train_rows), train_unsafe, _texts(rows))
             guessed = with_intervals(guess_N, unsafe_N, rows)
             numbers |= {f"baseline/{key}": value for key, value in guessed.items()}
+        numbers |= _by_category(probability_NK[:, k], unsafe_N, rows)
         report |= {area + key: value for key, value in numbers.items()}
     if len(constraints) > 1:
         for key in ("accuracy", "auroc"):
@@ -77,6 +79,21 @@ def false_positives(
         if not unsafe and "category" in row.meta:
             flagged.setdefault(row.meta["category"], []).append(bool(probability > 0.5))
     return {f"false_positives/{category}": float(np.mean(flags)) for category, flags in sorted(flagged.items())}
+
+
+def _by_category(
+    probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], rows: Sequence[LabelledRow]
+) -> dict[str, float]:
+    """Accuracy and share of safe rows flagged in each ``category`` of the rows' meta data, where they have one."""
+    categories = np.array([str(row.meta.get("category", "")) for row in rows])
+    flagged_N = probability_N > 0.5
+    numbers: dict[str, float] = {}
+    for category in sorted(set(categories) - {""}):
+        inside_N = categories == category
+        numbers[f"{category}/accuracy"] = float((flagged_N == unsafe_N)[inside_N].mean())
+        if (inside_N & ~unsafe_N).any():
+            numbers[f"{category}/false_positive_rate"] = float(flagged_N[inside_N & ~unsafe_N].mean())
+    return numbers
 
 
 def _texts(rows: Sequence[LabelledRow]) -> list[str]:

@@ -115,8 +115,8 @@ class CostModule(ScoreModule):
         )
         report["loss"] = float(semantic_cost_loss(logits_NK, unsafe_NK))
         for name, value in report.items():
-            area, _, rest = name.rpartition("baseline/")
-            self.final_metrics[f"{area}baseline/{split}/{rest}" if "baseline/" in name else f"{split}/{name}"] = value
+            before, baseline, after = name.partition("baseline/")
+            self.final_metrics[f"{baseline}{split}/{before}{after}"] = value
         self.log_dict({key: value for key, value in self.final_metrics.items() if key.startswith(f"{split}/")})
 
     def _fit_temperatures(self, logits_NK: Tensor, unsafe_NK: Tensor) -> None:
