@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -54,20 +55,22 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     stages = list(cfg.stage.stages)
     refuse_ranks(os.environ, stages, readable(program))
     kept = [item for item in overrides if not item.startswith("stage=")]
+    words = {stage: [*kept, f"stage={stage}", *cfg.pipeline[stage]] for stage in stages}
+    composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
     metrics: dict[str, float] = {}
     plans: list[Plan] = []
     inputs: list[str] = []
-    for stage in stages:
-        words = [*kept, f"stage={stage}", *inputs, *cfg.pipeline[stage]]
-        plan = _plan(words, readable(program))
+    for stage, (stage_cfg, choices) in composed.items():
+        if plans and plans[-1].stage == "ppo":  # several runs stand side by side: name the one to evaluate
+            stage_cfg.inputs.ppo = str(plans[-1].folder)
+            inputs.append(f"inputs.ppo={_quoted(str(plans[-1].folder))}")
+        plan = make_plan(stage_cfg, choices, readable(program))
         if artifacts.restore(plan.folder, plan.fingerprint):
             if stage == "ppo":
                 artifacts.point_latest(plan.folder)
             print(f"{stage}: unchanged, {plan.folder}", flush=True)
         else:
-            _call([*program, *words], environment(os.environ, stage))
-        if stage == "ppo":  # results of several runs stand side by side: name the one to evaluate
-            inputs.append(f"inputs.ppo={_quoted(str(plan.folder))}")
+            _call([*program, *words[stage], *inputs], environment(os.environ, stage))
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
         plans.append(plan)
     for plan in plans:
@@ -106,12 +109,13 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _plan(words: list[str], command: str) -> Plan:
+def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """A stage's config and the chosen option of each group."""
     cfg = compose("train", overrides=words, return_hydra_config=True)
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    choices: Any = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
-    return make_plan(cfg, choices, command)  # type: ignore[arg-type]  # choices are a plain dict
+    return cfg, choices
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:
