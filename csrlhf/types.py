@@ -76,8 +76,7 @@ class PromptBatch:
     def to(self, device: Any, **kwargs: Any) -> PromptBatch:
         """The batch with its tensors on ``device`` (Lightning moves what has a ``to``)."""
         moved = {
-            name: getattr(self, name).to(device, **kwargs)
-            for name in ("input_ids_BP", "prompt_mask_BP", "index_B")
+            name: getattr(self, name).to(device, **kwargs) for name in ("input_ids_BP", "prompt_mask_BP", "index_B")
         }
         return replace(self, **moved)
 

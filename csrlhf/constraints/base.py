@@ -83,7 +83,7 @@ class ConstraintState:
 
     @property
     def violation_K(self) -> Tensor:
-        """v = J - d, positive where the constraint is violated."""
+        """The violation J - d, positive where the constraint is not met."""
         return self.value_K - self.threshold_K
 
 
@@ -104,17 +104,14 @@ class Constraints(nn.Module):
     def threshold_K(self) -> Tensor:
         return torch.tensor([constraint.threshold for constraint in self.by_name.values()])
 
-    def forward(
-        self, cost_logits_BK: Tensor, reduce: Reduce = no_reduce, num_ranks: int = 1
-    ) -> ConstraintState:
+    def forward(self, cost_logits_BK: Tensor, reduce: Reduce = no_reduce, num_ranks: int = 1) -> ConstraintState:
         if cost_logits_BK.shape[-1] != len(self.by_name):
             raise UserError(
                 f"constraints: {len(self.by_name)} named ({', '.join(self.names)}) but the cost model has "
                 f"{cost_logits_BK.shape[-1]} outputs; name one constraint per output, or train another cost model"
             )
         statistics = [
-            constraint(cost_logits_BK[:, k], reduce, num_ranks)
-            for k, constraint in enumerate(self.by_name.values())
+            constraint(cost_logits_BK[:, k], reduce, num_ranks) for k, constraint in enumerate(self.by_name.values())
         ]
         return ConstraintState(
             value_K=torch.stack([s.value for s in statistics]),

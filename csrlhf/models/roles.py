@@ -20,8 +20,8 @@ from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.seeding import seeded
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.rollout.sampler import Sampler, response_logits
 from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.rollout.sampler import Sampler, response_logits
 from csrlhf.types import Rollout, Scores
 
 FROZEN = ("reference", "reward_model", "cost_model")
@@ -57,18 +57,21 @@ class SeparateRoles(nn.Module):
         self.reward_model = TextScorer(reward_path)
         self.cost_model = TextScorer(cost_path)
         if len(self.reward_model.outputs) != 1:
-            raise UserError(f"inputs.reward={reward_path}: has {len(self.reward_model.outputs)} outputs; a reward model has one")
+            raise UserError(
+                f"inputs.reward={reward_path}: has {len(self.reward_model.outputs)} outputs; a reward model has one"
+            )
         if len(self.cost_model.outputs) != num_constraints:
             raise UserError(
                 f"inputs.cost={cost_path}: {len(self.cost_model.outputs)} outputs "
-                f"({', '.join(self.cost_model.outputs)}) for {num_constraints} constraints; constraints and outputs must match"
+                f"({', '.join(self.cost_model.outputs)}) for {num_constraints} constraints; "
+                "constraints and outputs must match"
             )
         self.critic = self._build_critic(policy_path, reward_path, num_constraints, seed)
 
     def _build_critic(
         self, policy_path: str | Path, reward_path: str | Path, num_constraints: int, seed: int
     ) -> ScoreModel:
-        """The critic's trunk starts as the reward model's where that reads the policy's tokens, else as the policy's."""
+        """A critic whose trunk is the reward model's where that reads the policy's tokens, else the policy's."""
         scorer = self.reward_model.tokenizer
         same_tokens = not is_encoder_tokenizer(scorer) and scorer.get_vocab() == self.tokenizer.get_vocab()
         trunk = load_trunk(reward_path if same_tokens else policy_path)

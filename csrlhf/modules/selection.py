@@ -116,7 +116,8 @@ class Selection:
 
     def metrics(self) -> dict[str, float]:
         """Logged at each evaluation."""
-        assert self.last is not None and self.best is not None
+        assert self.last is not None
+        assert self.best is not None
         return {
             "selection/excess": self.last.excess,
             "selection/feasible": float(self.last.feasible),

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 
-def gae(
-    rewards_BTC: Tensor, values_BTC: Tensor, mask_BT: Tensor, gamma: float, lam: float
-) -> tuple[Tensor, Tensor]:
+def gae(rewards_BTC: Tensor, values_BTC: Tensor, mask_BT: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Advantages and returns of every channel (arXiv 1506.02438).
 
     ``δ_t = r_t + γ V_{t+1} - V_t``, ``A_t = δ_t + γ λ A_{t+1}``, ``G_t = A_t + V_t``. The value after the

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from csrlhf.errors import UserError
 
+EXCLUDED = -1e4
+"""Log-probability of a token outside the sampling set: ``exp`` of it is 0 in every dtype."""
+
 
 @dataclass(frozen=True)
 class Warp:
@@ -34,7 +37,7 @@ class Warp:
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise UserError(f"rollout.temperature={self.temperature}: must be > 0 (greedy decoding: rollout.greedy=true)")
+            raise UserError(f"rollout.temperature={self.temperature}: must be > 0 (for greedy: rollout.greedy=true)")
         if self.top_k < 0:
             raise UserError(f"rollout.top_k={self.top_k}: must be >= 0 (0 keeps every token)")
         if not 0 < self.top_p <= 1:
@@ -59,18 +62,21 @@ def gather_logprobs(logits_BTV: Tensor, ids_BT: Tensor) -> Tensor:
     """``log softmax(logits)[ids]`` [B, T] without holding the whole log-softmax.
 
     A token that a top-k or top-p set excludes *now* (it was inside when it was sampled) would be -inf and
-    poison the ratio; it gets the dtype's lowest finite value, which the clipped surrogate ignores.
+    poison the ratio; it gets ``EXCLUDED``, which the clipped surrogate ignores (ratio 0, no gradient).
     """
     chosen_BT = logits_BTV.gather(-1, ids_BT.unsqueeze(-1)).squeeze(-1)
     logprobs_BT = chosen_BT - logits_BTV.logsumexp(dim=-1)
-    return logprobs_BT.clamp(min=-1e4)
+    return logprobs_BT.clamp(min=EXCLUDED)
 
 
 def entropy(logits_BTV: Tensor) -> Tensor:
-    """Entropy of each token's distribution in nats [B, T]; excluded tokens (-inf) add nothing."""
+    """Entropy of each token's distribution in nats [B, T]; excluded tokens (-inf) add nothing.
+
+    They are replaced before the product, not after it: the gradient of ``0 * -inf`` is NaN, masked or not.
+    """
     logprobs_BTV = logits_BTV.log_softmax(dim=-1)
-    probs_BTV = logprobs_BTV.exp()
-    return -torch.where(probs_BTV > 0, probs_BTV * logprobs_BTV, 0.0).sum(dim=-1)
+    finite_BTV = logprobs_BTV.masked_fill(logprobs_BTV == -torch.inf, 0.0)
+    return -(logprobs_BTV.exp() * finite_BTV).sum(dim=-1)
 
 
 def inverse_cdf_sample(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from csrlhf.ops.masking import masked_sum, sequence_mean
 AGGREGATIONS = ("sequence", "token")
 
 
-def clipped_surrogate(
-    logprobs_BT: Tensor, old_logprobs_BT: Tensor, advantage_BT: Tensor, clip: float
-) -> Tensor:
+def clipped_surrogate(logprobs_BT: Tensor, old_logprobs_BT: Tensor, advantage_BT: Tensor, clip: float) -> Tensor:
     """``-min(ρ A, clip(ρ, 1-ε, 1+ε) A)`` per token (arXiv 1707.06347, eq. 7), to be minimised."""
     ratio_BT = torch.exp(logprobs_BT - old_logprobs_BT)
     clipped_BT = ratio_BT.clamp(1.0 - clip, 1.0 + clip)

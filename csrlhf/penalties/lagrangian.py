@@ -60,7 +60,9 @@ class Lagrangian(Penalty):
         """Register λ and the count of updates seen; refuse a start at 0, where the log rule cannot move."""
         super().setup(constraints)
         if self.rule == "log" and bool((self.multiplier_K <= 0).any()):
-            raise UserError("penalty.multiplier: the log rule cannot leave 0; start above it, or use penalty.rule=projected")
+            raise UserError(
+                "penalty.multiplier: the log rule cannot leave 0; start above it, or use penalty.rule=projected"
+            )
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
     def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:

@@ -68,10 +68,12 @@ class Rectified(Penalty):
 
     def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
         """See the base class; the margin's standard error shrinks with the average's effective window."""
-        correction = 1 - self.ema ** (int(self.num_updates) + 1)
-        smoothed_K = self._averaged(violation_K) / correction
+        forgotten = self.ema ** (int(self.num_updates) + 1)
+        smoothed_K = self._averaged(violation_K) / (1 - forgotten)
         stderr_K = torch.zeros_like(violation_K) if stderr_K is None else stderr_K
-        margin_K = self.margin + self.margin_z * stderr_K * math.sqrt((1 - self.ema) / (1 + self.ema))
+        # Σ w² of the average's weights w over the batches behind it; 1 for the first batch, whatever the decay.
+        shrink = (1 - self.ema) / (1 + self.ema) * (1 + forgotten) / (1 - forgotten)
+        margin_K = self.margin + self.margin_z * stderr_K * math.sqrt(shrink)
         cost_K = self.multiplier_K * (smoothed_K + margin_K > 0)
         one = torch.ones_like(self.multiplier_K[0])
         constant = {"fixed": one + self.multiplier_K.sum(), "none": one, "weights": None}[self.normaliser]

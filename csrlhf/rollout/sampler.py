@@ -102,10 +102,7 @@ class Sampler:
             )
             cache = output.past_key_values
             logits_BV = self.distribution(output.logits[:, -1], torch.tensor(t, device=device), end_id)
-            if self.greedy:
-                token_B = logits_BV.argmax(dim=-1)
-            else:
-                token_B = inverse_cdf_sample(logits_BV, noise_BT[:, t])
+            token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
             token_B = token_B.masked_fill(done_B, end_id)
             ids.append(token_B)
             logprobs.append(gather_logprobs(logits_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))

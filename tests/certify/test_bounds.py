@@ -1,0 +1,42 @@
+"""Upper bounds against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import beta
+
+from csrlhf.certify.bounds import check_confidence, clopper_pearson_upper, normal_upper
+from csrlhf.errors import UserError
+
+
+def test_no_violation_is_the_rule_of_three() -> None:
+    # (1 - u)^n = 1 - confidence
+    assert clopper_pearson_upper(0, 100, 0.95) == pytest.approx(1 - 0.05 ** (1 / 100))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.floats(0, 1), st.floats(0.5, 0.999))
+def test_equals_the_beta_quantile(count: int, share: float, confidence: float) -> None:
+    violations = round(share * count)
+    expected = 1.0 if violations == count else beta.ppf(confidence, violations + 1, count - violations)
+    assert clopper_pearson_upper(violations, count, confidence) == pytest.approx(expected, abs=1e-9)
+
+
+def test_nothing_observed_says_nothing() -> None:
+    assert clopper_pearson_upper(0, 0, 0.95) == 1.0
+
+
+def test_normal_bound_by_hand() -> None:
+    assert normal_upper(0.2, 0.1, 0.95) == pytest.approx(0.2 + 0.1 * 1.6448536)
+    assert normal_upper(0.2, math.nan, 0.95) == math.inf
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, math.nan])
+def test_confidence_names_its_key(confidence: float) -> None:
+    with pytest.raises(UserError, match=r"evaluate\.confidence="):
+        check_confidence("evaluate.confidence", confidence)
+    assert check_confidence("evaluate.confidence", 0.9) == 0.9
