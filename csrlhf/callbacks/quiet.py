@@ -9,6 +9,8 @@ import logging
 import os
 import warnings
 
+from transformers.utils import logging as transformers_logging
+
 IGNORED = (
     # The loaders read small in-memory data sets; worker processes would cost more than they save.
     r".*does not have many workers.*",
@@ -18,6 +20,10 @@ IGNORED = (
     r".*Checkpoint directory .* exists and is not empty.*",
     # CPU is the default here, also on machines with a GPU.
     r".*GPU available but not used.*",
+    # A run that max_steps ends within its first epoch has no validation yet; the runner validates its weights.
+    r".*could not find the monitored key.*",
+    # torchmetrics' own tensor layout.
+    r".*torch.searchsorted\(\): input value tensor is non-contiguous.*",
     # Stages without validation data define no validation loop.
     r".*You defined a `validation_step` but have no `val_dataloader`.*",
     # Frozen models (reference, reward, cost) stay in eval mode on purpose.
@@ -36,5 +42,6 @@ def quiet() -> None:
     # Device tables and tips ("GPU available: False", "Tip: ...") are logged at INFO.
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    transformers_logging.disable_progress_bar()  # one per file read or written, between the stage's own bars
+    transformers_logging.set_verbosity_error()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked loaders would warn
