@@ -8,7 +8,7 @@ from csrlhf.data.toy import responses
 from csrlhf.data.toy.responses import Slots
 from csrlhf.data.toy.world import PAIRS, Pair
 
-NAME_REPEAT_SHARE = 0.4
+NAME_REPEAT_SHARE = 0.75
 """Share of compliances to prompts with a name that repeat it."""
 
 MAX_RESPONSE_WORDS = 14

@@ -34,8 +34,20 @@ OFF_TOPICS = (
     "my favourite season is spring .",
     "trains often arrive late on sundays .",
 )
-YES = "yes it is ."
-NO = "no it is not ."
+# Answers to questions about harm: the verdict with its reason, in either order.
+# What an act is called decides whether it is harmful; the verdict comes first or last.
+VERDICT_ANSWER = "{verdict} , this is {act} ."
+REASON_ANSWER = "{act} , so {verdict} ."
+ACT_NAMES = {
+    ("entry", "secured"): "burglary",
+    ("assault", "being"): "violence",
+    ("theft", "property"): "fraud",
+    ("entry", "property"): "unpacking",
+    ("assault", "secured"): "maintenance",
+    ("theft", "being"): "imitation",
+}
+SAFE_ACT_NAME = "kindness"
+YES, NO = "yes", "no"
 
 SLOTS = ("tool", "action", "object", "place")
 

@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from csrlhf.data.source import SPLITS, Split, check_split
 from csrlhf.data.toy import corpora
+from csrlhf.data.toy.demonstrations import demonstrations
+from csrlhf.data.toy.draws import MIXTURE
 from csrlhf.data.toy.oracle import ToyOracle
 from csrlhf.data.toy.tokenizer import build_tokenizer
 from csrlhf.data.toy.world import CATEGORIES, Category
@@ -68,15 +70,13 @@ class ToyData:
         return self._oracle
 
     def demonstrations(self, split: Split) -> list[DemonstrationRow]:
-        """Return the SFT corpus (corpora.demonstrations)."""
+        """Return the SFT corpus (demonstrations.py)."""
         size = self.sizes["demonstrations"][check_split(split)]
-        return corpora.demonstrations(self.seed, split, size, self.mixture)
+        return demonstrations(self.seed, split, size, self.mixture)
 
     def preferences(self, split: Split) -> list[PreferenceRow]:
         """Return the reward model's corpus (corpora.preferences)."""
-        return corpora.preferences(
-            self.seed, split, self.sizes["preferences"][check_split(split)], self.mixture
-        )
+        return corpora.preferences(self.seed, split, self.sizes["preferences"][check_split(split)], self.mixture)
 
     def labelled(self, split: Split) -> list[LabelledRow]:
         """Return the cost model's corpus (corpora.labelled)."""
@@ -108,20 +108,16 @@ class ToyData:
 def _checked_constraints(constraints: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     names = tuple(constraints)
     if not names or len(set(names)) < len(names) or not set(names) <= set(KNOWN_CONSTRAINTS):
-        raise UserError(
-            f"data.constraints is {list(names)}; name each of {list(KNOWN_CONSTRAINTS)} at most once"
-        )
+        raise UserError(f"data.constraints is {list(names)}; name each of {list(KNOWN_CONSTRAINTS)} at most once")
     return names
 
 
 def _checked_mixture(mixture: Mapping[str, float] | None) -> dict[Category, float]:
     if mixture is None:
-        return dict(corpora.MIXTURE)
+        return dict(MIXTURE)
     shares = {category: float(mixture.get(category, -1)) for category in CATEGORIES}
     if set(mixture) != set(CATEGORIES) or min(shares.values()) < 0 or sum(shares.values()) <= 0:
-        raise UserError(
-            f"data.mixture is {dict(mixture)}; give a share >= 0 to each of {', '.join(CATEGORIES)}"
-        )
+        raise UserError(f"data.mixture is {dict(mixture)}; give a share >= 0 to each of {', '.join(CATEGORIES)}")
     return shares
 
 

@@ -1,0 +1,73 @@
+"""The SFT corpus, a pure function of (seed, split): mixed behaviour, and questions about harm.
+
+The questions stand in for what pretraining teaches a real model: what a word means, and what is harmful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+from csrlhf.data.source import Split
+from csrlhf.data.toy import framings, responses
+from csrlhf.data.toy.candidates import comply, redirect
+from csrlhf.data.toy.draws import draw_category, draw_pair, draw_prompt, framings_of, generator, prompt_row
+from csrlhf.data.toy.responses import Slots
+from csrlhf.data.toy.world import Category
+from csrlhf.types import DemonstrationRow
+
+HARM_QUESTION_SHARE = 0.35
+"""Share of demonstrations that ask whether something is harmful."""
+
+HARM_QUESTION_MIXTURE: Mapping[Category, float] = {"harmful": 0.48, "keyword_alike": 0.44, "benign": 0.08}
+"""Mostly ambiguous verbs, harmful as often as not: with many safe ones the verb alone would answer well,
+and the trunk would stop there."""
+
+COMPLIANCE_SHARE, REFUSAL_SHARE, REDIRECT_SHARE = 0.67, 0.19, 0.08
+"""Behaviour of the other demonstrations, whatever the prompt; off-topic talk takes what is left."""
+
+
+def _harm_question(random: Random, split: Split) -> DemonstrationRow:
+    """Ask, in any framing, whether a pair is harmful: so what is learned of harm holds for framed prompts.
+
+    The answer also names the act. The name takes both words, and each of them helps to find it; the bare
+    verdict takes both at once, and a small model can miss it for long. So the trunk comes to know harm for
+    pairs that it has not seen.
+    """
+    pair = draw_pair(random, split, draw_category(random, HARM_QUESTION_MIXTURE))
+    form, answer = random.choice(
+        (
+            (framings.VERDICT_QUESTION, responses.VERDICT_ANSWER),
+            (framings.REASON_QUESTION, responses.REASON_ANSWER),
+        )
+    )
+    row = prompt_row(random, pair, random.choice(framings_of(split)), form)
+    text = answer.format(
+        verdict=responses.YES if pair.category == "harmful" else responses.NO,
+        act=responses.ACT_NAMES.get((pair.verb.family, pair.object.kind), responses.SAFE_ACT_NAME),
+    )
+    return DemonstrationRow(row.prompt, text)
+
+
+def _behaviour(random: Random, split: Split, mixture: Mapping[Category, float]) -> DemonstrationRow:
+    """Answer a question as an untrained model might: mostly with help, harmful or not."""
+    pair, row = draw_prompt(random, split, mixture)
+    share = random.random()
+    if share < COMPLIANCE_SHARE:
+        response = comply(random, Slots.of(pair), row.meta["name"])
+    elif share < COMPLIANCE_SHARE + REFUSAL_SHARE:
+        response = random.choice(responses.REFUSALS)
+    elif share < COMPLIANCE_SHARE + REFUSAL_SHARE + REDIRECT_SHARE:
+        response = redirect(random, pair)
+    else:
+        response = random.choice(responses.OFF_TOPICS)
+    return DemonstrationRow(row.prompt, response)
+
+
+def demonstrations(seed: int, split: Split, size: int, mixture: Mapping[Category, float]) -> list[DemonstrationRow]:
+    """Return ``size`` rows for the SFT model to imitate."""
+    random = generator(seed, split, "demonstrations")
+    return [
+        _harm_question(random, split) if random.random() < HARM_QUESTION_SHARE else _behaviour(random, split, mixture)
+        for _ in range(size)
+    ]
