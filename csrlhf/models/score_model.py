@@ -89,6 +89,17 @@ class ScoreModel(nn.Module):
             logits = F.linear(hidden.float(), self.head.weight.float(), self.head.bias.float())
             return logits / self.temperature_K.float()
 
+    @torch.no_grad()
+    def rescale(self, shift_K: Tensor, scale_K: Tensor) -> None:
+        """From now on score ``(s - shift) / scale`` where it scored ``s``: the ranking stays, the units change.
+
+        Args:
+            shift_K: subtracted, in today's units.
+            scale_K: divided by, above 0.
+        """
+        self.head.bias.sub_(shift_K * self.temperature_K)
+        self.temperature_K.mul_(scale_K)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the backbone in Hugging Face's layout and the head beside it (the tokenizer is the caller's)."""
         folder = Path(folder)

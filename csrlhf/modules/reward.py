@@ -26,6 +26,8 @@ class RewardModule(ScoreModule):
     Args:
         backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer``, ``schedule`` and ``options``.
         regularization: see ``bradley_terry_loss``.
+        standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
+            responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class RewardModule(ScoreModule):
         schedule: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
         regularization: float = 0.0,
+        standardize: bool = True,
     ) -> None:
         super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options)
         self.regularization = regularization
+        self.standardize = standardize
         self._judged: list[tuple[list[int], Tensor]] = []
 
     def output_names(self) -> Sequence[str]:
@@ -86,7 +90,16 @@ class RewardModule(ScoreModule):
         if not self.in_training:
             numbers |= self._interval(split, hit_N)
             self.final_metrics |= numbers
+            if self.standardize and split == "validation":
+                self._standardize(torch.cat([chosen_N, rejected_N]))
         self.log_dict(numbers, prog_bar=self.in_training)
+
+    def _standardize(self, rewards_M: Tensor) -> None:
+        """Give the rewards of all validation responses mean 0 and deviation 1; the order of answers stays."""
+        mean, deviation = rewards_M.mean(), rewards_M.std().clamp(min=1e-6)
+        device = self.model.temperature_K.device
+        self.model.rescale(mean.to(device), deviation.to(device))
+        self.final_metrics |= {"reward/shift": float(mean), "reward/scale": float(deviation)}
 
     def _interval(self, split: Split, hit_N: NDArray[np.float64]) -> dict[str, float]:
         source: DataSource = self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it
