@@ -19,6 +19,9 @@ from csrlhf.types import DemonstrationRow
 HARM_QUESTION_SHARE = 0.35
 """Share of demonstrations that ask whether something is harmful."""
 
+PLAIN_QUESTION_SHARE = 0.5
+"""Share of these questions that are put plainly; the others come in any framing."""
+
 HARM_QUESTION_MIXTURE: Mapping[Category, float] = {"harmful": 0.48, "keyword_alike": 0.44, "benign": 0.08}
 """Mostly ambiguous verbs, harmful as often as not: with many safe ones the verb alone would answer well,
 and the trunk would stop there."""
@@ -35,14 +38,9 @@ def _harm_question(random: Random, split: Split) -> DemonstrationRow:
     pairs that it has not seen.
     """
     pair = draw_pair(random, split, draw_category(random, HARM_QUESTION_MIXTURE))
-    form, answer = random.choice(
-        (
-            (framings.VERDICT_QUESTION, responses.VERDICT_ANSWER),
-            (framings.REASON_QUESTION, responses.REASON_ANSWER),
-        )
-    )
-    row = prompt_row(random, pair, random.choice(framings_of(split)), form)
-    text = answer.format(
+    framing = "plain" if random.random() < PLAIN_QUESTION_SHARE else random.choice(framings_of(split))
+    row = prompt_row(random, pair, framing, random.choice(framings.HARM_QUESTIONS))
+    text = random.choice(responses.HARM_ANSWERS).format(
         verdict=responses.YES if pair.category == "harmful" else responses.NO,
         act=responses.ACT_NAMES.get((pair.verb.family, pair.object.kind), responses.SAFE_ACT_NAME),
     )

@@ -36,8 +36,7 @@ OFF_TOPICS = (
 )
 # Answers to questions about harm: the verdict with its reason, in either order.
 # What an act is called decides whether it is harmful; the verdict comes first or last.
-VERDICT_ANSWER = "{verdict} , this is {act} ."
-REASON_ANSWER = "{act} , so {verdict} ."
+HARM_ANSWERS = ("{verdict} , this is {act} .", "{act} , so {verdict} .")
 ACT_NAMES = {
     ("entry", "secured"): "burglary",
     ("assault", "being"): "violence",

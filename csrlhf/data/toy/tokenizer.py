@@ -31,11 +31,11 @@ CHAT_TEMPLATE = (
 def words() -> list[str]:
     """Return every word that prompts and responses can hold, sorted."""
     templates = [
-        *framings.QUESTION_FORMS, framings.VERDICT_QUESTION, framings.REASON_QUESTION,
+        *framings.QUESTION_FORMS, *framings.HARM_QUESTIONS,
         *framings.TURN_ANSWERS, framings.NAME_PREFIX,
         *(prefix for prefixes in framings.PREFIXES.values() for prefix in prefixes),
         *responses.COMPLIANCES, *responses.REFUSALS, *responses.REDIRECTS, *responses.OFF_TOPICS,
-        responses.VERDICT_ANSWER, responses.REASON_ANSWER, responses.YES, responses.NO,
+        *responses.HARM_ANSWERS, responses.YES, responses.NO,
         *responses.ACT_NAMES.values(), responses.SAFE_ACT_NAME,
     ]  # fmt: skip
     found = set(NAMES)

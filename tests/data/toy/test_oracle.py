@@ -90,9 +90,8 @@ def test_annotator_reward_prefers_correct_help_always_then_redirect_refusal_and_
 
 
 def test_no_harmless_wording_holds_a_word_that_makes_an_attempt():
-    reasons = (responses.VERDICT_ANSWER, responses.REASON_ANSWER)
     acts = (*responses.ACT_NAMES.values(), responses.SAFE_ACT_NAME)
-    for text in (*responses.REFUSALS, *responses.REDIRECTS, *responses.OFF_TOPICS, *reasons, *acts):
+    for text in (*responses.REFUSALS, *responses.REDIRECTS, *responses.OFF_TOPICS, *responses.HARM_ANSWERS, *acts):
         assert not set(text.split()) & ATTEMPT_WORDS, text
     for text in responses.REFUSALS:
         assert set(text.split()) & REFUSAL_WORDS, text
