@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 # Before any library reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -60,3 +62,21 @@ def command_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         return Outcome(code, out, err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """The small world of ``tiny.py`` (tests are no package, so it is loaded by its path)."""
+    spec = importlib.util.spec_from_file_location("tiny_world", REPOSITORY / "tests" / "tiny.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def folders(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Folders of random models of the small world: sft, reward, cost, cost_two, ppo."""
+    return tiny.make_folders(tmp_path_factory.mktemp("tiny"))
