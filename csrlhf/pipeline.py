@@ -74,7 +74,8 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
         plans.append(plan)
     for plan in plans:
-        print(f"{plan.stage:>9}  {plan.folder}")
+        curves = plan.folder / "plots" / "curves.png"
+        print(f"{plan.stage:>9}  {plan.folder}" + (f"  (curves: {curves})" if curves.exists() else ""))
     return {key: value for key, value in metrics.items() if value is not None}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -24,30 +26,37 @@ THEME = RichProgressBarTheme(
 )
 
 
-def progress_bar(title: str, every: float = 5.0) -> ProgressBar:
+def progress_bar(title: str, metrics: Sequence[str], every: float = 5.0) -> ProgressBar:
     """The bar that suits the output.
 
     Args:
         title: the stage's name, shown in front.
+        metrics: keys or patterns of the metrics shown; keep them few, 80 columns are to be enough.
         every: seconds between two lines where the output is no terminal.
     """
-    return RichStageBar(title) if sys.stdout.isatty() else PlainLines(title, every)
+    return RichStageBar(title, metrics) if sys.stdout.isatty() else PlainLines(title, metrics, every)
 
 
-def short_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Keys without their area (``train/loss`` -> ``loss``), which fit into 80 columns."""
-    return {key.rsplit("/", 1)[-1]: value for key, value in metrics.items() if key != "v_num"}
+def shown(metrics: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, float]:
+    """The metrics that match, without their area (``train/loss`` -> ``loss``), in the patterns' order."""
+    return {
+        key.rsplit("/", 1)[-1]: float(metrics[key])
+        for pattern in patterns
+        for key in sorted(metrics)
+        if fnmatch.fnmatchcase(key, pattern)
+    }
 
 
 class RichStageBar(RichProgressBar):
     """Lightning's rich bar (which respects NO_COLOR) in our colours, titled with the stage."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, metrics: Sequence[str]) -> None:
         super().__init__(refresh_rate=10, theme=THEME)
         self.title = title
+        self.metrics = metrics
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return short_metrics(dict(super().get_metrics(trainer, pl_module)))
+        return dict(shown(trainer.callback_metrics, self.metrics))
 
     def _get_train_description(self, current_epoch: int) -> str:
         epochs = self.trainer.max_epochs or 1
@@ -59,16 +68,17 @@ class PlainLines(ProgressBar):
 
     Args:
         title: the stage's name.
+        metrics: keys or patterns of the metrics shown.
         every: least seconds between two lines.
     """
 
-    def __init__(self, title: str, every: float) -> None:
+    def __init__(self, title: str, metrics: Sequence[str], every: float) -> None:
         super().__init__()
         self.title = title
+        self.metrics = metrics
         self.every = every
         self._enabled = True
         self._last = 0.0
-        self._first_of_run = True
 
     def disable(self) -> None:
         self._enabled = False
@@ -87,7 +97,6 @@ class PlainLines(ProgressBar):
         if not self._enabled or (time.monotonic() - self._last < self.every and not last):
             return
         self._last = time.monotonic()
-        metrics = short_metrics(dict(self.get_metrics(trainer, pl_module)))
-        words = [f"{key} {value:.3g}" for key, value in metrics.items() if isinstance(value, float)]
+        words = [f"{key} {value:.3g}" for key, value in shown(trainer.callback_metrics, self.metrics).items()]
         steps = f"{done}/{int(total) * epochs}" if finite else str(done)
         print("  ".join([f"{self.title}  {steps}", *words]), flush=True)

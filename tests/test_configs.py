@@ -1,0 +1,102 @@
+"""Every YAML composes, and what it describes can be built (constructors are cheap, nothing is downloaded)."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from csrlhf import search_path
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+STAGES = ["sft", "reward", "cost", "ppo", "evaluate"]
+GROUPS = sorted({path.parent.name for path in CONF.rglob("*.yaml")} - {"conf", "hydra"})
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent.name in GROUPS)
+
+
+def load(*words: str) -> DictConfig:
+    search_path.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=list(words))
+    OmegaConf.set_struct(cfg, False)
+    cfg.work = "work"
+    for name in cfg.inputs:
+        cfg.inputs[name] = f"artifacts/{name}"
+    return cfg
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """All nodes with a ``_target_``, with their dotted paths."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from targets(value, f"{path}.{key}" if path else str(key))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_with_every_stage(choice: str, stage: str) -> None:
+    cfg = load(*([choice] if choice.startswith("stage=") else [f"stage={stage}", choice]))
+    OmegaConf.to_container(cfg, resolve=True)
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "stage=pipeline"])
+def test_every_key_is_a_constructor_argument(choice: str) -> None:
+    given_later = {"tokenizer"}  # the runner hands it to the DataModule
+    cfg = load(*([choice] if choice.startswith("stage=") else ["stage=ppo", choice]))
+    found = dict(targets(OmegaConf.to_container(cfg, resolve=True)))
+    assert found
+    for path, node in found.items():
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        keys = {key for key in node if not key.startswith("_")}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            assert keys <= set(parameters), f"{path}: {sorted(keys - set(parameters))} is read by nobody"
+        needed = {
+            name
+            for name, parameter in parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        }
+        assert needed <= keys | given_later, f"{path}: lacks {sorted(needed - keys)}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> None:
+    """A key that changes the module or the data must change the fingerprint."""
+    cfg = load(f"stage={stage}")
+    consumed = list(cfg.stage.consumes)
+    for key in consumed:
+        assert OmegaConf.select(cfg, key, throw_on_missing=True) is not None
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    free = ("inputs", "batch_size", "eval_batch_size", "evaluate.batch_size", "ppo.batch_size")
+    for reference in references([raw["module"], raw["datamodule"], raw["trainer"]["max_epochs"]]):
+        covered = any(reference == key or reference.startswith(f"{key}.") for key in consumed)
+        assert covered or reference.startswith(free), f"{stage} refers to {reference}, which it does not consume"
+
+
+def references(node: Any) -> set[str]:
+    """The keys of all ``${key}`` in a container."""
+    return set(re.findall(r"\$\{([\w.]+)\}", str(node)))
+
+
+def test_a_stage_per_pipeline_key() -> None:
+    cfg = load("stage=pipeline")
+    assert list(cfg.stage.stages) == list(cfg.pipeline) == STAGES
+
+
+def test_the_wheel_lists_every_package() -> None:
+    root = CONF.parent
+    with (root / "pyproject.toml").open("rb") as file:
+        listed = set(tomllib.load(file)["tool"]["setuptools"]["packages"])
+    found = {".".join(path.parent.relative_to(root).parts) for path in (root / "csrlhf").rglob("*.py")}
+    assert listed == found | {"csrlhf.conf"}

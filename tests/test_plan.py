@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from csrlhf import artifacts, search_path
+from csrlhf.errors import UserError
+from csrlhf.plan import Plan, make_plan
+
+CHOICES = {"penalty": "rectified"}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[..., Plan]:
+    """``plan("stage=ppo", ...)`` with artifacts in ``tmp_path``."""
+
+    def build(*words: str, root: Path = tmp_path) -> Plan:
+        search_path.register()
+        with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+            cfg = compose("train", overrides=[f"artifacts={root}", *words])
+        return make_plan(cfg, CHOICES, "python train.py")
+
+    return build
+
+
+def made(root: Path, *stages: str, digit: str = "a") -> None:
+    """Puts empty results of stages in place."""
+    for stage in stages:
+        (root / stage).mkdir(parents=True, exist_ok=True)
+        artifacts.write_json(root / stage / artifacts.RECORD, {"fingerprint": digit * 64})
+
+
+def test_only_consumed_keys_change_a_fingerprint(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    base = plan("stage=sft").fingerprint
+    assert plan("stage=sft").fingerprint == base
+    assert plan("stage=sft", "sft.batch_size=32").fingerprint != base
+    assert plan("stage=sft", "seed=1").fingerprint != base
+    for other in (
+        "ppo.kl_coef=0.2",
+        "penalty=lagrangian",
+        "constraints.harm.threshold=0.02",
+        "logger=none",
+        "debug=true",
+    ):
+        assert plan("stage=sft", other).fingerprint == base, other
+    assert plan("stage=sft", root=tmp_path / "elsewhere").fingerprint == base
+
+
+def test_a_penalty_changes_ppo_alone_and_gets_a_folder_of_its_own(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft", "reward", "cost")
+    for stage in ("reward", "cost"):
+        assert plan(f"stage={stage}").fingerprint == plan(f"stage={stage}", "penalty=lagrangian").fingerprint
+    first, second = plan("stage=ppo"), plan("stage=ppo", "constraints.harm.threshold=0.02")
+    assert first.fingerprint != second.fingerprint
+    assert first.folder == tmp_path / "ppo" / f"rectified-{first.fingerprint[:8]}"
+    assert first.folder != second.folder
+    assert plan("stage=ppo", "name=mine").folder == tmp_path / "ppo" / "mine"
+
+
+def test_an_inputs_fingerprint_counts_and_its_place_does_not(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft")
+    made(tmp_path / "moved", "sft")
+    base = plan("stage=cost").fingerprint
+    assert plan("stage=cost", f"inputs.sft={tmp_path / 'moved' / 'sft'}").fingerprint == base
+    made(tmp_path, "sft", digit="b")
+    assert plan("stage=cost").fingerprint != base
+
+
+def test_only_inputs_that_the_config_refers_to_are_needed(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(UserError, match="stage=cost needs the result of stage=sft.*python train.py stage=sft"):
+        plan("stage=cost")
+    assert plan("stage=cost", "model=minilm").inputs == {}
+
+
+def test_evaluation_reads_the_newest_run_and_is_named_after_it(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft", "reward", "cost", "ppo/one", "ppo/two")
+    artifacts.point_latest(tmp_path / "ppo" / "two")
+    found = plan("stage=evaluate")
+    assert found.inputs["ppo"] == str(tmp_path / "ppo" / "two")
+    assert found.folder == tmp_path / "evaluate" / "two"
+    named = plan("stage=evaluate", f"inputs.ppo={tmp_path / 'ppo' / 'one'}")
+    assert named.folder == tmp_path / "evaluate" / "one"
+
+
+def test_changed_data_changes_the_fingerprint(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    row = '{"prompt": "how do i bake bread ?", "response": "mix and bake .", "label": "%s"}\n'
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "validation")}
+    for file in files.values():
+        file.write_text(row % "safe" + row % "unsafe", encoding="utf-8")
+    words = ["stage=cost", "data=jsonl", "model=minilm", *(f"data.{name}={file}" for name, file in files.items())]
+    before = plan(*words).fingerprint
+    files["train"].write_text(row % "safe" + row % "safe", encoding="utf-8")
+    assert plan(*words).fingerprint != before
