@@ -73,6 +73,7 @@ def fit_and_predict(
         cost["optimizer"],
         cost["schedule"],
         options=score["options"],
+        rows_per_pass=score["rows_per_pass"],
         label_smoothing=cost["label_smoothing"],
         calibrate=False,
         baseline=False,

@@ -35,6 +35,8 @@ class ScoreModel(nn.Module):
         outputs: the name of each output (``("reward",)``, ``("harm", "privacy")``).
         max_tokens: the length that the model was trained on; longer dialogues are cut to it.
         temperature_K: logits are divided by it (fitted on validation data; 1 where nothing was fitted).
+        rows_per_pass: larger batches go through the backbone in passes of this many rows of about the same length:
+            the same scores and gradients with less padding, faster on a CPU. None: all rows at once.
 
     Example:
         ``ScoreModel(load_trunk("sft"), outputs=("harm",), pooling="last", max_tokens=64)``.
@@ -42,12 +44,20 @@ class ScoreModel(nn.Module):
 
     temperature_K: Tensor
 
-    def __init__(self, backbone: PreTrainedModel, outputs: Sequence[str], pooling: str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        outputs: Sequence[str],
+        pooling: str,
+        max_tokens: int,
+        rows_per_pass: int | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.outputs = tuple(outputs)
         self.pooling = pooling
         self.max_tokens = max_tokens
+        self.rows_per_pass = rows_per_pass
         self._pool = get_pooling(pooling)
         self.head = nn.Linear(backbone.config.hidden_size, len(self.outputs), dtype=torch.float32)
         # Small weights start every score near 0: no output begins far out on the loss's slope.
@@ -70,6 +80,13 @@ class ScoreModel(nn.Module):
         Returns:
             ``[B, K]`` float32 logits.
         """
+        if self.rows_per_pass is None or len(mask_BS) <= self.rows_per_pass:
+            return self._sequence_scores(input_ids_BS, mask_BS)
+        order_B = mask_BS.sum(1).argsort(stable=True)
+        passes = [self._sequence_scores(input_ids_BS[r], mask_BS[r]) for r in order_B.split(self.rows_per_pass)]
+        return torch.cat(passes)[order_B.argsort()]
+
+    def _sequence_scores(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         index_BW, packed_mask_BW = pack(mask_BS.bool())
         hidden_BWH = self._hidden(input_ids_BS, index_BW, packed_mask_BW)
         return self._scores(self._pool(hidden_BWH, packed_mask_BW))

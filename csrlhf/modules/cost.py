@@ -27,7 +27,7 @@ class CostModule(ScoreModule):
     """Fine-tunes a cost model on labelled dialogues. Its outputs are the data source's constraints.
 
     Args:
-        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer``, ``schedule`` and ``options``.
+        backbone: as in ``ScoreModule``, like all down to ``rows_per_pass``.
         label_smoothing: see ``semantic_cost_loss``.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
@@ -44,11 +44,12 @@ class CostModule(ScoreModule):
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
+        rows_per_pass: int | None = None,
         label_smoothing: float = 0.0,
         calibrate: bool = True,
         baseline: bool = True,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options)
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options, rows_per_pass)
         self.label_smoothing = label_smoothing
         self.calibrate = calibrate
         self.baseline = baseline

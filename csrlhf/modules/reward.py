@@ -24,7 +24,7 @@ class RewardModule(ScoreModule):
     """Fine-tunes a reward model on preference pairs.
 
     Args:
-        backbone: as in ``ScoreModule``, like ``pooling``, ``max_tokens``, ``optimizer``, ``schedule`` and ``options``.
+        backbone: as in ``ScoreModule``, like all down to ``rows_per_pass``.
         regularization: see ``bradley_terry_loss``.
         standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
             responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
@@ -38,10 +38,11 @@ class RewardModule(ScoreModule):
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
+        rows_per_pass: int | None = None,
         regularization: float = 0.0,
         standardize: bool = True,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options)
+        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options, rows_per_pass)
         self.regularization = regularization
         self.standardize = standardize
         self._judged: list[tuple[list[int], Tensor]] = []

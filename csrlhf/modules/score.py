@@ -30,6 +30,7 @@ class ScoreModule(LightningModule):
         optimizer: keyword arguments of ``build_optimizer``.
         schedule: keyword arguments of ``build_schedule``.
         options: configuration keys of the backbone to replace (``load_trunk``).
+        rows_per_pass: see ``ScoreModel``.
 
     Attributes:
         final_metrics: what a validation or test run outside of training found, keyed ``area/name``.
@@ -45,6 +46,7 @@ class ScoreModule(LightningModule):
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
+        rows_per_pass: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -53,6 +55,7 @@ class ScoreModule(LightningModule):
         self.optimizer = dict(optimizer)
         self.schedule = dict(schedule)
         self.options = dict(options or {})
+        self.rows_per_pass = rows_per_pass
         self.final_metrics: dict[str, float] = {}
 
     @cached_property
@@ -68,7 +71,7 @@ class ScoreModule(LightningModule):
         """Load the backbone and put a fresh head on it, once."""
         if not hasattr(self, "model"):
             trunk = load_trunk(self.backbone, self.options)
-            self.model = ScoreModel(trunk, self.output_names(), self.pooling, self.max_tokens)
+            self.model = ScoreModel(trunk, self.output_names(), self.pooling, self.max_tokens, self.rows_per_pass)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""

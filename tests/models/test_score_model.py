@@ -95,3 +95,16 @@ def test_the_head_stays_in_float32_under_autocast(tiny_trunk: Trunk) -> None:
     model = ScoreModel(tiny_trunk("bert"), ("harm",), "mean", 32).eval()
     with torch.autocast("cpu", torch.bfloat16):
         assert model(*padded([[5, 6]], 0, 0)).dtype == torch.float32
+
+
+def test_passes_by_length_change_neither_scores_nor_gradients(tiny_trunk: Trunk) -> None:
+    ids, mask = padded([[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15], [16, 17, 18, 19]], 1, 1)
+    results = []
+    for rows_per_pass in (None, 2):
+        torch.manual_seed(0)
+        model = ScoreModel(tiny_trunk("bert"), ("harm",), "mean", 32, rows_per_pass).eval()
+        scores = model(ids, mask)
+        scores.square().sum().backward()
+        gradient = model.backbone.get_input_embeddings().weight.grad
+        results.append((scores, gradient))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-4)
