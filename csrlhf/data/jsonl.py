@@ -84,13 +84,10 @@ class JsonlData:
 
     def labelled(self, split: Split) -> list[LabelledRow]:
         """Responses with harm labels."""
-        rows: list[LabelledRow] = []
-        for line in self._read(split):
-            if line.has("label"):
-                rows.append(LabelledRow(line.prompt, line.text("response"), line.labels(self.constraints)))
-            elif line.has("is_response_0_safe"):
-                rows += self._pair_labels(line)
-        return self._some(rows, split, "labelled rows", "prompt, response, label (Safe or Unsafe)")
+        self._read(split)
+        # Of every file: a wrong label in the test file should not surface after an hour of training.
+        rows = {name: [row for line in lines for row in self._labels(line)] for name, lines in self._lines.items()}
+        return self._some(rows[split], split, "labelled rows", "prompt, response, label (Safe or Unsafe)")
 
     def preferences(self, split: Split) -> list[PreferenceRow]:
         """Pairs of responses with the better one known."""
@@ -106,7 +103,11 @@ class JsonlData:
         """sha256 of each file's bytes, by split."""
         return {split: hashlib.sha256(path.read_bytes()).hexdigest() for split, path in self._paths.items()}
 
-    def _pair_labels(self, line: Line) -> list[LabelledRow]:
+    def _labels(self, line: Line) -> list[LabelledRow]:
+        if line.has("label"):
+            return [LabelledRow(line.prompt, line.text("response"), line.labels(self.constraints))]
+        if not line.has("is_response_0_safe"):
+            return []
         if len(self.constraints) > 1:
             raise line.error("is_response_0_safe is one label, data.constraints names several: set one constraint")
         return [
@@ -123,7 +124,7 @@ class JsonlData:
         if check_split(split) not in self._paths:
             raise UserError(f"data.{split} is not set: name a file, data.{split}=FILE")
         if not self._lines:
-            # All files at once: a broken test file should not surface after an hour of training.
+            # All files at once, for the same reason.
             self._lines = {name: read_lines(path) for name, path in self._paths.items()}
             self._warn_of_leaks()
         return self._lines[split]

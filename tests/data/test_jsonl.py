@@ -1,0 +1,180 @@
+"""One's own files: what each kind of column gives, and that every mistake is named with file and line."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csrlhf.data.jsonl import JsonlData
+from csrlhf.data.jsonl_rows import read_lines
+from csrlhf.data.source import DataSource
+from csrlhf.errors import UserError
+from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
+
+GOOD = {"prompt": "how?", "response": "so.", "label": "Safe"}
+PAIR = {
+    "prompt": "how?",
+    "response_0": "so.",
+    "response_1": "no.",
+    "better_response_id": 1,
+    "is_response_0_safe": True,
+    "is_response_1_safe": False,
+}
+
+
+def file(folder: Path, *rows: Any, name: str = "train.jsonl") -> str:
+    """Rows as a file; a text is written as it is."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder / name)
+
+
+def test_labelled_rows_also_serve_as_prompts_and_safe_ones_as_demonstrations(tmp_path: Path) -> None:
+    data = JsonlData(file(tmp_path, GOOD, {"prompt": "why?", "response": "bad.", "label": "unsafe"}))
+    assert data.labelled("train") == [LabelledRow("how?", "so.", (0.0,)), LabelledRow("why?", "bad.", (1.0,))]
+    assert data.prompts("train") == [PromptRow("how?"), PromptRow("why?")]
+    assert data.demonstrations("train") == [DemonstrationRow("how?", "so.")]
+    assert isinstance(data, DataSource)
+
+
+def test_pairs_serve_as_preferences_and_labels(tmp_path: Path) -> None:
+    data = JsonlData(file(tmp_path, PAIR))
+    assert data.preferences("train") == [PreferenceRow("how?", chosen="no.", rejected="so.")]
+    assert data.labelled("train") == [LabelledRow("how?", "so.", (0.0,)), LabelledRow("how?", "no.", (1.0,))]
+
+
+def test_several_constraints_have_a_label_each(tmp_path: Path) -> None:
+    row = GOOD | {"label": {"privacy": "Unsafe", "harm": "Safe"}}
+    assert JsonlData(file(tmp_path, row), constraints=["harm", "privacy"]).labelled("train")[0].unsafe == (0.0, 1.0)
+
+
+def test_a_prompt_that_comes_twice_is_one_prompt(tmp_path: Path) -> None:
+    assert len(JsonlData(file(tmp_path, GOOD, GOOD)).prompts("train")) == 1
+
+
+def test_a_conversation_is_a_prompt(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    assert JsonlData(file(tmp_path, {"prompt": turns})).prompts("train") == [PromptRow(tuple(turns))]
+
+
+def test_separators_of_unicode_do_not_cut_a_line(tmp_path: Path) -> None:
+    row = GOOD | {"response": "a\u2028b\x0cc"}
+    path = file(tmp_path, json.dumps(row, ensure_ascii=False).replace("\\f", "\u0085"))
+    assert len(JsonlData(path).labelled("train")) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ('{"prompt": "how?",', "broken JSON at column"),
+        ("[1, 2]", "a line must be a JSON object, not list"),
+        (GOOD | {"label": "Maybe"}, "label is 'Maybe': it must be Safe or Unsafe"),
+        (GOOD | {"label": 1}, "label is 1: it must be Safe or Unsafe"),
+        (GOOD | {"label": {"privacy": "Safe"}}, "label must be an object with a label for each of harm"),
+        ({"response": "so.", "label": "Safe"}, "the column prompt is missing (columns: response, label)"),
+        ({"prompt": "how?", "label": "Safe"}, "the column response is missing"),
+        (GOOD | {"prompt": " "}, "prompt is empty"),
+        (GOOD | {"response": ""}, "response is empty"),
+        (GOOD | {"response": 3}, "response must be a text, not int"),
+        (GOOD | {"prompt": None}, "prompt must be a text, not NoneType"),
+        (GOOD | {"prompt": []}, "ends with the user's"),
+        (GOOD | {"prompt": [{"role": "assistant", "content": "x"}]}, "ends with the user's"),
+        (GOOD | {"prompt": [{"role": "user"}]}, "a turn must have role and content"),
+        (GOOD | {"prompt": [{"role": "user", "content": ""}]}, "texts that are not empty"),
+        ({key: value for key, value in PAIR.items() if key != "is_response_1_safe"}, "is_response_1_safe is None"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, row: Any, complaint: str) -> None:
+    path = file(tmp_path, GOOD, "", row)
+    with pytest.raises(UserError) as caught:
+        JsonlData(path).labelled("train")
+    assert str(caught.value).startswith(f"{path}:3: ")
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("better", [2, True, "0", None])
+def test_a_wrong_choice(tmp_path: Path, better: Any) -> None:
+    with pytest.raises(UserError, match=r":1: better_response_id is .*: it must be 0 or 1"):
+        JsonlData(file(tmp_path, PAIR | {"better_response_id": better})).preferences("train")
+
+
+def test_a_broken_test_file_is_noticed_before_training(tmp_path: Path) -> None:
+    data = JsonlData(file(tmp_path, GOOD), test=file(tmp_path, GOOD, "{", name="test.jsonl"))
+    with pytest.raises(UserError, match=r"test\.jsonl:2"):
+        data.labelled("train")
+
+
+def test_an_unknown_label_in_the_test_file_is_noticed_before_training(tmp_path: Path) -> None:
+    wrong = GOOD | {"prompt": "who?", "label": "odd"}
+    data = JsonlData(file(tmp_path, GOOD), test=file(tmp_path, wrong, name="test.jsonl"))
+    with pytest.raises(UserError, match=r"test\.jsonl:1: label"):
+        data.labelled("train")
+
+
+def test_files_and_splits_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="set data.train=FILE"):
+        JsonlData()
+    with pytest.raises(UserError, match=r"data.train: there is no file /no/such.jsonl"):
+        JsonlData("/no/such.jsonl")
+    data = JsonlData(file(tmp_path, GOOD))
+    assert data.has("train")
+    assert not data.has("test")
+    with pytest.raises(UserError, match="data.test is not set"):
+        data.labelled("test")
+    with pytest.raises(UserError, match="split is 'dev'"):
+        data.labelled("dev")  # type: ignore[arg-type]  # a mistake on purpose
+
+
+@pytest.mark.parametrize("kind", ["preferences", "labelled", "demonstrations"])
+def test_a_kind_that_the_columns_do_not_give(tmp_path: Path, kind: str) -> None:
+    data = JsonlData(file(tmp_path, {"prompt": "how?"}))
+    with pytest.raises(UserError, match="each line needs the columns prompt, response"):
+        getattr(data, kind)("train")
+
+
+def test_empty_file_and_wrong_encoding(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is empty"):
+        JsonlData(file(tmp_path, "")).prompts("train")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9"}\n')
+    with pytest.raises(UserError, match="not UTF-8"):
+        JsonlData(str(tmp_path / "latin.jsonl")).prompts("train")
+
+
+def test_prompts_in_two_splits_are_reported(tmp_path: Path) -> None:
+    held_out = file(tmp_path, GOOD | {"prompt": " HOW? "}, name="validation.jsonl")
+    with pytest.warns(UserWarning, match="1 prompts of data.validation are in data.train as well"):
+        JsonlData(file(tmp_path, GOOD), held_out).labelled("train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        JsonlData(file(tmp_path, GOOD), file(tmp_path, GOOD | {"prompt": "why?"}, name="v.jsonl")).labelled("train")
+
+
+def test_hashes_follow_the_bytes(tmp_path: Path) -> None:
+    before = JsonlData(file(tmp_path, GOOD)).hashes()
+    assert before == JsonlData(file(tmp_path, GOOD)).hashes()
+    assert before != JsonlData(file(tmp_path, GOOD, GOOD)).hashes()
+
+
+@pytest.mark.parametrize("names", [[], ["harm", "harm"]])
+def test_constraint_names(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(UserError, match="data.constraints"):
+        JsonlData(file(tmp_path, GOOD), constraints=names)
+
+
+@given(st.text())
+def test_whatever_stands_in_a_file_it_is_read_or_named(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("any") / "x.jsonl"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    try:
+        lines = read_lines(path)
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(line.prompt for line in lines)
