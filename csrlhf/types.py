@@ -7,9 +7,10 @@ C = 1 + K value channels (reward first, then the costs).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # the pipeline's waiting parent reads data sources, and importing torch takes seconds
+    from torch import Tensor
 
 Messages = tuple[dict[str, str], ...]
 """A conversation: ``({"role": "user", "content": "..."}, ...)``."""

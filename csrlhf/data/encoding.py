@@ -11,13 +11,14 @@ Rules that hold everywhere:
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from csrlhf.errors import UserError
 from csrlhf.types import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -129,6 +130,8 @@ def pad(sequences: Sequence[Sequence[int]], pad_id: int, side: str = "right") ->
     """
     if side not in ("left", "right"):
         raise ValueError(f"side is {side!r}: it must be left or right")
+    import torch  # here: the data sources import this file, and the pipeline's waiting parent imports them
+
     width = max(1, max(len(ids) for ids in sequences))
     ids_BS = torch.full((len(sequences), width), pad_id, dtype=torch.long)
     mask_BS = torch.zeros(len(sequences), width, dtype=torch.bool)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
-
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from csrlhf.data.source import SPLITS, Split, check_split
 from csrlhf.data.toy import corpora
@@ -18,6 +16,9 @@ from csrlhf.data.toy.tokenizer import build_tokenizer
 from csrlhf.data.toy.world import CATEGORIES, Category
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 VERSION = 1
 """Raised whenever the world or its corpora change: part of the hashes."""

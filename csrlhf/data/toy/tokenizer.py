@@ -6,14 +6,13 @@ Built from the words of the code, so it needs no file and never changes with a s
 from __future__ import annotations
 
 from string import Formatter
-
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING
 
 from csrlhf.data.toy import framings, responses
 from csrlhf.data.toy.vocabulary import NAMES, OBJECTS, VERBS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PAD, UNK, EOS, USER, ASSISTANT = "<pad>", "<unk>", "<eos>", "<user>", "<assistant>"
 SPECIAL_TOKENS = (PAD, UNK, EOS, USER, ASSISTANT)
@@ -32,10 +31,10 @@ def words() -> list[str]:
     """Return every word that prompts and responses can hold, sorted."""
     templates = [
         *framings.QUESTION_FORMS, *framings.HARM_QUESTIONS,
-        *framings.TURN_ANSWERS, framings.NAME_PREFIX,
+        *framings.TURN_ANSWERS, framings.NAME_PREFIX, framings.NAME_QUESTION,
         *(prefix for prefixes in framings.PREFIXES.values() for prefix in prefixes),
         *responses.COMPLIANCES, *responses.REFUSALS, *responses.REDIRECTS, *responses.OFF_TOPICS,
-        *responses.HARM_ANSWERS, responses.YES, responses.NO,
+        *responses.HARM_ANSWERS, responses.NAME_ANSWER, responses.YES, responses.NO,
         *responses.ACT_NAMES.values(), responses.SAFE_ACT_NAME,
     ]  # fmt: skip
     found = set(NAMES)
@@ -51,6 +50,12 @@ def words() -> list[str]:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer: special tokens first, then the words in sorted order."""
+    # Here, not above: the pipeline's waiting parent hashes this world, and importing transformers takes seconds.
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
     vocabulary = {word: i for i, word in enumerate([*SPECIAL_TOKENS, *words()])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK))
     tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]  # a property in Rust
