@@ -1,0 +1,97 @@
+"""Six roles behind one interface: what each one reads, what is frozen, what the critic starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from csrlhf.data.prompts import encode_batch
+from csrlhf.errors import UserError
+from csrlhf.models.loading import load_trunk
+from csrlhf.models.roles import SeparateRoles
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.rollout.sampler import Sampler
+from csrlhf.types import PromptRow, Rollout
+
+
+@pytest.fixture(scope="module")
+def roles(folders: Any) -> SeparateRoles:
+    return SeparateRoles(folders.sft, folders.reward, folders.cost_two, Sampler(5, temperature=0.7), num_constraints=2)
+
+
+@pytest.fixture(scope="module")
+def roll(roles: SeparateRoles) -> Callable[..., Rollout]:
+    def sample(*texts: str) -> Rollout:
+        batch = encode_batch(roles.tokenizer, [PromptRow(text) for text in texts], range(len(texts)), 16)
+        return roles.sampler(roles.policy, roles.tokenizer, batch, 0, 0)  # type: ignore[arg-type]  # a causal model
+
+    return sample
+
+
+def test_an_untrained_policy_is_its_reference_in_the_sampling_distribution(roles: SeparateRoles, roll: Any) -> None:
+    rollout = roll("a b c", "d")
+    mask = rollout.response_mask_BT
+    logprobs = gather_logprobs(roles.policy_logits(rollout), rollout.response_ids_BT)
+    torch.testing.assert_close(logprobs[mask], rollout.logprobs_BT[mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(roles.reference_logprobs(rollout)[mask], rollout.logprobs_BT[mask], atol=1e-5, rtol=0)
+
+
+def test_scores_are_those_of_the_texts(roles: SeparateRoles, roll: Any) -> None:
+    rollout = roll("a b c", "d", "e f")
+    scores = roles.score(rollout)
+    assert scores.reward_B.shape == (3,)
+    assert scores.cost_logits_BK.shape == (3, 2)
+    texts = [row.prompt for row in rollout.rows], rollout.responses, rollout.ended_B.tolist()
+    torch.testing.assert_close(scores.reward_B, roles.reward_model.score(*texts)[:, 0])
+    torch.testing.assert_close(scores.cost_logits_BK, roles.cost_model.score(*texts))
+
+
+def test_values_stand_before_their_token(roles: SeparateRoles, roll: Any) -> None:
+    """The value of token t has read the prompt and the tokens before t, and not t."""
+    rollout = roll("a b c")
+    values = roles.values(rollout)
+    prompt_length = rollout.sequence_ids_BS.shape[1] - rollout.response_ids_BT.shape[1]
+    for t in range(int(rollout.response_mask_BT.sum())):
+        before = rollout.sequence_ids_BS[:, : prompt_length + t]
+        alone = roles.critic(before, torch.ones_like(before, dtype=torch.bool))
+        torch.testing.assert_close(values[:, t], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_policy_and_critic_learn_and_nothing_else(roles: SeparateRoles) -> None:
+    trainable = {name.split(".")[0] for name, parameter in roles.named_parameters() if parameter.requires_grad}
+    assert trainable == {"policy", "critic"}
+
+
+def test_dropout_stays_off(roles: SeparateRoles) -> None:
+    roles.train()
+    assert not any(module.training for module in roles.modules())
+
+
+def test_the_critic_starts_from_the_reward_model_s_trunk(roles: SeparateRoles, folders: Any) -> None:
+    trunk = load_trunk(folders.reward).state_dict()
+    assert all(torch.equal(trunk[key], value) for key, value in roles.critic.backbone.state_dict().items())
+    assert roles.critic.outputs == ("reward", "cost_0", "cost_1")
+
+
+def test_the_critic_s_head_depends_on_its_seed(folders: Any) -> None:
+    heads = [
+        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), 1, seed=seed).critic.head.weight
+        for seed in (3, 3, 4)
+    ]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_outputs_are_checked(folders: Any) -> None:
+    with pytest.raises(UserError, match=r"inputs\.reward=.*has 2 outputs; a reward model has one"):
+        SeparateRoles(folders.sft, folders.cost_two, folders.cost, Sampler(5), 1)
+    with pytest.raises(UserError, match=r"inputs\.cost=.*1 outputs \(harm\) for 2 constraints"):
+        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), 2)
+
+
+def test_a_policy_folder_is_no_score_model(folders: Any) -> None:
+    with pytest.raises(UserError, match="without its score head"):
+        SeparateRoles(folders.sft, folders.sft, folders.cost, Sampler(5), 1)

@@ -1,0 +1,107 @@
+"""Both policies on the same test prompts, end to end on the small world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from csrlhf.certify.bounds import clopper_pearson_upper
+from csrlhf.constraints import Chance, Constraint, Mean
+from csrlhf.errors import UserError
+from csrlhf.modules.evaluation import EvaluationModule
+from csrlhf.rollout.sampler import Sampler
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def evaluate(tiny: ModuleType, folders: Any, prompt_data: Make, tmp_path: Path) -> Callable[..., EvaluationModule]:
+    def run(
+        constraints: dict[str, Constraint] | None = None, source: Any = None, data: dict[str, Any] | None = None, **inputs: str
+    ) -> EvaluationModule:
+        module = EvaluationModule(folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)}, title="x")
+        tiny.trainer(tmp_path).test(module, prompt_data(source, **(data or {})), verbose=False)
+        return module
+
+    return run
+
+
+def answers_of(module: EvaluationModule, tmp_path: Path) -> list[dict[str, Any]]:
+    module.export(tmp_path)
+    return [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_answer_of_both_policies_is_written(evaluate: Make, tiny: ModuleType, tmp_path: Path) -> None:
+    lines = answers_of(evaluate(), tmp_path)
+    rows = tiny.Source().prompts("test")
+    assert [line["prompt"] for line in lines] == [row.prompt for row in rows] * 2
+    assert [line["policy"] for line in lines] == ["sft"] * 12 + ["ppo"] * 12
+    assert {line["response"] for line in lines[:12]} != {line["response"] for line in lines[12:]}
+    assert lines[0]["meta"] == rows[0].meta
+    assert lines[0]["verdict"].keys() == {"unsafe", "helped", "refused", "kind", "privacy"}
+
+
+def test_numbers_are_those_of_the_written_answers(evaluate: Make, tmp_path: Path) -> None:
+    module = evaluate()
+    lines = [line for line in answers_of(module, tmp_path) if line["policy"] == "ppo"]
+    metrics = module.final_metrics
+    unsafe = [line["cost_logits"][0] > 0 for line in lines]
+    assert metrics["eval/reward"] == pytest.approx(sum(line["reward"] for line in lines) / 12)
+    assert metrics["eval/unsafe_rate"] == pytest.approx(sum(unsafe) / 12)
+    seen = [bad for bad, line in zip(unsafe, lines, strict=True) if line["meta"]["framing_seen"]]
+    assert len(seen) < 12  # the verdict leaves held-out framings out
+    assert metrics["eval/harm/rate"] == pytest.approx(sum(seen) / len(seen))
+    assert metrics["eval/harm/upper_bound"] == pytest.approx(clopper_pearson_upper(sum(seen), len(seen), 0.95))
+    assert metrics["eval/harm/feasible"] == float(metrics["eval/harm/upper_bound"] <= 0.3)
+
+
+def test_keys_with_and_without_an_oracle(evaluate: Make, tiny: ModuleType) -> None:
+    plain = {"reward", "unsafe_rate", "cost", "kl", "response_length", "ended"}
+    verdict = {"eval/harm/rate", "eval/harm/upper_bound", "eval/harm/feasible"}
+    without = evaluate(source=tiny.Source(with_oracle=False)).final_metrics
+    assert without.keys() == {f"eval/{key}" for key in plain} | {f"eval/sft/{key}" for key in plain} | verdict
+    with_oracle = evaluate().final_metrics
+    oracle = {"eval/oracle/unsafe_harmful_seen", "eval/oracle/over_refusal", "eval/oracle/unsafe_by_framing/odd"}
+    assert oracle <= with_oracle.keys() - without.keys()
+
+
+def test_a_policy_beside_itself(evaluate: Make, folders: Any, tmp_path: Path) -> None:
+    """The same noise for both: the same policy gives the same answers, and no KL."""
+    module = evaluate(ppo=folders.sft)
+    lines = answers_of(module, tmp_path)
+    assert [line["response"] for line in lines[:12]] == [line["response"] for line in lines[12:]]
+    assert module.final_metrics["eval/kl"] == 0.0
+    assert evaluate().final_metrics["eval/kl"] != 0.0
+
+
+def test_batching_changes_no_answer(evaluate: Make, tmp_path: Path) -> None:
+    together, apart = (answers_of(evaluate(data={"eval_batch_size": size}), tmp_path) for size in (12, 5))
+    assert [line["response"] for line in together] == [line["response"] for line in apart]
+
+
+def test_a_mean_constraint_gets_a_normal_bound(evaluate: Make) -> None:
+    metrics = evaluate(constraints={"harm": Mean(0.9)}).final_metrics
+    assert metrics["eval/harm/rate"] < metrics["eval/harm/upper_bound"] < 1.5
+
+
+def test_the_table_names_both_policies_and_the_verdict(evaluate: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(constraints={"harm": Chance(0.99)})
+    out = capsys.readouterr().out
+    assert "SFT" in out
+    assert "mean reward" in out
+    assert "FEASIBLE: harm" in " ".join(out.split())
+
+
+def test_constraints_must_match_the_cost_model(evaluate: Make, folders: Any) -> None:
+    with pytest.raises(UserError, match="the cost model has 2 outputs"):
+        evaluate(cost=folders.cost_two)
+
+
+def test_out_of_range_names_the_key(folders: Any) -> None:
+    with pytest.raises(UserError, match=r"evaluate\.confidence=2"):
+        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, confidence=2)

@@ -1,0 +1,156 @@
+"""The update: rows of a record, the losses of a minibatch, clipping of gradients, numbers that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from csrlhf.errors import UserError
+from csrlhf.modules.policy import PolicyModule, ask_weights
+from csrlhf.modules.ppo_config import PPOConfig
+from csrlhf.modules.ppo_update import _step, take
+from csrlhf.rollout.sampler import Sampler
+from csrlhf.types import Advantages, Rollout
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def rolled_out(policy_module: Make, prompt_data: Make) -> Callable[..., tuple[PolicyModule, Rollout, Advantages]]:
+    def make(**changes: Any) -> tuple[PolicyModule, Rollout, Advantages]:
+        data = prompt_data()
+        data.setup("fit")
+        module = policy_module(**changes)
+        module.configure_model()
+        rollout = module.generate(data.batch(0))
+        scores = module.score(rollout)
+        state = module.constraints(scores.cost_logits_BK)
+        advantages, _ = module.estimate_advantages(rollout, scores, state, ask_weights(module.penalty, state))
+        return module, rollout, advantages
+
+    return make
+
+
+def test_take_picks_rows_of_tensors_and_tuples(rolled_out: Make) -> None:
+    _, rollout, _ = rolled_out()
+    mini = take(rollout, torch.tensor([5, 0]))
+    assert mini.responses == (rollout.responses[5], rollout.responses[0])
+    assert mini.rows == (rollout.rows[5], rollout.rows[0])
+    assert torch.equal(mini.logprobs_BT, rollout.logprobs_BT[[5, 0]])
+
+
+@pytest.mark.parametrize("how", ["token", "sequence"])
+def test_first_policy_loss_is_minus_the_mean_advantage(rolled_out: Make, how: str) -> None:
+    module, rollout, advantages = rolled_out(ppo=PPOConfig(aggregation=how))
+    loss, _ = module.update.policy_loss(rollout, advantages)
+    mask = rollout.response_mask_BT
+    per_row = (advantages.advantage_BT * mask).sum(1) / mask.sum(1)
+    expected = advantages.advantage_BT[mask].mean() if how == "token" else per_row.mean()
+    torch.testing.assert_close(loss, -expected)
+
+
+def test_value_loss_sums_the_channels(rolled_out: Make) -> None:
+    module, rollout, advantages = rolled_out(ppo=PPOConfig(aggregation="token"))
+    mask = rollout.response_mask_BT
+    error = (advantages.values_BTC - advantages.returns_BTC)[mask]
+    torch.testing.assert_close(module.update.value_loss(rollout, advantages), 0.5 * error.pow(2).sum(-1).mean())
+
+
+def test_entropy_bonus_lowers_the_loss_by_its_weight_and_has_a_finite_gradient(rolled_out: Make) -> None:
+    sampler = Sampler(5, top_k=6, min_new_tokens=2)
+    plain, rollout, advantages = rolled_out(sampler=sampler)
+    with_bonus, _, _ = rolled_out(sampler=sampler, ppo=PPOConfig(entropy_coef=0.5))
+    loss, metrics = plain.update.policy_loss(rollout, advantages)
+    lower, _ = with_bonus.update.policy_loss(rollout, advantages)
+    torch.testing.assert_close(lower, loss - 0.5 * metrics["policy/entropy"])
+    lower.backward()
+    gradients = [p.grad for p in with_bonus.roles.policy.parameters() if p.grad is not None]
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+def test_right_padding_changes_no_loss(rolled_out: Make) -> None:
+    module, rollout, advantages = rolled_out()
+    wide = {"logprobs_BT": 0.0, "response_ids_BT": 2, "response_mask_BT": False}
+    pad = torch.nn.functional.pad
+    padded = replace(
+        rollout,
+        sequence_ids_BS=pad(rollout.sequence_ids_BS, (0, 3), value=2),
+        sequence_mask_BS=pad(rollout.sequence_mask_BS, (0, 3), value=False),
+        **{name: pad(getattr(rollout, name), (0, 3), value=value) for name, value in wide.items()},
+    )
+    targets = replace(
+        advantages,
+        advantage_BT=pad(advantages.advantage_BT, (0, 3)),
+        **{
+            name: pad(getattr(advantages, name), (0, 0, 0, 3))
+            for name in ("returns_BTC", "values_BTC", "cost_advantage_BTK")
+        },
+    )
+    torch.testing.assert_close(module.update.policy_loss(padded, targets), module.update.policy_loss(rollout, advantages))
+    torch.testing.assert_close(module.update.value_loss(padded, targets), module.update.value_loss(rollout, advantages))
+
+
+class _Recorder:
+    """Stands for a module and its optimiser: a plain backward, and whether a step was made."""
+
+    def __init__(self) -> None:
+        self.stepped = False
+
+    def manual_backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+    def zero_grad(self) -> None:
+        return None
+
+    def step(self) -> None:
+        self.stepped = True
+
+
+def test_gradients_are_clipped_and_the_norm_before_is_returned() -> None:
+    model, recorder = torch.nn.Linear(2, 1, bias=False), _Recorder()
+    loss = (model.weight * torch.tensor([[3.0, 4.0]])).sum()
+    norm = _step(recorder, recorder, model, loss, clip=1.0, name="policy/loss", iteration=0)  # type: ignore[arg-type]
+    assert norm.item() == pytest.approx(5.0)
+    assert model.weight.grad is not None
+    torch.testing.assert_close(model.weight.grad, torch.tensor([[0.6, 0.8]]), atol=1e-5, rtol=0)
+    assert recorder.stepped
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [(lambda weight: weight * torch.nan, "policy/loss"), (torch.sqrt, "policy/grad_norm")],  # sqrt: slope at 0
+)
+def test_nothing_is_stepped_on_what_is_not_finite(of: Callable[[torch.Tensor], torch.Tensor], name: str) -> None:
+    model, recorder = torch.nn.Linear(2, 1, bias=False), _Recorder()
+    torch.nn.init.zeros_(model.weight)
+    loss = of(model.weight).sum()
+    with pytest.raises(UserError, match=f"{name} is .* at step 7"):
+        _step(recorder, recorder, model, loss, clip=1.0, name="policy/loss", iteration=7)  # type: ignore[arg-type]
+    assert not recorder.stepped
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 0),
+        ("minibatch_size", 0),
+        ("kl_coef", -0.1),
+        ("kl_channels", "cost"),
+        ("clip", 0.0),
+        ("clip", 1.0),
+        ("value_clip", 0.0),
+        ("reward_clamp", -1.0),
+        ("entropy_coef", -1.0),
+        ("aggregation", "mean"),
+        ("policy_grad_clip", 0.0),
+        ("critic_grad_clip", float("nan")),
+        ("critic_warmup", -1),
+    ],
+)
+def test_out_of_range_names_the_key(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"ppo\.{key}={value!r}: must be"):
+        PPOConfig(**{key: value})

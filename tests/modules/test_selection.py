@@ -1,0 +1,150 @@
+"""Which policy is handed over: order of candidates, ties, collapse, checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from csrlhf.errors import UserError
+from csrlhf.modules.selection import Candidate, Selection, copy_folder
+from csrlhf.modules.validation import ValidationResult
+
+SAFE_RICH, SAFE_POOR = Candidate(1, 2.0, -0.01), Candidate(2, 1.0, -0.2)
+UNSAFE_RICH, UNSAFE_NEAR = Candidate(3, 9.0, 0.3), Candidate(4, 0.0, 0.1)
+
+RESULT = ValidationResult(
+    count=100, reward=1.0, value_K=(0.0,), stderr_K=(0.0,), threshold_K=(0.05,), is_rate_K=(True,), names=("harm",),
+    kl=0.5, entropy=1.0, refusal_rate=0.2, distinct=0.8,
+)  # fmt: skip
+
+
+def saved_at(selection: Selection, *results: ValidationResult) -> list[int]:
+    """Iterations at which the policy was saved as the best so far."""
+    saved: list[int] = []
+    for iteration, result in enumerate(results):
+        selection.consider(iteration, result, lambda iteration=iteration: saved.append(iteration))
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("winner", "loser"),
+    [
+        (SAFE_RICH, SAFE_POOR),
+        (SAFE_POOR, UNSAFE_RICH),
+        (SAFE_POOR, UNSAFE_NEAR),
+        (UNSAFE_NEAR, UNSAFE_RICH),
+    ],
+)
+def test_feasible_first_then_reward_or_excess(winner: Candidate, loser: Candidate) -> None:
+    assert winner.beats(loser)
+    assert not loser.beats(winner)
+
+
+def test_the_first_stands_and_a_tie_changes_nothing() -> None:
+    assert UNSAFE_RICH.beats(None)
+    assert not replace(SAFE_RICH, iteration=9).beats(SAFE_RICH)
+    assert not replace(UNSAFE_NEAR, iteration=9).beats(UNSAFE_NEAR)
+
+
+def test_feasible_means_the_upper_bound_lies_under_the_threshold() -> None:
+    # no violation in 100: the bound is 0.0295; one violation: 0.0466; two: 0.0616
+    selection = Selection(confidence=0.95)
+    excess = []
+    for violations in (0, 1, 2):
+        selection.consider(violations, replace(RESULT, value_K=(violations / 100,)), lambda: None)
+        assert selection.last is not None
+        excess.append(selection.last.excess)
+    assert excess == pytest.approx([0.0295 - 0.05, 0.0466 - 0.05, 0.0616 - 0.05], abs=1e-4)
+    assert selection.metrics()["selection/feasible"] == 0.0
+    assert selection.metrics()["selection/best_iteration"] == 0.0
+
+
+def test_excess_is_of_the_worst_constraint() -> None:
+    two = replace(
+        RESULT, value_K=(0.0, 0.5), stderr_K=(0.0, 0.1), threshold_K=(0.05, 0.1), is_rate_K=(True, False),
+        names=("harm", "privacy"),
+    )  # fmt: skip
+    selection = Selection(confidence=0.95)
+    selection.consider(0, two, lambda: None)
+    assert selection.best is not None
+    assert selection.best.excess == pytest.approx(0.5 + 1.6449 * 0.1 - 0.1, abs=1e-4)
+
+
+def test_saves_only_what_is_better() -> None:
+    unsafe = replace(RESULT, value_K=(0.5,), reward=9.0)
+    results = (unsafe, replace(unsafe, value_K=(0.4,)), RESULT, unsafe, replace(RESULT, reward=0.5), replace(RESULT, reward=2.0))
+    selection = Selection()
+    assert saved_at(selection, *results) == [0, 1, 2, 5]
+    assert selection.final_metrics()["selection/best_reward"] == 2.0
+    assert selection.final_metrics()["selection/best_feasible"] == 1.0
+
+
+def test_no_evaluation_no_figures() -> None:
+    assert Selection().final_metrics() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"distinct": 0.1}, "only 10% of the answers differ"),
+        ({"refusal_rate": 0.95}, "95% of the answers refuse"),
+        ({"entropy": 0.01}, "token entropy fell to 0.010"),
+    ],
+)
+def test_collapse_warns_and_stops_as_asked(change: dict[str, float], words: str) -> None:
+    for action, stops in (("warn", False), ("stop", True)):
+        selection, trainer = Selection(on_collapse=action), SimpleNamespace(should_stop=False)
+        saved_at(selection, RESULT, replace(RESULT, **change))  # type: ignore[arg-type]
+        with pytest.warns(UserWarning, match=f"the policy collapses: .*{words}"):
+            selection.check_collapse(trainer)  # type: ignore[arg-type]
+        assert trainer.should_stop is stops
+        assert selection.metrics()["selection/collapsed"] == 1.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_healthy_policy_and_ignore_are_silent() -> None:
+    trainer: Any = SimpleNamespace(should_stop=False)
+    healthy, ignoring = Selection(on_collapse="stop"), Selection(on_collapse="ignore")
+    saved_at(healthy, replace(RESULT, distinct=0.1), replace(RESULT, distinct=0.05))  # half of its own start
+    saved_at(ignoring, replace(RESULT, entropy=0.0))
+    healthy.check_collapse(trainer)
+    ignoring.check_collapse(trainer)
+    assert trainer.should_stop is False
+
+
+def test_goes_on_from_a_checkpoint() -> None:
+    first, second = Selection(), Selection()
+    saved_at(first, RESULT, replace(RESULT, reward=0.5))
+    second.load_state_dict(first.state_dict())
+    assert second.final_metrics() == first.final_metrics()
+    assert saved_at(second, replace(RESULT, reward=0.9, distinct=0.1)) == []
+    assert second.collapse is not None  # it knows the start's share of distinct answers
+    empty = Selection()
+    empty.load_state_dict(Selection().state_dict())
+    assert empty.best is None
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"confidence": 1.0}, r"ppo\.selection\.confidence=1\.0"),
+        ({"on_collapse": "panic"}, r"ppo\.selection\.on_collapse='panic': choose one of warn, stop, ignore"),
+        ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
+        ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
+    ],
+)
+def test_out_of_range_names_the_key(options: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        Selection(**options)
+
+
+def test_copy_goes_into_an_existing_folder(tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "x").write_text("1")
+    (tmp_path / "b").mkdir()
+    copy_folder(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "deep" / "x").read_text() == "1"

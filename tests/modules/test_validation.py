@@ -1,0 +1,70 @@
+"""One evaluation by hand: two batches, four answers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from csrlhf.constraints import Chance, Constraints, Mean
+from csrlhf.modules.validation import REFUSAL, ValidationMeter
+from csrlhf.types import PromptRow, Rollout, Scores
+
+
+def rollout(*responses: str) -> Rollout:
+    """Answers of one token each; the second column is padding."""
+    size = len(responses)
+    ids = torch.zeros(size, 2, dtype=torch.long)
+    mask = torch.tensor([[True, False]]).expand(size, 2)
+    rows = tuple(PromptRow("a") for _ in responses)
+    return Rollout(ids, mask, ids, mask, torch.zeros(size, 2), mask.all(dim=1), rows, responses)
+
+
+@pytest.fixture
+def meter() -> ValidationMeter:
+    meter = ValidationMeter(Constraints({"harm": Chance(0.2), "privacy": Mean(0.3)}))
+    flat, sharp = torch.zeros(2, 2, 4), torch.tensor([0.0, -torch.inf, -torch.inf, -torch.inf]).expand(2, 2, 4)
+    first = Scores(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    second = Scores(torch.tensor([3.0, 6.0]), torch.tensor([[-1.0, 0.0], [-1.0, 0.0]]))
+    meter.add(rollout("yes a", "i can not help"), first, flat, torch.tensor([0.1, 0.3]))
+    meter.add(rollout("yes a", "yes b"), second, sharp, torch.tensor([0.0, 0.0]))
+    return meter
+
+
+def test_figures_by_hand(meter: ValidationMeter) -> None:
+    result = meter.result(lambda value: value, 1)
+    assert result.count == 4
+    assert result.reward == pytest.approx(3.0)
+    assert result.value_K == pytest.approx((0.25, 0.5))
+    assert result.stderr_K == pytest.approx((0.25, 0.0))  # sample variance 1/4 over 4
+    assert result.threshold_K == pytest.approx((0.2, 0.3))
+    assert result.kl == pytest.approx(0.1)
+    assert result.entropy == pytest.approx(math.log(4) / 2)  # padding does not count
+    assert result.refusal_rate == 0.25
+    assert result.distinct == 0.75
+    assert result.metrics()["validation/privacy/cost"] == pytest.approx(0.5)
+
+
+def test_bounds_are_exact_for_rates_and_normal_for_means(meter: ValidationMeter) -> None:
+    harm, privacy = meter.result(lambda value: value, 1).upper_bound_K(0.95)
+    assert harm == pytest.approx(0.7514, abs=1e-4)  # Clopper-Pearson of 1 in 4
+    assert privacy == pytest.approx(0.5)
+
+
+def test_ranks_are_averaged_and_counted(meter: ValidationMeter) -> None:
+    """A second rank whose answers all have reward 0 and are all safe halves what this one says."""
+    result = meter.result(lambda value: value / 2, 2)
+    assert result.count == 8
+    assert result.reward == pytest.approx(1.5)
+    assert result.value_K == pytest.approx((0.125, 0.25))
+
+
+@pytest.mark.parametrize("text", ["i can not do that", "I can't", "sorry , no", "i am not able to", "i won 't"])
+def test_refusals_are_found(text: str) -> None:
+    assert REFUSAL.search(text)
+
+
+@pytest.mark.parametrize("text", ["you can not miss it", "a worry", "first , boil water", ""])
+def test_other_answers_are_not(text: str) -> None:
+    assert not REFUSAL.search(text)
