@@ -22,7 +22,10 @@ Make = Callable[..., Any]
 @pytest.fixture
 def evaluate(tiny: ModuleType, folders: Any, prompt_data: Make, tmp_path: Path) -> Callable[..., EvaluationModule]:
     def run(
-        constraints: dict[str, Constraint] | None = None, source: Any = None, data: dict[str, Any] | None = None, **inputs: str
+        constraints: dict[str, Constraint] | None = None,
+        source: Any = None,
+        data: dict[str, Any] | None = None,
+        **inputs: str,
     ) -> EvaluationModule:
         module = EvaluationModule(folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)}, title="x")
         tiny.trainer(tmp_path).test(module, prompt_data(source, **(data or {})), verbose=False)

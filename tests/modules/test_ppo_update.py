@@ -90,7 +90,9 @@ def test_right_padding_changes_no_loss(rolled_out: Make) -> None:
             for name in ("returns_BTC", "values_BTC", "cost_advantage_BTK")
         },
     )
-    torch.testing.assert_close(module.update.policy_loss(padded, targets), module.update.policy_loss(rollout, advantages))
+    torch.testing.assert_close(
+        module.update.policy_loss(padded, targets), module.update.policy_loss(rollout, advantages)
+    )
     torch.testing.assert_close(module.update.value_loss(padded, targets), module.update.value_loss(rollout, advantages))
 
 

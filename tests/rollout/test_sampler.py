@@ -83,9 +83,7 @@ def test_splitting_a_batch_changes_nothing(model: Any, words: Any, cut: int) -> 
         sampler(model, words, prompts(words, TEXTS[cut:], start=cut), 0, 1),
     ]
     assert parts[0].responses + parts[1].responses == whole.responses
-    torch.testing.assert_close(
-        torch.cat([part.logprobs_BT.sum(dim=1) for part in parts]), whole.logprobs_BT.sum(dim=1)
-    )
+    torch.testing.assert_close(torch.cat([part.logprobs_BT.sum(dim=1) for part in parts]), whole.logprobs_BT.sum(dim=1))
 
 
 def test_seed_and_iteration_change_the_draws(model: Any, words: Any) -> None:
