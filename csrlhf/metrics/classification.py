@@ -71,7 +71,7 @@ def classification_metrics(probability_N: NDArray[np.float64], unsafe_N: NDArray
 def expected_calibration_error(probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_]) -> float:
     """Mean over rows of |mean probability - share unsafe| in the row's bin of P(unsafe)."""
     error = binary_calibration_error(
-        torch.from_numpy(np.asarray(probability_N, dtype=np.float64)),
+        torch.from_numpy(np.ascontiguousarray(probability_N, dtype=np.float64)),
         torch.from_numpy(unsafe_N.astype(np.int64)),
         n_bins=NUM_BINS,
         norm="l1",
