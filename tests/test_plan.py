@@ -70,7 +70,7 @@ def test_an_inputs_fingerprint_counts_and_its_place_does_not(plan: Callable[...,
 
 
 def test_only_inputs_that_the_config_refers_to_are_needed(plan: Callable[..., Plan]) -> None:
-    with pytest.raises(UserError, match="stage=cost needs the result of stage=sft.*python train.py stage=sft"):
+    with pytest.raises(UserError, match=r"stage=cost needs the result of stage=sft.*python train\.py stage=sft"):
         plan("stage=cost")
     assert plan("stage=cost", "model=minilm").inputs == {}
 
