@@ -46,7 +46,6 @@ class EvaluationModule(LightningModule):
         sampler: Sampler,
         constraints: Mapping[str, Constraint],
         confidence: float = 0.95,
-        title: str = "trained",
         seed: int = 0,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
@@ -56,11 +55,10 @@ class EvaluationModule(LightningModule):
             sampler: draws responses, for both policies alike.
             constraints: by name, one per output of the cost model.
             confidence: of the verdict's one-sided bound.
-            title: column title of the trained policy.
             seed: of sampling.
         """
         super().__init__()
-        self.inputs, self.sampler, self.title, self.seed = inputs, sampler, title, seed
+        self.inputs, self.sampler, self.seed = inputs, sampler, seed
         self.constraints = Constraints(constraints)
         self.confidence = check_confidence("evaluate.confidence", confidence)
         self.final_metrics: dict[str, float] = {}
@@ -133,7 +131,8 @@ class EvaluationModule(LightningModule):
             self.final_metrics[f"eval/{verdict.name}/feasible"] = float(verdict.feasible)
         self.log_dict(self.final_metrics)
         if self.trainer.is_global_zero:
-            print_table({"SFT": columns["SFT"], self.title: columns["trained"]}, verdicts)
+            run = Path(self.inputs["ppo"]).resolve().name
+            print_table({"SFT": columns["SFT"], run: columns["trained"]}, verdicts)
 
     def verdicts(self) -> list[ConstraintVerdict]:
         """One per constraint, on the test prompts that are drawn like the training prompts.
