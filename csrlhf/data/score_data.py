@@ -47,7 +47,7 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         window: int = 8,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or eval_batch_size < 1 or window < 1:
+        if min(batch_size, eval_batch_size, window) < 1:
             raise UserError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}, window={window}: from 1 on")
         if max_tokens < 8:
             raise UserError(f"max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")

@@ -1,0 +1,194 @@
+"""Cost and reward stage on a small task: they learn it, report it, and hand over what was reported."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+from csrlhf.data.labelled import LabelledDataModule
+from csrlhf.data.preference import PreferenceDataModule
+from csrlhf.errors import UserError
+from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.modules.cost import CostModule
+from csrlhf.modules.reward import RewardModule
+from csrlhf.types import LabelledRow, PreferenceRow
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on loaders of tiny data
+
+LETTERS = "abcdefgh"
+OPTIMIZER = {"lr": 1e-2}
+SCHEDULE = {"kind": "linear", "warmup": 0.1}
+
+
+class Letters:
+    """Unsafe where the response holds an x; two constraints where asked (y is the second)."""
+
+    name = "letters"
+    oracle = None
+
+    def __init__(self, constraints: tuple[str, ...] = ("harm",)) -> None:
+        self.constraints = constraints
+
+    def labelled(self, split: str) -> list[LabelledRow]:
+        start = {"train": 0, "validation": 2, "test": 4}[split]
+        responses = [f"{a} {b} {c}" for a in LETTERS[start : start + 4] for b in "xa" for c in "yb"]
+        return [
+            LabelledRow(f"{split[0]} {i % 3}", r, (float("x" in r), float("y" in r))[: len(self.constraints)])
+            for i, r in enumerate(responses)
+        ]
+
+    def preferences(self, split: str) -> list[PreferenceRow]:
+        rows = [row for row in self.labelled(split) if row.unsafe[0]]
+        return [PreferenceRow(row.prompt, row.response.replace("x", "a"), row.response) for row in rows]
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> str:
+    words = ["<pad>", "<unk>", "<eos>", *LETTERS, *"xytv012"]
+    letters = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    letters.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]  # a property in Rust
+    folder = tmp_path / "backbone"
+    PreTrainedTokenizerFast(
+        tokenizer_object=letters, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
+    )
+    LlamaModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def trainer(**options: Any) -> lightning.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return lightning.Trainer(accelerator="cpu", enable_checkpointing=False, max_epochs=20, **quiet, **options)
+
+
+def cost_module(backbone: str, **options: Any) -> CostModule:
+    return CostModule(backbone, "last", 16, OPTIMIZER, SCHEDULE, **options)
+
+
+def cost_data(module: CostModule, source: Letters) -> LabelledDataModule:
+    return LabelledDataModule(source, module.tokenizer, batch_size=4, max_tokens=16, seed=0, eval_batch_size=5)
+
+
+def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path) -> None:
+    lightning.seed_everything(0, verbose=False)
+    module, source = cost_module(backbone), Letters()
+    data, runner = cost_data(module, source), trainer()
+    runner.fit(module, data)
+    assert {"validation/loss", "validation/accuracy", "validation/auroc", "train/loss", "train/lr"} <= set(
+        runner.callback_metrics
+    )
+    assert not module.final_metrics  # the report is for a run of its own
+    runner.validate(module, data, verbose=False)
+    runner.test(module, data, verbose=False)
+    found = module.final_metrics
+    assert found["test/accuracy"] == found["test/auroc"] == 1.0
+    for name in ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "brier"):
+        assert found[f"validation/{name}_low"] <= found[f"validation/{name}_high"]
+        assert f"baseline/test/{name}" in found
+    assert found["cost/temperature"] == pytest.approx(float(module.model.temperature_K))
+    assert found["cost/temperature"] != 1.0
+
+    (tmp_path / "cost").mkdir()
+    module.export(tmp_path / "cost")
+    rows = source.labelled("test")
+    scores = TextScorer(tmp_path / "cost").score(
+        [row.prompt for row in rows], [row.response for row in rows], [True] * len(rows)
+    )
+    assert scores.sigmoid().double().numpy() == pytest.approx(module.probabilities["test"], abs=1e-5)
+
+
+def test_two_constraints_have_two_outputs(backbone: str) -> None:
+    lightning.seed_everything(0, verbose=False)
+    module = cost_module(backbone, baseline=False)
+    data, runner = cost_data(module, Letters(("harm", "privacy"))), trainer()
+    runner.fit(module, data)
+    runner.validate(module, data, verbose=False)
+    assert module.model.outputs == ("harm", "privacy")
+    assert module.final_metrics["validation/privacy/accuracy"] == 1.0
+    assert not [key for key in module.final_metrics if "baseline" in key]
+
+
+def test_calibration_can_be_left_out(backbone: str) -> None:
+    module = cost_module(backbone, calibrate=False, baseline=False)
+    trainer().validate(module, cost_data(module, Letters()), verbose=False)
+    assert module.model.temperature_K.tolist() == [1.0]
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(backbone: str) -> None:
+    module = cost_module(backbone)
+    data = cost_data(module, Letters())
+    module.optimizer = {"lr": 1e30}
+    with pytest.raises(UserError, match=r"train/loss is .* at step \d+"):
+        trainer().fit(module, data)
+
+
+def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
+    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE)
+    module.configure_model()
+    before = module.model
+    module.configure_model()
+    assert module.model is before
+
+
+def test_the_reward_stage_learns_which_response_is_better(backbone: str, tmp_path: Path) -> None:
+    lightning.seed_everything(0, verbose=False)
+    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE, regularization=0.01)
+    data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0, eval_batch_size=3)
+    runner = trainer()
+    runner.fit(module, data)
+    runner.validate(module, data, verbose=False)
+    found = module.final_metrics
+    assert found["validation/pair_accuracy"] == 1.0
+    assert found["validation/margin"] > 0
+    assert found["validation/loss"] < math.log(2)
+    assert 0.5 < found["validation/pair_accuracy_low"] <= found["validation/pair_accuracy_high"] == 1.0
+    (tmp_path / "reward").mkdir()
+    module.export(tmp_path / "reward")
+    assert ScoreModel.from_pretrained(tmp_path / "reward").outputs == ("reward",)
+
+
+def test_a_tie_is_half_a_hit(backbone: str) -> None:
+    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE)
+    module.configure_model()
+    torch.nn.init.zeros_(module.model.head.weight)
+    data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)
+    trainer().validate(module, data, verbose=False)
+    assert module.final_metrics["validation/pair_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"max_tokens": 3}, {"eval_batch_size": 0}, {"window": 0}])
+def test_sizes_out_of_range_are_named(backbone: str, options: dict[str, int]) -> None:
+    module = cost_module(backbone)
+    sizes = {"batch_size": 4, "max_tokens": 16, "seed": 0} | options
+    with pytest.raises(UserError, match=next(iter(options))):
+        LabelledDataModule(Letters(), module.tokenizer, **sizes)
+
+
+def test_batches_of_labels_and_of_pairs(backbone: str) -> None:
+    module = cost_module(backbone)
+    labelled = cost_data(module, Letters())
+    labelled.setup("validate")
+    batch = next(iter(labelled.val_dataloader()))
+    assert batch["input_ids"].shape == batch["mask"].shape == (5, batch["input_ids"].shape[1])
+    assert batch["unsafe"].shape == (5, 1)
+    pairs = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)
+    pairs.setup("validate")
+    batch = next(iter(pairs.val_dataloader()))
+    x = module.tokenizer.convert_tokens_to_ids("x")
+    assert batch["input_ids"].shape[0] == 2 * len(batch["rows"])
+    assert (batch["input_ids"] == x).any(1).tolist() == [False] * 8 + [True] * 8  # chosen first
