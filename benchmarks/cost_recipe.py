@@ -87,9 +87,7 @@ def main() -> None:
                 if done.has(name, seed, fold, settings):
                     continue
                 start = time.perf_counter()
-                probability = fit_and_predict(
-                    settings, [rows[i] for i in train], [rows[i] for i in held_out], seed
-                )
+                probability = fit_and_predict(settings, [rows[i] for i in train], [rows[i] for i in held_out], seed)
                 done.add(name, seed, fold, settings, held_out, probability)
                 print(f"{name} seed {seed} fold {fold}: {time.perf_counter() - start:.0f} s", flush=True)
     print(table(done, {name: recipe(overrides) for name, overrides in recipes.items()}, options.seeds, options.folds))

@@ -68,9 +68,7 @@ class Predictions:
             return stored["rows"], stored["probability"]
 
 
-def table(
-    done: Predictions, recipes: Mapping[str, Settings], seeds: Sequence[int], folds: Sequence[int]
-) -> str:
+def table(done: Predictions, recipes: Mapping[str, Settings], seeds: Sequence[int], folds: Sequence[int]) -> str:
     """Mean accuracy and AUROC over fits, and each recipe's paired AUROC gain over the first one.
 
     AUROC is taken within a fit and then averaged: scores of different fits are on different scales. A resample
@@ -98,7 +96,10 @@ def table(
     values = statistic(judged)
     groups = done.groups_N[judged].tolist()
     intervals = bootstrap_intervals(lambda index: statistic(judged[index]), groups)
-    lines = ["| recipe | fits | accuracy | AUROC | accuracy gain | AUROC gain (95 % interval) |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| recipe | fits | accuracy | AUROC | accuracy gain | AUROC gain (95 % interval) |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in recipes:
         low, high = intervals[f"{name}/auroc gain"]
         gain = f"{values[f'{name}/auroc gain']:+.4f} ({low:+.4f}, {high:+.4f})" if name != first else "-"

@@ -111,7 +111,7 @@ def _prompt(line: Line) -> Prompt:
     value = line.fields.get("prompt")
     if not isinstance(value, list):
         return line.text("prompt")
-    if not value or value[-1:] and not (isinstance(value[-1], dict) and value[-1].get("role") == "user"):
+    if not value or (value[-1:] and not (isinstance(value[-1], dict) and value[-1].get("role") == "user")):
         raise line.error("a conversation as prompt must be a list of turns that ends with the user's")
     for turn in value:
         if not isinstance(turn, dict) or set(turn) != {"role", "content"}:

@@ -11,9 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 
-def bag_of_words(
-    train_texts: Sequence[str], train_unsafe: Sequence[bool], texts: Sequence[str]
-) -> NDArray[np.float64]:
+def bag_of_words(train_texts: Sequence[str], train_unsafe: Sequence[bool], texts: Sequence[str]) -> NDArray[np.float64]:
     """P(unsafe) of ``texts`` by logistic regression on TF-IDF weights of words and word pairs.
 
     Args:

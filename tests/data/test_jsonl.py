@@ -119,14 +119,14 @@ def test_an_unknown_label_in_the_test_file_is_noticed_before_training(tmp_path: 
 
 
 def test_files_and_splits_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="set data.train=FILE"):
+    with pytest.raises(UserError, match=r"set data.train=FILE"):
         JsonlData()
     with pytest.raises(UserError, match=r"data.train: there is no file /no/such.jsonl"):
         JsonlData("/no/such.jsonl")
     data = JsonlData(file(tmp_path, GOOD))
     assert data.has("train")
     assert not data.has("test")
-    with pytest.raises(UserError, match="data.test is not set"):
+    with pytest.raises(UserError, match=r"data.test is not set"):
         data.labelled("test")
     with pytest.raises(UserError, match="split is 'dev'"):
         data.labelled("dev")  # type: ignore[arg-type]  # a mistake on purpose
@@ -164,7 +164,7 @@ def test_hashes_follow_the_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [[], ["harm", "harm"]])
 def test_constraint_names(tmp_path: Path, names: list[str]) -> None:
-    with pytest.raises(UserError, match="data.constraints"):
+    with pytest.raises(UserError, match=r"data.constraints"):
         JsonlData(file(tmp_path, GOOD), constraints=names)
 
 
@@ -172,9 +172,9 @@ def test_constraint_names(tmp_path: Path, names: list[str]) -> None:
 def test_whatever_stands_in_a_file_it_is_read_or_named(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("any") / "x.jsonl"
     path.write_text(text, encoding="utf-8", errors="replace")
+    complaint = ""
     try:
-        lines = read_lines(path)
+        assert all(line.prompt for line in read_lines(path))
     except UserError as error:
-        assert str(path) in str(error)
-    else:
-        assert all(line.prompt for line in lines)
+        complaint = str(error)
+    assert complaint.startswith(str(path)) or not complaint

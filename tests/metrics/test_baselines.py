@@ -15,11 +15,18 @@ def test_it_learns_a_word() -> None:
 
 def test_it_does_not_understand_a_combination() -> None:
     # Harm = exactly one of the two words, scattered so that no word pair tells: a linear model of words cannot.
-    texts = ["kill one more big process", "kill one more big cat", "feed one more big process", "feed one more big cat"] * 5
+    texts = [
+        "kill one more big process",
+        "kill one more big cat",
+        "feed one more big process",
+        "feed one more big cat",
+    ] * 5
     unsafe = [False, True, True, False] * 5
     assert bag_of_words(texts, unsafe, texts[:4]) == pytest.approx(np.full(4, 0.5), abs=0.05)
 
 
-@pytest.mark.parametrize(("texts", "unsafe", "rate"), [(["a b", "c d"], [True, True], 1.0), (["x", "y"], [True, False], 0.5)])
+@pytest.mark.parametrize(
+    ("texts", "unsafe", "rate"), [(["a b", "c d"], [True, True], 1.0), (["x", "y"], [True, False], 0.5)]
+)
 def test_nothing_to_learn(texts: list[str], unsafe: list[bool], rate: float) -> None:
     assert bag_of_words(texts, unsafe, ["new", "text", "here"]).tolist() == [rate] * 3

@@ -1,4 +1,4 @@
-"""The report: intervals hold the value, the baseline stands beside it, constraints and categories have their own keys."""
+"""The report: intervals hold the value, a baseline stands beside it, constraints and categories have own keys."""
 
 from __future__ import annotations
 

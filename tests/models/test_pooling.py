@@ -21,5 +21,5 @@ def test_a_row_without_tokens_is_finite(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="model.score.pooling='max'.*last, mean, cls"):
+    with pytest.raises(UserError, match=r"model.score.pooling='max'.*last, mean, cls"):
         get_pooling("max")
