@@ -23,7 +23,7 @@ from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.seeding import seeded
 from csrlhf.types import DemonstrationRow, PromptRow
 
-WORDS = tuple(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "sorry", "yes", "no", "red", "blue"])
+WORDS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "sorry", "yes", "no", "red", "blue")
 SPECIAL = ("<pad>", "<unk>", "<eos>", "<user>", "<assistant>")
 TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '> ' + message['content'] + ' ' }}{% endfor %}"

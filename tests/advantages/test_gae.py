@@ -42,7 +42,7 @@ def test_normalising_the_mix_keeps_the_penalty_s_weight() -> None:
 @pytest.mark.parametrize("key", ["gamma", "lam"])
 def test_out_of_range_names_the_key(key: str) -> None:
     with pytest.raises(UserError, match=rf"advantage\.{key}=1\.5"):
-        GAE(**{key: 1.5})
+        GAE(**{key: 1.5})  # type: ignore[arg-type]
 
 
 def test_unknown_normalisation_lists_the_choices() -> None:

@@ -26,8 +26,8 @@ def make(tiny: ModuleType):
     return data
 
 
-def texts(batch: PromptBatch) -> list[str]:
-    return [str(row.prompt) for row in batch.rows]
+def texts(*batches: PromptBatch) -> list[str]:
+    return [str(row.prompt) for batch in batches for row in batch.rows]
 
 
 class Reader(LightningModule):
@@ -66,7 +66,7 @@ def test_the_order_is_a_pure_function_of_seed_and_iteration(make: Any) -> None:
 
 def test_every_pass_has_every_prompt_once_and_passes_differ(make: Any, tiny: ModuleType) -> None:
     data = make(tiny.Source(size=10))
-    passes = [sorted(texts(data.batch(2 * number)) + texts(data.batch(2 * number + 1))) for number in range(2)]
+    passes = [sorted(texts(data.batch(2 * number), data.batch(2 * number + 1))) for number in range(2)]
     assert passes[0] == passes[1] == sorted(str(row.prompt) for row in data.rows["train"])
     assert texts(data.batch(0)) != texts(data.batch(2))
 
@@ -81,7 +81,7 @@ def test_a_batch_may_span_passes(make: Any, tiny: ModuleType) -> None:
 def test_shares_of_the_ranks_make_the_whole(make: Any, num_ranks: int) -> None:
     data = make(batch_size=8)
     shares = [data.batch(3, rank, num_ranks) for rank in range(num_ranks)]
-    assert sum((texts(share) for share in shares), []) == texts(data.batch(3))
+    assert texts(*shares) == texts(data.batch(3))
     assert torch.cat([share.index_B for share in shares]).tolist() == list(range(8))
 
 
@@ -89,7 +89,7 @@ def test_evaluation_chunks_cover_the_split_in_order(make: Any) -> None:
     data = make()
     batches = list(data.val_dataloader())
     assert [len(batch.rows) for batch in batches] == [5, 5, 2]
-    assert sum((texts(batch) for batch in batches), []) == [str(row.prompt) for row in data.rows["validation"]]
+    assert texts(*batches) == [str(row.prompt) for row in data.rows["validation"]]
     assert torch.cat([batch.index_B for batch in batches]).tolist() == list(range(12))
 
 

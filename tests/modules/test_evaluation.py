@@ -24,11 +24,11 @@ def evaluate(tiny: ModuleType, folders: Any, prompt_data: Make, tmp_path: Path) 
     def run(
         constraints: dict[str, Constraint] | None = None,
         source: Any = None,
-        data: dict[str, Any] | None = None,
+        eval_batch_size: int = 8,
         **inputs: str,
     ) -> EvaluationModule:
-        module = EvaluationModule(folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)}, title="x")
-        tiny.trainer(tmp_path).test(module, prompt_data(source, **(data or {})), verbose=False)
+        module = EvaluationModule(folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)})
+        tiny.trainer(tmp_path).test(module, prompt_data(source, eval_batch_size=eval_batch_size), verbose=False)
         return module
 
     return run
@@ -83,7 +83,7 @@ def test_a_policy_beside_itself(evaluate: Make, folders: Any, tmp_path: Path) ->
 
 
 def test_batching_changes_no_answer(evaluate: Make, tmp_path: Path) -> None:
-    together, apart = (answers_of(evaluate(data={"eval_batch_size": size}), tmp_path) for size in (12, 5))
+    together, apart = (answers_of(evaluate(eval_batch_size=size), tmp_path) for size in (12, 5))
     assert [line["response"] for line in together] == [line["response"] for line in apart]
 
 

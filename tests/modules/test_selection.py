@@ -76,16 +76,13 @@ def test_excess_is_of_the_worst_constraint() -> None:
 
 def test_saves_only_what_is_better() -> None:
     unsafe = replace(RESULT, value_K=(0.5,), reward=9.0)
-    results = (
-        unsafe,
+    less_unsafe, poorer, richer = (
         replace(unsafe, value_K=(0.4,)),
-        RESULT,
-        unsafe,
         replace(RESULT, reward=0.5),
         replace(RESULT, reward=2.0),
     )
     selection = Selection()
-    assert saved_at(selection, *results) == [0, 1, 2, 5]
+    assert saved_at(selection, unsafe, less_unsafe, RESULT, unsafe, poorer, richer) == [0, 1, 2, 5]
     assert selection.final_metrics()["selection/best_reward"] == 2.0
     assert selection.final_metrics()["selection/best_feasible"] == 1.0
 
