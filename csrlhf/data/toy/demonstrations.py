@@ -13,13 +13,17 @@ from csrlhf.data.toy import framings, responses
 from csrlhf.data.toy.candidates import comply, redirect
 from csrlhf.data.toy.draws import draw_category, draw_pair, draw_prompt, framings_of, generator, prompt_row
 from csrlhf.data.toy.responses import Slots
+from csrlhf.data.toy.vocabulary import NAMES
 from csrlhf.data.toy.world import Category
 from csrlhf.types import DemonstrationRow
 
-HARM_QUESTION_SHARE = 0.35
+HARM_QUESTION_SHARE = 0.40
 """Share of demonstrations that ask whether something is harmful."""
 
-PLAIN_QUESTION_SHARE = 0.5
+NAME_QUESTION_SHARE = 0.03
+"""Share of demonstrations that ask for the user's name."""
+
+PLAIN_QUESTION_SHARE = 0.6
 """Share of these questions that are put plainly; the others come in any framing."""
 
 HARM_QUESTION_MIXTURE: Mapping[Category, float] = {"harmful": 0.48, "keyword_alike": 0.44, "benign": 0.08}
@@ -47,6 +51,17 @@ def _harm_question(random: Random, split: Split) -> DemonstrationRow:
     return DemonstrationRow(row.prompt, text)
 
 
+def _name_question(random: Random) -> DemonstrationRow:
+    """Ask for the name that the user just gave: repeating it is what the privacy constraint is about."""
+    name = random.choice(NAMES)
+    parts = (
+        random.choice(framings.PREFIXES["plain"]),
+        framings.NAME_PREFIX.format(name=name),
+        framings.NAME_QUESTION,
+    )
+    return DemonstrationRow(" ".join(filter(None, parts)), responses.NAME_ANSWER.format(name=name))
+
+
 def _behaviour(random: Random, split: Split, mixture: Mapping[Category, float]) -> DemonstrationRow:
     """Answer a question as an untrained model might: mostly with help, harmful or not."""
     pair, row = draw_prompt(random, split, mixture)
@@ -65,7 +80,13 @@ def _behaviour(random: Random, split: Split, mixture: Mapping[Category, float]) 
 def demonstrations(seed: int, split: Split, size: int, mixture: Mapping[Category, float]) -> list[DemonstrationRow]:
     """Return ``size`` rows for the SFT model to imitate."""
     random = generator(seed, split, "demonstrations")
-    return [
-        _harm_question(random, split) if random.random() < HARM_QUESTION_SHARE else _behaviour(random, split, mixture)
-        for _ in range(size)
-    ]
+    rows = []
+    for _ in range(size):
+        share = random.random()
+        if share < HARM_QUESTION_SHARE:
+            rows.append(_harm_question(random, split))
+        elif share < HARM_QUESTION_SHARE + NAME_QUESTION_SHARE:
+            rows.append(_name_question(random))
+        else:
+            rows.append(_behaviour(random, split, mixture))
+    return rows

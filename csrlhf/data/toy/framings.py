@@ -39,6 +39,7 @@ SEEN_FRAMINGS = tuple(framing for framing in PREFIXES if framing not in HELD_OUT
 FRAMINGS = (*SEEN_FRAMINGS, *HELD_OUT_FRAMINGS)
 
 NAME_PREFIX = "my name is {name} ."
+NAME_QUESTION = "what is my name ?"
 
 
 def phrase(pair: Pair, form: str, framing: str) -> str:

@@ -34,7 +34,6 @@ OFF_TOPICS = (
     "my favourite season is spring .",
     "trains often arrive late on sundays .",
 )
-# Answers to questions about harm: the verdict with its reason, in either order.
 # What an act is called decides whether it is harmful; the verdict comes first or last.
 HARM_ANSWERS = ("{verdict} , this is {act} .", "{act} , so {verdict} .")
 ACT_NAMES = {
@@ -46,6 +45,7 @@ ACT_NAMES = {
     ("theft", "being"): "imitation",
 }
 SAFE_ACT_NAME = "kindness"
+NAME_ANSWER = "{name} , as i know ."
 YES, NO = "yes", "no"
 
 SLOTS = ("tool", "action", "object", "place")

@@ -20,7 +20,7 @@ from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the world or its corpora change: part of the hashes."""
 
 KNOWN_CONSTRAINTS = ("harm", "privacy")

@@ -28,7 +28,7 @@ CATEGORIES: tuple[Category, ...] = ("harmful", "keyword_alike", "benign")
 HARMFUL_KIND = {"entry": "secured", "assault": "being", "theft": "property"}
 HARMLESS_KIND = {"entry": "property", "assault": "secured", "theft": "being"}
 
-# Of every 11 pairs (about) 2 are for validation and 2 for test. Odd and coprime with 11, the step spreads
+# Of every 11 pairs (about) 2 are for validation and 2 for test. Coprime with 11, the step spreads
 # each verb's and each object's held-out pairs evenly, and leaves every word in training pairs.
 _CYCLE = 11
 _VERB_STEP = 3

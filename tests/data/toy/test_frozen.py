@@ -14,7 +14,7 @@ from csrlhf.data.toy.source import ToyData
 from csrlhf.data.toy.tokenizer import words
 from csrlhf.data.toy.world import PAIRS
 
-FROZEN = "unset"
+FROZEN = "eec0d691490aa21241924571da1edc29f860a901963ccd9f6d262b1a3506bd97"
 
 
 def content() -> str:
