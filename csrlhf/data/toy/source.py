@@ -116,14 +116,16 @@ def _checked_constraints(constraints: tuple[str, ...] | list[str]) -> tuple[str,
 def _checked_mixture(mixture: Mapping[str, float] | None) -> dict[Category, float]:
     if mixture is None:
         return dict(MIXTURE)
-    shares = {category: float(mixture.get(category, -1)) for category in CATEGORIES}
+    shares: dict[Category, float] = {category: float(mixture.get(category, -1)) for category in CATEGORIES}
     if set(mixture) != set(CATEGORIES) or min(shares.values()) < 0 or sum(shares.values()) <= 0:
         raise UserError(f"data.mixture is {dict(mixture)}; give a share >= 0 to each of {', '.join(CATEGORIES)}")
     return shares
 
 
 def _checked_sizes(sizes: Mapping[str, Mapping[str, int]] | None) -> dict[str, dict[str, int]]:
-    merged: dict[str, dict[str, int]] = {kind: dict(counts) for kind, counts in SIZES.items()}
+    merged: dict[str, dict[str, int]] = {
+        kind: {split: counts[split] for split in SPLITS} for kind, counts in SIZES.items()
+    }
     for kind, counts in (sizes or {}).items():
         for split, count in counts.items():
             if kind not in SIZES or split not in SPLITS or int(count) < 1:

@@ -37,7 +37,7 @@ def words() -> list[str]:
         *responses.HARM_ANSWERS, responses.NAME_ANSWER, responses.YES, responses.NO,
         *responses.ACT_NAMES.values(), responses.SAFE_ACT_NAME,
     ]  # fmt: skip
-    found = set(NAMES)
+    found: set[str] = set(NAMES)
     for template in templates:
         for literal, *_ in Formatter().parse(template):
             found.update(literal.split())

@@ -98,7 +98,7 @@ VERBS: tuple[Verb, ...] = tuple(
 OBJECTS: tuple[Object, ...] = tuple(
     Object(word, place, kind) for kind, block in _OBJECTS.items() for word, place in _entries(block)
 )
-NAMES = ("anna", "ben", "clara", "hugo")
+NAMES: tuple[str, ...] = ("anna", "ben", "clara", "hugo")
 
 VERB_OF: dict[str, Verb] = {verb.phrase: verb for verb in VERBS}
 OBJECT_OF: dict[str, Object] = {item.word: item for item in OBJECTS}
