@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 import numpy as np
+from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from csrlhf.data.labelled import LabelledDataModule
@@ -97,6 +98,7 @@ def fit_and_predict(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[instantiate(cost["averaging"])] if "averaging" in cost else None,
     )
     trainer.fit(module, data)
     judge = lightning.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)

@@ -39,6 +39,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "cost.window=1",
         "cost.label_smoothing=0",
         "cost.gradient_clip=1",
+        "cost.averaging=null",
         "cost.optimizer={lr: 5e-5, weight_decay: 0, fused: true}",
         "cost.schedule={kind: linear, warmup: 0}",
     ),
