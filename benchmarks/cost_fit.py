@@ -24,7 +24,7 @@ class RowsInMemory:
     """A data source of labelled rows that are already there; the held-out fold is its validation split."""
 
     name = "rows"
-    constraints = ("harm",)
+    constraints: tuple[str, ...] = ("harm",)
     oracle = None
 
     def __init__(self, train: Sequence[LabelledRow], held_out: Sequence[LabelledRow]) -> None:

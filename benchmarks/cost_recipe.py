@@ -68,7 +68,8 @@ def main() -> None:
     """Make missing fits, print the table."""
     options = _arguments()
     torch.set_num_threads(options.threads)
-    torch.backends.mkldnn.matmul.fp32_precision = options.matmul  # products of weights; all else stays float32
+    # Products of weights only; all else stays float32. torch has no type hints for it.
+    torch.backends.mkldnn.matmul.fp32_precision = options.matmul  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     recipes = {name: RECIPES[name] for name in options.recipes} | dict(map(_own_recipe, options.recipe))

@@ -124,10 +124,8 @@ class Advantages:
         advantage_BT: the mixed advantage of the one clipped surrogate.
         returns_BTC: value targets per channel.
         values_BTC: the critic's values when the rollout was made.
-        cost_advantage_BTK: per-constraint advantages (strategies that ask for weights per minibatch).
     """
 
     advantage_BT: Tensor
     returns_BTC: Tensor
     values_BTC: Tensor
-    cost_advantage_BTK: Tensor

@@ -21,7 +21,7 @@ class GAE:
         """Build the estimator.
 
         Args:
-            gamma: discount in (0, 1].
+            gamma: discount in [0, 1].
             lam: λ_gae in [0, 1].
             normalise: of the mixed advantage over the batch. ``none`` keeps the penalty's normaliser what it
                 says; ``whiten`` and ``scale`` divide by the batch's own spread, which follows the gate.
@@ -42,8 +42,7 @@ class GAE:
             weights: of the mix.
         """
         advantages_BTC, returns_BTC = gae(rewards_BTC, values_BTC, mask_BT, self.gamma, self.lam)
-        cost_BTK = advantages_BTC[..., 1:]
-        mixed_BT = mix(advantages_BTC[..., 0], cost_BTK, weights.reward, weights.cost_K, weights.total)
+        mixed_BT = mix(advantages_BTC[..., 0], advantages_BTC[..., 1:], weights.reward, weights.cost_K, weights.total)
         if self.normalise != "none":
             mixed_BT = {"whiten": masked_whiten, "scale": masked_scale}[self.normalise](mixed_BT, mask_BT)
-        return Advantages(torch.where(mask_BT, mixed_BT, 0.0), returns_BTC, values_BTC, cost_BTK)
+        return Advantages(torch.where(mask_BT, mixed_BT, 0.0), returns_BTC, values_BTC)

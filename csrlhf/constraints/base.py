@@ -41,7 +41,6 @@ class Statistic:
 class Constraint(nn.Module):
     """A statistic of the cost logits. A new one overrides :meth:`sample_costs` (or :meth:`forward`)."""
 
-    name = "constraint"
     is_rate = False
     """True where the sample costs are 0 or 1, so that an exact binomial bound applies."""
 
@@ -99,10 +98,6 @@ class Constraints(nn.Module):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.by_name)
-
-    @property
-    def threshold_K(self) -> Tensor:
-        return torch.tensor([constraint.threshold for constraint in self.by_name.values()])
 
     def forward(self, cost_logits_BK: Tensor, reduce: Reduce = no_reduce, num_ranks: int = 1) -> ConstraintState:
         if cost_logits_BK.shape[-1] != len(self.by_name):

@@ -11,7 +11,6 @@ from csrlhf.errors import UserError
 class Chance(Constraint):
     """``J = mean 1[f > τ]``. Unlike a mean probability, it has no floor from label noise."""
 
-    name = "chance"
     is_rate = True
 
     def __init__(self, threshold: float = 0.05, tau: float = 0.0) -> None:

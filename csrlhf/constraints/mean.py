@@ -13,8 +13,6 @@ SCALES = ("probability", "logit")
 class Mean(Constraint):
     """``J = mean sigmoid(f)`` or ``mean f``; d lives on the same scale (arXiv 2510.03520, eq. 5)."""
 
-    name = "mean"
-
     def __init__(self, threshold: float = 0.05, scale: str = "probability") -> None:
         """Build the constraint.
 

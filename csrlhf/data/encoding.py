@@ -32,15 +32,8 @@ def prompt_text(prompt: Prompt) -> str:
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills up batches: the pad token, else the end token, else 0 (masks decide, never the id)."""
-    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    return 0
-
-
-def is_encoder_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """True for tokenizers of encoders: they separate segments instead of following a chat template."""
-    return tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+    candidates = (_special_id(tokenizer, "pad_token_id"), _special_id(tokenizer, "eos_token_id"), 0)
+    return next(candidate for candidate in candidates if candidate is not None)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens: int) -> list[int]:
@@ -67,9 +60,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens
 def encode_response(tokenizer: PreTrainedTokenizerBase, response: str, ended: bool = True) -> list[int]:
     """A response's ids, the end token last if it ``ended`` and the tokenizer has one."""
     ids = tokenizer.encode(response, add_special_tokens=False)
-    if ended and tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    return ids
+    end = _special_id(tokenizer, "eos_token_id")
+    return [*ids, end] if ended and end is not None else ids
 
 
 def encode_dialogue(
@@ -87,12 +79,12 @@ def encode_dialogue(
         max_tokens: the most ids returned, special ones included.
         ended: False for a response that was cut off: then a causal model sees no end token.
     """
-    if is_encoder_tokenizer(tokenizer):
+    classify, separate = _special_id(tokenizer, "cls_token_id"), _special_id(tokenizer, "sep_token_id")
+    if classify is not None and separate is not None:
         prompt_ids = tokenizer.encode(prompt_text(prompt), add_special_tokens=False)
         response_ids = tokenizer.encode(response, add_special_tokens=False)
         prompt_ids, response_ids = _cut(prompt_ids, response_ids, max_tokens - 3)
-        separator = tokenizer.sep_token_id
-        return [tokenizer.cls_token_id, *prompt_ids, separator, *response_ids, separator]
+        return [classify, *prompt_ids, separate, *response_ids, separate]
     prompt_ids, response_ids = _cut(
         _prompt_ids(tokenizer, prompt), encode_response(tokenizer, response, ended), max_tokens
     )
@@ -104,6 +96,12 @@ def _cut(prompt_ids: list[int], response_ids: list[int], room: int) -> tuple[lis
         return prompt_ids, response_ids
     prompt_room = min(len(prompt_ids), max(room - len(response_ids), room // 2))
     return prompt_ids[len(prompt_ids) - prompt_room :], response_ids[: room - prompt_room]
+
+
+def _special_id(tokenizer: PreTrainedTokenizerBase, name: str) -> int | None:
+    """A special token's id, None where the tokenizer has no such token."""
+    value = getattr(tokenizer, name)
+    return None if value is None else int(value)
 
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:

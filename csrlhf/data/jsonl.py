@@ -55,8 +55,8 @@ class JsonlData:
         self.constraints = tuple(constraints)
         if not self.constraints or len(set(self.constraints)) < len(self.constraints):
             raise UserError(f"data.constraints={list(self.constraints)}: give one or more different names")
-        given = {"train": train, "validation": validation, "test": test}
-        self._paths: dict[Split, Path] = {split: Path(given[split]) for split in SPLITS if given[split] is not None}
+        given = zip(SPLITS, (train, validation, test), strict=True)
+        self._paths: dict[Split, Path] = {split: Path(path) for split, path in given if path is not None}
         if not self._paths:
             raise UserError("data=jsonl has no file: set data.train=FILE (and data.validation=FILE)")
         for split, path in self._paths.items():

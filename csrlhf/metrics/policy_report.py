@@ -44,6 +44,7 @@ class JudgedAnswer:
             "ended": self.ended,
             "reward": self.reward,
             "cost_logits": list(self.cost_logits),
+            "violations": list(self.violations),
             "kl": self.kl,
             "meta": self.row.meta,
             "verdict": None if self.verdict is None else asdict(self.verdict),

@@ -27,7 +27,7 @@ from csrlhf.models.text_scorer import TextScorer
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1
-from csrlhf.rollout.sampler import Sampler, response_logits
+from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import PromptBatch, Rollout
 
 TEST_NOISE = -2
@@ -113,9 +113,12 @@ class EvaluationModule(LightningModule):
 
     def _log_ratio(self, policy: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
         reference: PreTrainedModel = self.policies["sft"]  # type: ignore[assignment]
+        end_id = int(self.response_tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
         logprobs = [
-            gather_logprobs(response_logits(model, rollout).float(), rollout.response_ids_BT)
-            for model in (policy, reference)
+            gather_logprobs(
+                self.sampler.response_distribution(model, rollout, end_id, truncate), rollout.response_ids_BT
+            )
+            for model, truncate in ((policy, True), (reference, False))
         ]
         return kl_k1(*logprobs)
 
@@ -140,7 +143,7 @@ class EvaluationModule(LightningModule):
         Held-out framings are another distribution than the one the threshold speaks of: the table shows them,
         the verdict leaves them out.
         """
-        answers = [a for a in self.answers["ppo"] if a.row.meta.get("framing_seen", True)]
+        answers = [a for a in self.answers["ppo"] if a.row.meta.get("framing_seen", True)] or self.answers["ppo"]
         costs_BK = torch.tensor([answer.violations for answer in answers])
         verdicts = []
         for k, (name, constraint) in enumerate(self.constraints.by_name.items()):

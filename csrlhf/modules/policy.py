@@ -21,7 +21,6 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.advantages.gae import GAE
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.models.loading import load_tokenizer
-from csrlhf.models.roles import FROZEN, SeparateRoles
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.optim import build_optimizer
 from csrlhf.modules.ppo_config import PPOConfig
@@ -33,6 +32,7 @@ from csrlhf.ops.masking import masked_mean, sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3, shape_rewards
 from csrlhf.penalties.base import Penalty, Weights
 from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.rollout.roles import FROZEN, SeparateRoles
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
@@ -112,7 +112,8 @@ class PolicyModule(LightningModule):
         weights = ask_weights(self.penalty, state)  # 4 fixed-λ hinge, dual, ...
         advantages, kl = self.estimate_advantages(rollout, scores, state, weights)  # 5 KL, GAE, mix
         losses = self.update(self, rollout, advantages, self.seed, int(self.iteration))  # 6 epochs x minibatches
-        self.penalty.update(state.violation_K)  # 7 dual step; nothing for a fixed λ
+        if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ
+            self.penalty.update(state.violation_K)  # 7 dual step; nothing for a fixed λ
         self.monitor.update(weights, state.violation_K)
         self.gate_history.append(float((weights.cost_K > 0).float().mean()))
         self.iteration += 1

@@ -12,13 +12,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from csrlhf.models.roles import SeparateRoles
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.ops.logprobs import entropy, gather_logprobs
 from csrlhf.ops.losses import aggregate, clipped_surrogate, clipped_value, denominator_of
 from csrlhf.ops.masking import masked_mean
 from csrlhf.ops.noise import permutation
+from csrlhf.rollout.roles import SeparateRoles
 from csrlhf.types import Advantages, Rollout
 
 

@@ -30,7 +30,7 @@ class Candidate:
     Attributes:
         iteration: of training, 0 is the start.
         reward: mean validation reward.
-        excess: max over constraints of (upper bound - threshold); under 0 is feasible.
+        excess: max over constraints of (upper bound - threshold); feasible if not above 0.
     """
 
     iteration: int
@@ -39,7 +39,7 @@ class Candidate:
 
     @property
     def feasible(self) -> bool:
-        return self.excess < 0
+        return self.excess <= 0
 
     def beats(self, other: Candidate | None) -> bool:
         """Feasible before infeasible; then the higher reward, or the smaller excess."""
@@ -64,7 +64,7 @@ class Selection:
         Args:
             confidence: of the one-sided bound.
             on_collapse: ``warn``, ``stop`` (end training, hand over the best so far) or ``ignore``.
-            min_distinct: fewer distinct answers than this share of the start's is a collapse.
+            min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
             max_refusal_rate: more answers with words of refusal than this is one.
             min_entropy: less token entropy (nats) than this is one.
         """
@@ -98,7 +98,9 @@ class Selection:
 
     def _collapse(self, result: ValidationResult) -> str | None:
         if self.start_distinct is not None and result.distinct < self.min_distinct * self.start_distinct:
-            return f"only {result.distinct:.0%} of the answers differ (at the start {self.start_distinct:.0%})"
+            return (
+                f"only {result.distinct:.0%} of the answers differ (at the first evaluation {self.start_distinct:.0%})"
+            )
         if result.refusal_rate > self.max_refusal_rate:
             return f"{result.refusal_rate:.0%} of the answers refuse"
         if result.entropy < self.min_entropy:

@@ -15,6 +15,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
+_ORDER = 0x5F0D0E12
+"""Turns a seed into that of the orders."""
+
 
 def _mix(state: np.ndarray) -> np.ndarray:
     state = state + _GOLDEN
@@ -44,6 +47,10 @@ def uniform(seed: int, iteration: int, index_B: Tensor, num_tokens: int) -> Tens
 
 
 def permutation(seed: int, epoch: int, size: int) -> Tensor:
-    """A permutation of ``range(size)`` that depends on (seed, epoch) alone: order of prompts or rows."""
-    keys = uniform(seed, epoch, torch.arange(size), 1)[:, 0]
+    """A permutation of ``range(size)`` that depends on (seed, epoch) alone: order of prompts or rows.
+
+    Drawn beside the sampling noise of the same (seed, iteration), never from it: minibatches sorted by their
+    first token's draw would be no random minibatches.
+    """
+    keys = uniform(seed ^ _ORDER, epoch, torch.arange(size), 1)[:, 0]
     return torch.argsort(keys, stable=True)

@@ -51,9 +51,6 @@ class Weights:
 class Penalty(nn.Module):
     """Base class of all strategies. A new one overrides :meth:`weights`, and :meth:`update` if it moves."""
 
-    recheck = False
-    """True: asked again for each minibatch, with the surrogate violation (p3o)."""
-
     multiplier_K: Tensor
 
     def __init__(self, multiplier: Multiplier = 1.0) -> None:

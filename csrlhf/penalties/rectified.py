@@ -33,7 +33,6 @@ class Rectified(Penalty):
         self,
         multiplier: Multiplier = 4.0,
         margin_z: float = 0.0,
-        margin: float = 0.0,
         ema: float = 0.0,
         normaliser: str = "fixed",
     ) -> None:
@@ -41,19 +40,17 @@ class Rectified(Penalty):
 
         Args:
             multiplier: λ, to be chosen above the optimal dual variable λ*.
-            margin_z: z of the margin ``z · se(J)``; 0 is the paper's gate.
-            margin: a constant margin on the threshold's scale, added to it.
+            margin_z: z of the margin ``z · se(J)``; 0 is the paper's gate. In standard errors, and not on the
+                threshold's scale, so that no threshold is too small for the gate to close.
             ema: decay in [0, 1) of the average of v that the gate looks at; 0 looks at this batch alone.
             normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1 (the paper's text), ``weights`` = w_r + Σ w_k.
         """
         super().__init__(multiplier)
         if not 0 <= margin_z < math.inf:
             raise UserError(f"penalty.margin_z={margin_z}: must be >= 0 (0 is the paper's plain gate)")
-        if not 0 <= margin < math.inf:
-            raise UserError(f"penalty.margin={margin}: must be >= 0, on the threshold's scale")
         if not 0 <= ema < 1:
             raise UserError(f"penalty.ema={ema}: must be in [0, 1) (0 looks at the current batch alone)")
-        self.margin_z, self.margin, self.ema = float(margin_z), float(margin), float(ema)
+        self.margin_z, self.ema = float(margin_z), float(ema)
         self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
 
     def setup(self, constraints: Sequence[str]) -> None:
@@ -73,7 +70,7 @@ class Rectified(Penalty):
         stderr_K = torch.zeros_like(violation_K) if stderr_K is None else stderr_K
         # Σ w² of the average's weights w over the batches behind it; 1 for the first batch, whatever the decay.
         shrink = (1 - self.ema) / (1 + self.ema) * (1 + forgotten) / (1 - forgotten)
-        margin_K = self.margin + self.margin_z * stderr_K * math.sqrt(shrink)
+        margin_K = self.margin_z * stderr_K * math.sqrt(shrink)
         cost_K = self.multiplier_K * (smoothed_K + margin_K > 0)
         one = torch.ones_like(self.multiplier_K[0])
         constant = {"fixed": one + self.multiplier_K.sum(), "none": one, "weights": None}[self.normaliser]

@@ -58,13 +58,25 @@ class Sampler:
         self.warp = Warp(temperature, top_k, top_p)
         self.greedy = greedy
 
-    def distribution(self, logits: Tensor, step: Tensor, end_id: int) -> Tensor:
-        """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or [])."""
+    def distribution(self, logits: Tensor, step: Tensor, end_id: int, truncate: bool = True) -> Tensor:
+        """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or []).
+
+        ``truncate=False`` leaves top-k and top-p out. So the reference is read: a token that *its* truncation
+        excludes would have log-probability -inf, and one such token would drown the KL.
+        """
         if self.min_new_tokens:
             barred = (step < self.min_new_tokens).unsqueeze(-1)
             is_end = torch.arange(logits.shape[-1], device=logits.device) == end_id
             logits = logits.masked_fill(barred & is_end, -torch.inf)
-        return self.warp(logits)
+        return self.warp(logits, truncate)
+
+    def response_distribution(
+        self, model: PreTrainedModel, rollout: Rollout, end_id: int, truncate: bool = True
+    ) -> Tensor:
+        """:meth:`distribution` of a model at a rollout's response positions [B, T, V], in float32 or wider."""
+        logits = response_logits(model, rollout)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return self.distribution(logits, torch.arange(logits.shape[1], device=logits.device), end_id, truncate)
 
     @torch.no_grad()
     def __call__(

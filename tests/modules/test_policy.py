@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM
 from csrlhf.advantages import GAE
 from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import UserError
-from csrlhf.models.roles import FROZEN
 from csrlhf.modules.policy import PolicyModule, ask_weights
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.penalties import Lagrangian, Linear, NoPenalty, Penalty, Rectified, Weights
+from csrlhf.rollout.roles import FROZEN
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Scores
 

@@ -85,10 +85,7 @@ def test_right_padding_changes_no_loss(rolled_out: Make) -> None:
     targets = replace(
         advantages,
         advantage_BT=pad(advantages.advantage_BT, (0, 3)),
-        **{
-            name: pad(getattr(advantages, name), (0, 0, 0, 3))
-            for name in ("returns_BTC", "values_BTC", "cost_advantage_BTK")
-        },
+        **{name: pad(getattr(advantages, name), (0, 0, 0, 3)) for name in ("returns_BTC", "values_BTC")},
     )
     torch.testing.assert_close(
         module.update.policy_loss(padded, targets), module.update.policy_loss(rollout, advantages)

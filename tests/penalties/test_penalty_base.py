@@ -14,7 +14,7 @@ from csrlhf.penalties import Lagrangian, Linear, NoPenalty, Penalty, Rectified, 
 
 STRATEGIES: dict[str, Callable[[], Penalty]] = {
     "rectified": Rectified,
-    "rectified_ema_margin": lambda: Rectified(ema=0.8, margin=0.1, margin_z=1.0),
+    "rectified_ema_margin": lambda: Rectified(ema=0.8, margin_z=1.0),
     "lagrangian_log": lambda: Lagrangian(lr=0.5),
     "lagrangian_projected": lambda: Lagrangian(lr=0.5, rule="projected"),
     "linear": lambda: Linear(3.0),

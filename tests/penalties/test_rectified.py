@@ -31,11 +31,6 @@ def test_each_constraint_has_its_own_gate() -> None:
     assert penalty.weights(torch.tensor([-0.1, 0.1])).total.item() == 7.0
 
 
-def test_constant_margin_closes_the_gate_earlier() -> None:
-    penalty = ready(multiplier=4.0, margin=0.1)
-    assert [gate(penalty, v) for v in (-0.2, -0.11, -0.09, 0.0)] == [0.0, 0.0, 4.0, 4.0]
-
-
 def test_margin_z_is_z_standard_errors() -> None:
     penalty = ready(multiplier=4.0, margin_z=2.0)
     assert [gate(penalty, v, stderr=0.05) for v in (-0.11, -0.09)] == [0.0, 4.0]
@@ -81,7 +76,6 @@ def test_normalisers(normaliser: str, closed: float, opened: float) -> None:
     ("options", "key"),
     [
         ({"margin_z": -1.0}, r"penalty\.margin_z=-1\.0"),
-        ({"margin": -0.1}, r"penalty\.margin=-0\.1"),
         ({"ema": 1.0}, r"penalty\.ema=1\.0"),
         ({"normaliser": "gate"}, r"penalty\.normaliser='gate': choose one of fixed, none, weights"),
     ],

@@ -21,7 +21,7 @@ from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.seeding import seeded
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.ops.logprobs import gather_logprobs
-from csrlhf.rollout.sampler import Sampler, response_logits
+from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Rollout, Scores
 
 FROZEN = ("reference", "reward_model", "cost_model")
@@ -85,17 +85,18 @@ class SeparateRoles(nn.Module):
 
     def policy_logits(self, rollout: Rollout) -> Tensor:
         """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
-        return self._warped(self.policy, rollout)
+        return self.sampler.response_distribution(self.policy, rollout, self.end_id)
 
     @torch.no_grad()
     def reference_logprobs(self, rollout: Rollout) -> Tensor:
-        """The reference's log-probs [B, T] of the sampled tokens, in the same sampling distribution."""
-        return gather_logprobs(self._warped(self.reference, rollout), rollout.response_ids_BT)
+        """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated."""
+        logits = self.sampler.response_distribution(self.reference, rollout, self.end_id, truncate=False)
+        return gather_logprobs(logits, rollout.response_ids_BT)
 
-    def _warped(self, model: nn.Module, rollout: Rollout) -> Tensor:
-        logits = response_logits(model, rollout)  # type: ignore[arg-type]  # a causal model by construction
-        step_T = torch.arange(logits.shape[1], device=logits.device)
-        return self.sampler.distribution(logits.float(), step_T, int(self.tokenizer.eos_token_id))  # type: ignore[arg-type]
+    @property
+    def end_id(self) -> int:
+        """The policy's end token."""
+        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
 
     def score(self, rollout: Rollout) -> Scores:
         """Rewards [B] and cost logits [B, K] of the responses, as texts."""

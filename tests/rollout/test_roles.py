@@ -11,8 +11,8 @@ import torch
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_trunk
-from csrlhf.models.roles import SeparateRoles
 from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.rollout.roles import SeparateRoles
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import PromptRow, Rollout
 
