@@ -36,6 +36,11 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return next(candidate for candidate in candidates if candidate is not None)
 
 
+def is_encoder_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True for tokenizers of encoders: they separate segments instead of following a chat template."""
+    return tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens: int) -> list[int]:
     """A prompt as a causal model reads it before it answers.
 
