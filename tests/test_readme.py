@@ -1,0 +1,246 @@
+"""README and docs say what is there: links, overrides, keys, metrics and the tree; and its commands run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from csrlhf import search_path
+from csrlhf.data.source import Verdict
+from csrlhf.metrics.cost_report import cost_report
+from csrlhf.metrics.policy_report import JudgedAnswer, policy_metrics
+from csrlhf.types import LabelledRow, PromptRow
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_OURS = {"key=value", "penalty=smooth", "penalty=smoth", "penalty.width=0.05"}
+"""The general form, and the package that docs/add_a_penalty.md builds."""
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words behind ``python train.py`` of each command in the page's bash blocks."""
+    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines if "python train.py" in line]
+    return [line[line.index("train.py") + 1 :] for line in words]
+
+
+def choices() -> Iterator[str]:
+    for path in sorted((ROOT / "conf").glob("*/*.yaml")):
+        yield f"{path.parent.name}={path.stem}"
+
+
+def composes(*words: str) -> bool:
+    search_path.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        try:
+            compose("train", overrides=list(words))
+        except HydraException:
+            return False
+    return True
+
+
+def composes_with_some_choice(word: str) -> bool:
+    """Alone, or with a choice of the group that the key belongs to (``penalty.rule`` needs ``lagrangian``)."""
+    group = {"constraints": "constraint"}.get(word.split(".")[0], word.split(".")[0])
+    return composes(word) or any(composes(choice, word) for choice in choices() if choice.startswith(f"{group}="))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if not re.match(r"[a-z]+:", target):
+            path, _, anchor = target.partition("#")
+            found = page.parent / path if path else page
+            assert found.exists(), f"{page.name}: {target}"
+            assert not anchor or f"# {anchor.replace('-', ' ')}" in text(found).lower(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_composes(page: Path) -> None:
+    for words in commands(page):
+        overrides = [word for word in words if not word.startswith("--") and word != "job"]
+        assert composes(*overrides), f"{page.name}: {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_override_in_the_prose_composes(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", text(page), flags=re.MULTILINE | re.DOTALL)
+    spans = [span.removeprefix("python train.py ") for span in re.findall(r"`([^`\n]+)`", prose)]
+    words = {word for span in spans for word in span.split() if re.fullmatch(r"\+?[a-z_]+(\.\w+)*=[\w.\[\],/-]+", word)}
+    for word in sorted(words - NOT_OURS):
+        assert composes_with_some_choice(word), f"{page.name}: {word}"
+
+
+EXPLAINED_WHOLE = ("architecture", "tokenizer", "mixture", "sizes", "options", "averaging")
+
+
+def keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, dict) and value and name not in EXPLAINED_WHOLE:
+            yield from keys(value, f"{prefix}{name}.")
+        elif not name.startswith("_"):
+            yield f"{prefix}{name}"
+
+
+def test_every_key_that_people_type_is_explained() -> None:
+    page = text(ROOT / "docs" / "configuration.md")
+    documented = set(re.findall(r"`([\w.<>]+)`", page))
+    areas = ("penalty", "constraints", "ppo", "advantage", "rollout", "evaluate", "sft", "reward", "cost", "model",
+             "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug", "objective")  # fmt: skip
+    search_path.register()
+    for choice in [item for item in choices() if item.split("=")[0] in ("penalty", "constraint", "data", "model")]:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg: Any = OmegaConf.to_container(compose("train", overrides=[choice]), resolve=False)
+        for key in keys({area: cfg[area] for area in areas}):
+            shared = re.sub(r"^(sft|reward|cost)\.", "<stage>.", key)
+            assert {key, shared} & documented, f"{choice}: {key} is not in docs/configuration.md"
+
+
+def documented_metrics() -> list[re.Pattern[str]]:
+    """One pattern per key of docs/metrics.md; ``<name>`` stands for any word, ``(`_low`)`` for a suffix."""
+    page = text(ROOT / "docs" / "metrics.md")
+    patterns = [re.escape(key) for key in re.findall(r"`([a-z_]+/[\w/<>]+|<split>/[\w/<>]+)`", page)]
+    measures = "accuracy|precision|recall|specificity|auroc|ece|brier|pair_accuracy"
+    patterns = [re.sub(r"<split>", "(validation|test)", pattern) for pattern in patterns]
+    patterns = [re.sub(r"<\w+>", r"[^/]+", pattern) for pattern in patterns]
+    bounded = [f"{pattern}(_low|_high)" for pattern in patterns if pattern.endswith(tuple(measures.split("|")))]
+    named = [re.sub(r"^(\(validation\|test\)/)", r"\1[^/]+/", pattern) for pattern in [*patterns, *bounded]]
+    baseline = rf"baseline/(validation|test)/([^/]+/)?({measures})(_low|_high)?"
+    return [re.compile(pattern) for pattern in [*patterns, *bounded, *named, baseline]]
+
+
+def is_documented(key: str, patterns: list[re.Pattern[str]]) -> bool:
+    return any(pattern.fullmatch(key) for pattern in patterns)
+
+
+ONLY_IN_ERRORS = {"train/cost"}
+"""Names of quantities in messages (``require_finite``) under which nothing is logged."""
+
+
+def logged_keys() -> Iterator[tuple[str, str]]:
+    """Every string in the source that looks like a metric key, f-strings with ``x`` for their fields."""
+    areas = "train|validation|test|constraint|penalty|policy|critic|selection|eval|reward|cost"
+    for package in ("modules", "penalties", "advantages"):
+        for path in sorted((ROOT / "csrlhf" / package).glob("*.py")):
+            tree = ast.parse(text(path))
+            inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+                    key = node.value
+                elif isinstance(node, ast.JoinedStr):
+                    parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
+                    key = "".join(map(str, parts))
+                    key = f"validation{key[2:]}" if key.startswith("{}/") else key
+                    key = re.sub(r"(?<=/){}(?=\w)|(?<=\w){}$", "", key)  # a name that only several constraints need
+                else:
+                    continue
+                if re.fullmatch(rf"({areas})/[\w/{{}}]*\w", key):  # a field at the end: the test of the reports
+                    yield path.name, key.replace("{}", "x")
+
+
+def test_every_metric_in_the_source_is_explained() -> None:
+    patterns, found = documented_metrics(), list(logged_keys())
+    assert len(found) > 40  # the search itself works
+    for file, key in found:
+        if key in ONLY_IN_ERRORS:
+            continue
+        assert is_documented(key, patterns), f"{file} logs {key}, which is not in docs/metrics.md"
+
+
+def test_every_metric_of_the_reports_is_explained() -> None:
+    patterns = documented_metrics()
+    meta = {"category": "benign", "framing": "plain", "framing_seen": True}
+    verdict = Verdict(False, True, False, "compliance", False)
+    answer = JudgedAnswer(PromptRow("a", meta), "b", True, 0.0, (-1.0,), (0.0,), 0.0, verdict)
+    reported = [f"{area}/{key}" for key in policy_metrics([answer]) for area in ("eval", "eval/sft")]
+    rows = [LabelledRow(f"p{i}", "word word", (float(i % 2),) * 2, meta) for i in range(6)]
+    for names in (("harm",), ("harm", "privacy")):
+        for key in cost_report(names, np.full((6, len(names)), 0.4), rows, rows):
+            before, baseline, after = key.partition("baseline/")
+            reported.append(f"{baseline}validation/{before}{after}")
+    for key in reported:
+        assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/metrics.md"
+
+
+def tree() -> list[str]:
+    """The paths of the README's annotated tree."""
+    [block] = [block for block in blocks(ROOT / "README.md", "text") if "train.py    " in block]
+    paths, folders = [], [""]
+    for line in block.splitlines():
+        name, phrase = re.split(r"\s{2,}", line.strip(), maxsplit=1) if "  " in line.strip() else (line.strip(), "-")
+        depth = (len(line) - len(line.lstrip())) // 2
+        del folders[depth + 1 :]
+        assert phrase, line
+        paths.append(folders[depth] + name)
+        folders.append(folders[depth] + name)
+    return paths
+
+
+def test_the_tree_names_what_exists_and_leaves_out_no_module() -> None:
+    named = set(tree())
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    for path in named:
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+    for path in map(Path, tracked):
+        top = path.parts[0] + ("/" if len(path.parts) > 1 else "")
+        assert top in named or top in (".gitignore", ".pre-commit-config.yaml", "README.md"), top
+        if path.parts[0] in ("csrlhf", "conf") and len(path.parts) > 1:
+            second = "/".join(path.parts[:2]) + ("/" if len(path.parts) > 2 else "")
+            assert second in named, second
+
+
+def own_data(folder: Path) -> None:
+    """The files that the README's section on one's own data speaks of."""
+    for name, start, count in (("train", 0, 24), ("validation", 24, 8)):
+        rows = [
+            {
+                "prompt": f"question {i} ?",
+                "response": ("take it .", "no way .")[i % 2],
+                "label": ("Unsafe", "Safe")[i % 2],
+            }
+            for i in range(start, start + count)
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_the_commands_of_the_readme_run_in_a_fresh_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    own_data(clone)
+    lines = "\n".join(blocks(clone / "README.md", "bash")).splitlines()
+    script = "\n".join(["set -e", *(line for line in lines if line != "make test")])  # we are make test
+    hidden = ("VIRTUAL_ENV", "PYTHONPATH", "OMP_NUM_THREADS", "PYTEST_CURRENT_TEST")
+    variables = {key: value for key, value in os.environ.items() if key not in hidden} | {"WANDB_MODE": "offline"}
+    done = subprocess.run(["bash", "-c", script], cwd=clone, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "FEASIBLE" in done.stdout
+    assert done.stdout.count(": unchanged, ") == 3  # penalty=lagrangian re-uses SFT, reward and cost model
+    runs = sorted(path.name.split("-")[0] for path in (clone / "artifacts" / "ppo").iterdir() if not path.is_symlink())
+    assert runs == ["lagrangian", "rectified", "rectified"]  # the demo, the other penalty, the other cost model
+    assert "baseline/validation/auroc" in json.loads((clone / "mine/cost/metrics.json").read_text(encoding="utf-8"))
