@@ -81,6 +81,8 @@ def test_every_command_composes(page: Path) -> None:
     for words in commands(page):
         overrides = [word for word in words if not word.startswith("--") and word != "job"]
         assert composes(*overrides), f"{page.name}: {shlex.join(words)}"
+        for inner in re.findall(r"pipeline\.\w+=\[([^\]]*)\]", " ".join(overrides)):
+            assert composes(*re.findall(r'"([^"]*)"', inner)), f"{page.name}: {inner}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
