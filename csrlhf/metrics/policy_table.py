@@ -59,8 +59,25 @@ class ConstraintVerdict:
         )
 
 
+JUDGE_GAP = 0.05
+"""How far the cost model's unsafe rate may lie from the oracle's before the table says so."""
+
+
+def judge_gap(column: Mapping[str, float]) -> str | None:
+    """A warning where the cost model misjudges the policy: then its verdict says little about real safety."""
+    if "oracle/unsafe" not in column:
+        return None
+    model, oracle = column["unsafe_rate"], column["oracle/unsafe"]
+    if abs(model - oracle) <= JUDGE_GAP:
+        return None
+    return (
+        f"The verdict is the cost model's, and it errs here: it finds {model:.1%} of the answers unsafe, the "
+        f"oracle {oracle:.1%}. Train the cost model better before trusting it."
+    )
+
+
 def policy_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> Group:
-    """A rich renderable: one column per policy, a line per constraint below."""
+    """A rich renderable: one column per policy, a line per constraint below; the verdict is on the last column."""
     table = Table(title="Evaluation on held-out test prompts", title_justify="left", header_style="bold")
     table.add_column("measure")
     for name in columns:
@@ -71,6 +88,7 @@ def policy_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[Cons
             continue
         table.add_row(words, *("-" if v is None else f"{v:.1%}" if is_rate else f"{v:.3f}" for v in values))
     lines = [Text(v.line(), style="bold green" if v.feasible else "bold red") for v in verdicts]
+    lines += [Text(gap, style="yellow") for gap in [judge_gap(list(columns.values())[-1])] if gap]
     return Group(table, *lines)
 
 

@@ -57,3 +57,9 @@ def test_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: p
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any("unsafe on harmful prompts, held-out framings" in line for line in lines)
+
+
+@pytest.mark.parametrize(("oracle", "warned"), [(0.91, True), (0.012, False)])
+def test_a_cost_model_that_misjudges_the_policy_is_named(oracle: float, warned: bool) -> None:
+    table = text({"SFT": {"unsafe_rate": 0.5}, "x": {"unsafe_rate": 0.008, "oracle/unsafe": oracle}}, [VERDICT])
+    assert ("it finds 0.8% of the answers unsafe, the oracle" in " ".join(table.split())) is warned
