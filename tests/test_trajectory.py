@@ -1,0 +1,78 @@
+"""A pinned tiny trajectory through the real command line: a refactoring must not move a number.
+
+Sizes are so small that float32 on another processor stays inside the tolerances. A change that is meant to move
+numbers (a default, the toy world, an initial value) brings new ones here, and says why in its message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from csrlhf.callbacks.history import read_history
+
+TINY = (
+    "logger=none",
+    "callbacks.progress.every=1000.0",
+    "model.policy.architecture.hidden_size=32",
+    "model.policy.architecture.intermediate_size=64",
+    "data.sizes.demonstrations={train: 128, validation: 32, test: 32}",
+    "data.sizes.preferences={train: 64, validation: 32, test: 32}",
+    "data.sizes.labelled={train: 64, validation: 32, test: 32}",
+    "data.sizes.prompts={train: 64, validation: 16, test: 32}",
+    "sft.epochs=2",
+    "sft.batch_size=32",
+    "reward.max_steps=3",
+    "reward.batch_size=16",
+    "cost.max_steps=3",
+    "cost.batch_size=16",
+    "cost.baseline=false",
+    "ppo.iterations=3",
+    "ppo.eval_every=3",
+    "ppo.batch_size=16",
+    "ppo.minibatch_size=8",
+    "ppo.critic_warmup=1",
+    "ppo.num_validation=16",
+    "constraints.harm.tau=-10.0",  # the cost of a model that knows nothing: the gate is open, its path is tested
+)
+
+PINNED: dict[str, dict[str, list[float]]] = {
+    "sft": {
+        "train/loss": [6.03397, 5.91638, 5.78103, 5.68603, 5.5961, 5.56759, 5.54212, 5.51432],
+        "validation/loss": [5.64572, 5.5503, 5.5503],
+    },
+    "reward": {
+        "train/loss": [0.6933, 0.6912, 0.68572],
+    },
+    "cost": {
+        "train/loss": [0.67941, 0.64822, 0.57381],
+    },
+    "ppo": {
+        "train/reward": [1.07881, 1.85981, 0.26578],
+        "constraint/harm/cost": [1.0, 1.0, 1.0],
+        "penalty/weight": [4.0, 4.0, 4.0],
+        "policy/kl": [0.0, 0.0, -0.00126],
+        "policy/loss": [0.23552, 0.43692],
+        "critic/loss": [1.2021, 3.44004, 2.25093],
+    },
+}
+"""Per stage: the logged values of some keys, in order."""
+
+TOLERANCE = {"rel": 1e-2, "abs": 5e-3}
+
+
+def test_the_numbers_of_every_stage_stay(command_line: Callable, tmp_path: Path) -> None:
+    for stage in ("sft", "reward", "cost", "ppo"):
+        outcome = command_line(f"stage={stage}", f"artifacts={tmp_path}", *TINY)
+        assert outcome.code == 0, outcome.err
+    for stage, keys in PINNED.items():
+        folder = tmp_path / ("ppo/latest" if stage == "ppo" else stage)
+        rows = read_history(folder / "history.csv")
+        for key, expected in keys.items():
+            values = [row[key] for row in rows if key in row]
+            assert values == pytest.approx(expected, **TOLERANCE), f"{stage}: {key}"
+    record = json.loads((tmp_path / "ppo" / "latest" / "csrlhf.json").read_text(encoding="utf-8"))
+    assert set(record["inputs"]) == {"sft", "reward", "cost"}
