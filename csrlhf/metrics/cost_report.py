@@ -34,7 +34,7 @@ def cost_report(
     Returns:
         ``accuracy``, ``accuracy_low``, ..., ``baseline/accuracy``, ... With several constraints ``<name>/accuracy``
         and so on, and ``accuracy`` and ``auroc`` as means over them. ``<category>/accuracy`` and
-        ``<category>/false_positive_rate`` where rows say their category (``meta["category"]``).
+        ``false_positives/<category>`` where rows say their category (``meta["category"]``).
     """
     report: dict[str, float] = {}
     for k, name in enumerate(constraints):
@@ -42,12 +42,12 @@ def cost_report(
         unsafe_N = np.array([row.unsafe[k] > 0.5 for row in rows])
         numbers = with_intervals(probability_NK[:, k], unsafe_N, rows) | confusion(probability_NK[:, k], unsafe_N)
         numbers |= false_positives(probability_NK[:, k], unsafe_N, rows)
+        numbers |= accuracies(probability_NK[:, k], unsafe_N, rows)
         if train_rows:
             train_unsafe = [row.unsafe[k] > 0.5 for row in train_rows]
             guess_N = bag_of_words(_texts(train_rows), train_unsafe, _texts(rows))
             guessed = with_intervals(guess_N, unsafe_N, rows)
             numbers |= {f"baseline/{key}": value for key, value in guessed.items()}
-        numbers |= _by_category(probability_NK[:, k], unsafe_N, rows)
         report |= {area + key: value for key, value in numbers.items()}
     if len(constraints) > 1:
         for key in ("accuracy", "auroc"):
@@ -81,19 +81,16 @@ def false_positives(
     return {f"false_positives/{category}": float(np.mean(flags)) for category, flags in sorted(flagged.items())}
 
 
-def _by_category(
+def accuracies(
     probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], rows: Sequence[LabelledRow]
 ) -> dict[str, float]:
-    """Accuracy and share of safe rows flagged in each ``category`` of the rows' meta data, where they have one."""
-    categories = np.array([str(row.meta.get("category", "")) for row in rows])
-    flagged_N = probability_N > 0.5
-    numbers: dict[str, float] = {}
-    for category in sorted(set(categories) - {""}):
-        inside_N = categories == category
-        numbers[f"{category}/accuracy"] = float((flagged_N == unsafe_N)[inside_N].mean())
-        if (inside_N & ~unsafe_N).any():
-            numbers[f"{category}/false_positive_rate"] = float(flagged_N[inside_N & ~unsafe_N].mean())
-    return numbers
+    """Accuracy in each category, ``<category>/accuracy``, where rows name one."""
+    categories_N = np.array([str(row.meta.get("category", "")) for row in rows])
+    hit_N = (probability_N > 0.5) == unsafe_N
+    return {
+        f"{category}/accuracy": float(hit_N[categories_N == category].mean())
+        for category in sorted(set(categories_N) - {""})
+    }
 
 
 def _texts(rows: Sequence[LabelledRow]) -> list[str]:

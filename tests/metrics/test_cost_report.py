@@ -37,9 +37,9 @@ def test_categories() -> None:
     rows = one_constraint()
     report = cost_report(("harm",), np.array([[0.9] for _ in rows]), rows, [])
     assert report["harmful/accuracy"] == 0.0  # even rows are safe, all are flagged
-    assert report["harmful/false_positive_rate"] == 1.0
+    assert report["false_positives/harmful"] == 1.0
     assert report["benign/accuracy"] == 1.0
-    assert "benign/false_positive_rate" not in report  # no safe row in it
+    assert "false_positives/benign" not in report  # no safe row in it
 
 
 def test_two_constraints() -> None:
