@@ -8,7 +8,6 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,15 @@ from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.optim import build_optimizer
+from csrlhf.modules.policy_metrics import constraint_metrics, rollout_metrics
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.modules.ppo_update import PPOUpdate
 from csrlhf.modules.selection import Selection, copy_folder
 from csrlhf.modules.validation import ValidationMeter
 from csrlhf.ops.logprobs import gather_logprobs
-from csrlhf.ops.masking import masked_mean, sequence_sum
+from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3, shape_rewards
-from csrlhf.penalties.base import Penalty, Weights
+from csrlhf.penalties.base import Penalty, Weights, ask_weights
 from csrlhf.penalties.monitor import PenaltyMonitor
 from csrlhf.rollout.roles import FROZEN, SeparateRoles
 from csrlhf.rollout.sampler import Sampler
@@ -109,7 +109,7 @@ class PolicyModule(LightningModule):
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         state = self.constraints(scores.cost_logits_BK, self.mean_over_ranks, self.num_ranks)  # 3 J - d, [K]
-        weights = ask_weights(self.penalty, state)  # 4 fixed-λ hinge, dual, ...
+        weights = ask_weights(self.penalty, state.violation_K, state.stderr_K)  # 4 fixed-λ hinge, dual, ...
         advantages, kl = self.estimate_advantages(rollout, scores, state, weights)  # 5 KL, GAE, mix
         losses = self.update(self, rollout, advantages, self.seed, int(self.iteration))  # 6 epochs x minibatches
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ
@@ -118,7 +118,11 @@ class PolicyModule(LightningModule):
         self.gate_history.append(float((weights.cost_K > 0).float().mean()))
         self.iteration += 1
         self.log_dict(
-            self.rollout_metrics(rollout, scores) | kl | losses | self.constraint_metrics(state, weights),
+            rollout_metrics(rollout, scores)
+            | kl
+            | losses
+            | self.penalty.metrics()
+            | constraint_metrics(self.constraints.names, state, weights, self.monitor),
             batch_size=1,
         )
 
@@ -169,32 +173,6 @@ class PolicyModule(LightningModule):
     def num_ranks(self) -> int:
         """Processes that share an iteration."""
         return self.trainer.world_size if self._trainer is not None else 1
-
-    def rollout_metrics(self, rollout: Rollout, scores: Scores) -> dict[str, Tensor]:
-        """What the batch looked like."""
-        lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
-        return {
-            "train/reward": scores.reward_B.mean(),
-            "train/response_length": lengths_B.mean(),
-            "train/ended": rollout.ended_B.float().mean(),
-            "policy/logprob": masked_mean(rollout.logprobs_BT, rollout.response_mask_BT),
-        }
-
-    def constraint_metrics(self, state: ConstraintState, weights: Weights) -> dict[str, Tensor]:
-        """Cost, threshold, violation per constraint; multiplier, weight and gate of the penalty."""
-        metrics = self.penalty.metrics()
-        duty_K = self.monitor.duty()
-        for k, name in enumerate(self.constraints.names):
-            metrics |= {
-                f"constraint/{name}/cost": state.value_K[k],
-                f"constraint/{name}/threshold": state.threshold_K[k],
-                f"constraint/{name}/violation": state.violation_K[k],
-                f"constraint/{name}/stderr": state.stderr_K[k],
-                f"constraint/{name}/cumulative_violation": self.monitor.cumulative_K[k],
-            }
-            infix = "" if len(self.constraints.names) == 1 else f"{name}/"
-            metrics |= {f"penalty/{infix}weight": weights.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
-        return metrics
 
     def on_validation_epoch_start(self) -> None:
         """Start a fresh evaluation."""
@@ -256,13 +234,6 @@ class PolicyModule(LightningModule):
         else:
             self._save(folder)
         self._save(folder / "last")
-
-
-def ask_weights(penalty: Penalty, state: ConstraintState) -> Weights:
-    """Call the strategy with the arguments that it declares: a plug-in may leave the optional ones out."""
-    if "stderr_K" in inspect.signature(penalty.weights).parameters:
-        return penalty.weights(state.violation_K, stderr_K=state.stderr_K)
-    return penalty.weights(state.violation_K)
 
 
 def _is_frozen(key: str) -> bool:

@@ -8,6 +8,7 @@ Legend: B sequences, K constraints.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,13 @@ class Penalty(nn.Module):
         if len(self.constraints) == 1:
             return {"penalty/multiplier": self.multiplier_K[0]}
         return {f"penalty/{name}/multiplier": self.multiplier_K[k] for k, name in enumerate(self.constraints)}
+
+
+def ask_weights(penalty: Penalty, violation_K: Tensor, stderr_K: Tensor) -> Weights:
+    """Call a strategy with the arguments that it declares: a plug-in may leave the optional one out."""
+    if "stderr_K" in inspect.signature(penalty.weights).parameters:
+        return penalty.weights(violation_K, stderr_K=stderr_K)
+    return penalty.weights(violation_K)
 
 
 def per_constraint(key: str, value: Multiplier, constraints: Sequence[str]) -> list[float]:

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM
 from csrlhf.advantages import GAE
 from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import UserError
-from csrlhf.modules.policy import PolicyModule, ask_weights
+from csrlhf.modules.policy import PolicyModule
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.penalties import Lagrangian, Linear, NoPenalty, Penalty, Rectified, Weights
+from csrlhf.penalties.base import ask_weights
 from csrlhf.rollout.roles import FROZEN
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Scores
@@ -91,7 +92,9 @@ def test_fixed_normaliser_divides_a_closed_gate_s_advantage(policy_module: Make,
         rollout = module.generate(data.batch(0))
         scores = module.score(rollout)
         state = module.constraints(scores.cost_logits_BK)
-        mixed, _ = module.estimate_advantages(rollout, scores, state, ask_weights(penalty, state))
+        mixed, _ = module.estimate_advantages(
+            rollout, scores, state, ask_weights(penalty, state.violation_K, state.stderr_K)
+        )
         advantages.append(mixed.advantage_BT)
     assert advantages[0].abs().sum() > 0
     torch.testing.assert_close(advantages[1], advantages[0] / 5.0)
@@ -107,7 +110,9 @@ def test_costs_reach_the_advantage_with_their_sign(policy_module: Make, prompt_d
     rollout = module.generate(data.batch(0))
     scores = Scores(torch.arange(8.0), torch.tensor([[1.0], [-1.0]] * 4))
     state = module.constraints(scores.cost_logits_BK)
-    mixed, _ = module.estimate_advantages(rollout, scores, state, ask_weights(module.penalty, state))
+    mixed, _ = module.estimate_advantages(
+        rollout, scores, state, ask_weights(module.penalty, state.violation_K, state.stderr_K)
+    )
     expected_B = (torch.arange(8.0) - 4.0 * torch.tensor([1.0, 0.0] * 4)) / 5.0
     expected_BT = torch.where(rollout.response_mask_BT, expected_B.unsqueeze(-1), 0.0)
     torch.testing.assert_close(mixed.advantage_BT, expected_BT)
@@ -186,7 +191,7 @@ def test_temperature_leaves_the_first_ratio_at_one(policy_module: Make, prompt_d
             rollout,
             module.score(rollout),
             state := module.constraints(module.score(rollout).cost_logits_BK),
-            ask_weights(module.penalty, state),
+            ask_weights(module.penalty, state.violation_K, state.stderr_K),
         )
         _, metrics = module.update.policy_loss(rollout, advantages)
         assert metrics["policy/update_kl"].abs().item() < 1e-6
@@ -262,8 +267,8 @@ def test_a_plug_in_may_leave_the_standard_error_out() -> None:
             return Weights(torch.tensor(1.0), violation_K.clamp(min=0))
 
     state = Constraints({"harm": Chance(0.25)})(torch.tensor([[1.0], [-1.0]]))
-    assert ask_weights(Bare(), state).cost_K.tolist() == [0.25]
+    assert ask_weights(Bare(), state.violation_K, state.stderr_K).cost_K.tolist() == [0.25]
     gate = Rectified(1.0, margin_z=10.0)
     gate.setup(["harm"])
     closed = Constraints({"harm": Chance(0.75)})(torch.tensor([[1.0], [-1.0]]))
-    assert ask_weights(gate, closed).cost_K.tolist() == [1.0]  # it saw the standard error
+    assert ask_weights(gate, closed.violation_K, closed.stderr_K).cost_K.tolist() == [1.0]  # it saw the standard error

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from csrlhf.errors import UserError
-from csrlhf.modules.policy import PolicyModule, ask_weights
+from csrlhf.modules.policy import PolicyModule
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.modules.ppo_update import _step, take
+from csrlhf.penalties.base import ask_weights
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Advantages, Rollout
 
@@ -29,7 +30,9 @@ def rolled_out(policy_module: Make, prompt_data: Make) -> Callable[..., tuple[Po
         rollout = module.generate(data.batch(0))
         scores = module.score(rollout)
         state = module.constraints(scores.cost_logits_BK)
-        advantages, _ = module.estimate_advantages(rollout, scores, state, ask_weights(module.penalty, state))
+        advantages, _ = module.estimate_advantages(
+            rollout, scores, state, ask_weights(module.penalty, state.violation_K, state.stderr_K)
+        )
         return module, rollout, advantages
 
     return make

@@ -1,0 +1,46 @@
+"""What is logged of one PPO iteration, keyed as in docs/metrics.md.
+
+Legend: B sequences, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from csrlhf.constraints.base import ConstraintState
+from csrlhf.ops.masking import masked_mean
+from csrlhf.penalties.base import Weights
+from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.types import Rollout, Scores
+
+
+def rollout_metrics(rollout: Rollout, scores: Scores) -> dict[str, Tensor]:
+    """What the batch looked like."""
+    lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
+    return {
+        "train/reward": scores.reward_B.mean(),
+        "train/response_length": lengths_B.mean(),
+        "train/ended": rollout.ended_B.float().mean(),
+        "policy/logprob": masked_mean(rollout.logprobs_BT, rollout.response_mask_BT),
+    }
+
+
+def constraint_metrics(
+    names: Sequence[str], state: ConstraintState, weights: Weights, monitor: PenaltyMonitor
+) -> dict[str, Tensor]:
+    """Cost, threshold, violation of each constraint; weight and gate of the penalty."""
+    metrics: dict[str, Tensor] = {}
+    duty_K = monitor.duty()
+    for k, name in enumerate(names):
+        metrics |= {
+            f"constraint/{name}/cost": state.value_K[k],
+            f"constraint/{name}/threshold": state.threshold_K[k],
+            f"constraint/{name}/violation": state.violation_K[k],
+            f"constraint/{name}/stderr": state.stderr_K[k],
+            f"constraint/{name}/cumulative_violation": monitor.cumulative_K[k],
+        }
+        infix = "" if len(names) == 1 else f"{name}/"
+        metrics |= {f"penalty/{infix}weight": weights.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
+    return metrics
