@@ -40,7 +40,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "cost.label_smoothing=0",
         "cost.gradient_clip=1",
         "cost.averaging=null",
-        "cost.optimizer={lr: 5e-5, weight_decay: 0, fused: true}",
+        "cost.optimizer={lr: 5e-5, weight_decay: 0, layer_decay: 1.0, head_lr_factor: 1.0, beta2: 0.999, fused: true}",
         "cost.schedule={kind: linear, warmup: 0}",
     ),
     # What conf/model/minilm.yaml says.
