@@ -92,6 +92,7 @@ def fit_and_predict(
         accelerator="cpu",
         devices=1,
         max_epochs=cost["epochs"],
+        max_steps=cost["max_steps"],
         gradient_clip_val=cost["gradient_clip"],
         limit_val_batches=0,
         logger=False,

@@ -35,6 +35,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "model.score.pooling=mean",
         "model.score.options.attention_probs_dropout_prob=0.1",
         "cost.epochs=3",
+        "cost.max_steps=-1",
         "cost.batch_size=16",
         "cost.window=1",
         "cost.label_smoothing=0",
