@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csrlhf.data.source import DataSource, Split
+from csrlhf.errors import UserError
 from csrlhf.metrics.classification import classification_metrics, fit_temperature
 from csrlhf.metrics.cost_report import cost_report
 from csrlhf.modules.score import ScoreModule
@@ -31,6 +32,9 @@ class CostModule(ScoreModule):
         label_smoothing: see ``semantic_cost_loss``.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
+
+    Raises:
+        UserError: ``label_smoothing`` is out of its range.
 
     Attributes:
         probabilities: P(unsafe) ``[N, K]`` of each split judged last, in the source's order.
@@ -50,6 +54,8 @@ class CostModule(ScoreModule):
         baseline: bool = True,
     ) -> None:
         super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options, rows_per_pass)
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"cost.label_smoothing={label_smoothing}: must be in [0, 1)")
         self.label_smoothing = label_smoothing
         self.calibrate = calibrate
         self.baseline = baseline

@@ -137,6 +137,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(backbone: str) -
         trainer().fit(module, data)
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_label_smoothing_out_of_range_is_named(backbone: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"cost\.label_smoothing={value}"):
+        cost_module(backbone, label_smoothing=value)
+
+
 def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
     module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE)
     module.configure_model()
