@@ -87,6 +87,12 @@ class ScoreModule(LightningModule):
         self.log("train/lr", max(group["lr"] for group in rates))
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # Lightning validates at the end of an epoch, but not where max_steps ends the run within one: the weights
+        # of the last steps would be judged never, and the checkpoint of an earlier epoch handed over instead.
+        if self.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True
+
     @property
     def in_training(self) -> bool:
         """True during ``trainer.fit``: validation then is a glance, not the report."""

@@ -112,6 +112,15 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
     assert scores.sigmoid().double().numpy() == pytest.approx(module.probabilities["test"], abs=1e-5)
 
 
+@pytest.mark.parametrize("max_steps", [3, 4, 6])
+def test_the_last_step_is_validated_wherever_it_falls(backbone: str, max_steps: int) -> None:
+    module = cost_module(backbone, baseline=False)
+    judged: list[int] = []
+    module._point_values = lambda *_: judged.append(module.global_step) or {}  # type: ignore[method-assign]
+    trainer(max_steps=max_steps, num_sanity_val_steps=0).fit(module, cost_data(module, Letters()))  # four steps an epoch
+    assert judged == sorted({min(4, max_steps), max_steps})
+
+
 def test_two_constraints_have_two_outputs(backbone: str) -> None:
     lightning.seed_everything(0, verbose=False)
     module = cost_module(backbone, baseline=False)
