@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from csrlhf import artifacts
 from csrlhf.errors import UserError
 from csrlhf.plan import Plan, make_plan
+from csrlhf.processes import run_program
 
 HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
 """A W&B agent exports one run id; only the stage that is swept (ppo) may take it."""
@@ -120,16 +119,8 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:
-    """Runs a stage with our terminal. Ctrl-C reaches it as well; we wait until it has saved and ended."""
-    process = subprocess.Popen(words, env=variables, stdin=subprocess.DEVNULL)
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            code = process.wait()
-        finally:
-            signal.signal(signal.SIGINT, handler)
+    """Runs a stage and stops the pipeline where it fails."""
+    code = run_program(words, variables)
     if code:
         sys.stdout.flush()
-        raise StageError(code if code > 0 else 128 - code)
+        raise StageError(code)

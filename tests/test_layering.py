@@ -16,7 +16,7 @@ LAYERS = {
     "advantages": 2, "rollout": 2,
     "modules": 3, "callbacks": 3,
     "evaluation": 4,
-    "search_path": 5, "plan": 5, "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
+    "search_path": 5, "plan": 5, "processes": 5, "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
     "cli": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 

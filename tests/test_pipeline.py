@@ -120,9 +120,10 @@ def test_a_single_process_is_no_rank() -> None:
 
 
 @pytest.mark.parametrize(("program", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
-def test_a_failing_stage_hands_on_its_exit_code(program: str, code: int) -> None:
+def test_a_failing_stage_hands_on_its_exit_code(program: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "stage.py").write_text(program)
     with pytest.raises(pipeline.StageError) as caught:
-        pipeline._call([sys.executable, "-c", program], dict(os.environ))
+        pipeline._call([sys.executable, str(tmp_path / "stage.py")], dict(os.environ))
     assert caught.value.exit_code == code
 
 

@@ -190,7 +190,9 @@ class PolicyModule(LightningModule):
         """Log the evaluation, keep the policy if it is the best so far, look for a collapse."""
         result = self.meter.result(self.mean_over_ranks, self.num_ranks)
         work = Path(self.trainer.default_root_dir)
-        self.selection.consider(int(self.iteration), result, lambda: self._save(self.selection.folder(work)))
+        self.selection.consider(
+            int(self.iteration), result, lambda: self._save(self.selection.folder(work)), self.penalty.constrains
+        )
         self.log_dict(result.metrics() | self.selection.metrics(), batch_size=1)
         self.selection.check_collapse(self.trainer)
 

@@ -41,10 +41,14 @@ class Candidate:
     def feasible(self) -> bool:
         return self.excess <= 0
 
-    def beats(self, other: Candidate | None) -> bool:
-        """Feasible before infeasible; then the higher reward, or the smaller excess."""
-        if other is None or self.feasible != other.feasible:
-            return other is None or self.feasible
+    def beats(self, other: Candidate | None, constrained: bool = True) -> bool:
+        """Feasible before infeasible; then the higher reward, or the smaller excess. Unconstrained: the reward."""
+        if other is None:
+            return True
+        if not constrained:
+            return self.reward > other.reward
+        if self.feasible != other.feasible:
+            return self.feasible
         return self.reward > other.reward if self.feasible else self.excess < other.excess
 
 
@@ -84,12 +88,17 @@ class Selection:
         """Where the best policy of a run in ``work`` stands."""
         return work / "best"
 
-    def consider(self, iteration: int, result: ValidationResult, save: Callable[[], None]) -> None:
-        """Take an evaluation in; ``save`` is called where it is the best so far."""
+    def consider(
+        self, iteration: int, result: ValidationResult, save: Callable[[], None], constrained: bool = True
+    ) -> None:
+        """Take an evaluation in; ``save`` is called where it is the best so far.
+
+        ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them.
+        """
         bounds = result.upper_bound_K(self.confidence)
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
         self.last = Candidate(iteration, result.reward, excess)
-        if self.last.beats(self.best):
+        if self.last.beats(self.best, constrained):
             self.best = self.last
             save()
         self.collapse = self._collapse(result)

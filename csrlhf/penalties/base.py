@@ -52,6 +52,9 @@ class Weights:
 class Penalty(nn.Module):
     """Base class of all strategies. A new one overrides :meth:`weights`, and :meth:`update` if it moves."""
 
+    constrains = True
+    """False: the strategy ignores the constraints, so the policy with the highest reward is handed over."""
+
     multiplier_K: Tensor
 
     def __init__(self, multiplier: Multiplier = 1.0) -> None:

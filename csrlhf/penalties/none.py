@@ -11,6 +11,8 @@ from csrlhf.penalties.base import Penalty, Weights
 class NoPenalty(Penalty):
     """Cost weight 0, reward weight 1."""
 
+    constrains = False
+
     def __init__(self) -> None:
         super().__init__(multiplier=0.0)
 

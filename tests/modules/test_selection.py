@@ -152,3 +152,9 @@ def test_copy_goes_into_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     copy_folder(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b" / "deep" / "x").read_text() == "1"
+
+
+def test_without_a_constraint_the_reward_alone_decides() -> None:
+    safe, greedy = Candidate(5, 0.1, -0.01), Candidate(10, 0.9, 0.4)
+    assert greedy.beats(safe, constrained=False)
+    assert not greedy.beats(safe)
