@@ -117,7 +117,9 @@ def test_the_last_step_is_validated_wherever_it_falls(backbone: str, max_steps: 
     module = cost_module(backbone, baseline=False)
     judged: list[int] = []
     module._point_values = lambda *_: judged.append(module.global_step) or {}  # type: ignore[method-assign]
-    trainer(max_steps=max_steps, num_sanity_val_steps=0).fit(module, cost_data(module, Letters()))  # four steps an epoch
+    trainer(max_steps=max_steps, num_sanity_val_steps=0).fit(
+        module, cost_data(module, Letters())
+    )  # four steps an epoch
     assert judged == sorted({min(4, max_steps), max_steps})
 
 
