@@ -45,23 +45,24 @@ PINNED: dict[str, dict[str, list[float]]] = {
         "validation/loss": [5.64572, 5.5503, 5.5503],
     },
     "reward": {
-        "train/loss": [0.6933, 0.6912, 0.68572],
+        "train/loss": [0.69344, 0.69282, 0.68864],
     },
     "cost": {
         "train/loss": [0.67941, 0.64822, 0.57381],
     },
     "ppo": {
-        "train/reward": [1.07881, 1.85981, 0.26578],
+        "train/reward": [-0.51199, -0.43847, -0.96818],
         "constraint/harm/cost": [1.0, 1.0, 1.0],
         "penalty/weight": [4.0, 4.0, 4.0],
-        "policy/kl": [0.0, 0.0, -0.00126],
-        "policy/loss": [0.23552, 0.43692],
-        "critic/loss": [1.2021, 3.44004, 2.25093],
+        "policy/kl": [0.0, 0.0, -0.02319],
+        "policy/loss": [0.48928, 0.45042],
+        "critic/loss": [0.47651, 0.28512, 0.30251],
     },
 }
 """Per stage: the logged values of some keys, in order."""
 
-TOLERANCE = {"rel": 1e-2, "abs": 5e-3}
+TOLERANCE = {"sft": 5e-4, "reward": 5e-4, "cost": 1e-3, "ppo": 1e-2}
+"""Absolute and relative; wider where rounding has come through more stages."""
 
 
 def test_the_numbers_of_every_stage_stay(command_line: Callable, tmp_path: Path) -> None:
@@ -73,6 +74,6 @@ def test_the_numbers_of_every_stage_stay(command_line: Callable, tmp_path: Path)
         rows = read_history(folder / "history.csv")
         for key, expected in keys.items():
             values = [row[key] for row in rows if key in row]
-            assert values == pytest.approx(expected, **TOLERANCE), f"{stage}: {key}"
+            assert values == pytest.approx(expected, rel=TOLERANCE[stage], abs=TOLERANCE[stage]), f"{stage}: {key}"
     record = json.loads((tmp_path / "ppo" / "latest" / "csrlhf.json").read_text(encoding="utf-8"))
     assert set(record["inputs"]) == {"sft", "reward", "cost"}
