@@ -15,7 +15,6 @@ LAYERS = {
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
     "advantages": 2, "rollout": 2,
     "modules": 3, "callbacks": 3,
-    "evaluation": 4,
     "search_path": 5, "plan": 5, "processes": 5, "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
     "cli": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
@@ -24,9 +23,9 @@ CONFIG_FILES = {"train", "__main__", "cli", "overrides", "plan", "provenance", "
 FENCES = {
     "hydra": CONFIG_FILES,
     "omegaconf": CONFIG_FILES,
-    "lightning": {"data", "modules", "callbacks", "evaluation", "runner"},
+    "lightning": {"data", "modules", "callbacks", "runner"},
     "wandb": {"callbacks"},
-    "matplotlib": {"callbacks", "evaluation"},
+    "matplotlib": {"callbacks"},
 }
 
 

@@ -11,7 +11,7 @@ SCALES = ("probability", "logit")
 
 
 class Mean(Constraint):
-    """``J = mean sigmoid(f)`` or ``mean f``; d lives on the same scale (arXiv 2510.03520, eq. 5)."""
+    """``J = mean sigmoid(f)`` or ``mean f``; d lives on the same scale (arXiv 2510.03520)."""
 
     def __init__(self, threshold: float = 0.05, scale: str = "probability") -> None:
         """Build the constraint.

@@ -1,4 +1,4 @@
-"""``rectified``: CS-RLHF's fixed-λ exact penalty, ``λ · relu(J - d)`` on the batch (arXiv 2510.03520, eq. 8).
+"""``rectified``: CS-RLHF's fixed-λ exact penalty, ``λ · relu(J - d)`` on the batch (arXiv 2510.03520).
 
 Its gradient is a gate, λ or 0, on the rank-averaged batch; a per-sample hinge would be another objective.
 Beside the paper's plain gate stand a safety margin and a smoothed gate, because the plain one opens and
