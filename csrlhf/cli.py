@@ -42,6 +42,7 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(cfg: Any) -> Any:
         try:
             overrides.check_types(cfg)
+            overrides.check_added(cfg)
             return task(cfg)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
             sys.exit(report(error))

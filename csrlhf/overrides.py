@@ -27,6 +27,8 @@ from csrlhf.errors import UserError
 HYDRA_OPTIONS = re.compile(r"--(config-(path|name|dir)|cfg|package|info|experimental-rerun)=")
 FREE = ("trainer.", "hydra.")
 """Keys checked by their owners: Lightning's ``devices``, say, is a number, a list or a word."""
+OPEN = ("callbacks.", "logger.", "hydra.", "stage.")
+"""Mappings whose entries are all used, whatever they are called."""
 
 
 def refuse_options(words: Iterable[str]) -> None:
@@ -57,6 +59,36 @@ def check_types(cfg: DictConfig) -> None:
         problem = None if key.startswith(FREE) else type_problem(expected, given)
         if problem:
             raise UserError(f"{key}={given}: takes {problem} (its default is {expected})")
+
+
+def check_added(cfg: DictConfig) -> None:
+    """Refuses a ``+key=value`` that no object and no stage would ever look at.
+
+    An object takes what is added below it (``+penalty.slope=2``: its constructor says no where it must), and a
+    mapping that some stage refers to as a whole (``${sft.optimizer}``) is passed on whole.
+
+    Raises:
+        UserError: names the key that nothing reads.
+    """
+    hydra = HydraConfig.get()
+    groups = dict(hydra.runtime.choices)
+    parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+    added = [item.key_or_group for item in parsed if item.is_add() and item.key_or_group not in groups]
+    added = [key for key in added if not key.startswith(OPEN)]
+    if not added:
+        return
+    chosen = [item.input_line for item in parsed if item.key_or_group in groups and item.input_line]
+    chosen = [word for word in chosen if not word.startswith("stage=")]
+    stages = GlobalHydra.instance().config_loader().get_group_options("stage")
+    configs = [compose("train", overrides=[*chosen, f"stage={stage}"]) for stage in stages]
+    texts = (str(OmegaConf.to_container(config, resolve=False)) for config in configs)
+    referred = {name for text in texts for name in re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text)}
+    for key in added:
+        parts = key.split(".")
+        holders = [".".join(parts[:depth]) for depth in range(1, len(parts))]
+        inside_object = any(OmegaConf.select(cfg, f"{holder}._target_") for holder in holders)
+        if not inside_object and referred.isdisjoint((key, *holders)):
+            raise UserError(f"+{key}: nothing reads this key (python train.py --cfg job shows those that are read)")
 
 
 def type_problem(expected: Any, given: Any) -> str | None:

@@ -18,6 +18,9 @@ MISTAKES = [
     ("penaltyy=linear", "did you mean penalty"),
     ("penalty=rectifed", "did you mean penalty=rectified"),
     ("stage=coste", "did you mean stage=cost"),
+    # added, and read by nothing
+    ("+verbose=true", "+verbose: nothing reads this key"),
+    ("+ppo.temperature=0.7", "+ppo.temperature: nothing reads this key"),
     # its type
     ("ppo.iterations=abc", "ppo.iterations=abc: takes a whole number"),
     ("ppo.iterations=1.5", "ppo.iterations=1.5: takes a whole number"),
@@ -55,6 +58,8 @@ RANGES = [
     ("stage=ppo", "penalty.multiplier=-1.0", "multiplier"),
     ("stage=sft", "trainer.precision=13", "precision"),
     ("stage=sft", "trainer.devices=many", "devices"),
+    ("stage=sft", "+sft.optimizer.betas=0.9", "optimizer setting betas: there is no such setting"),
+    ("stage=ppo", "+penalty.slope=2", "slope"),  # the strategy's constructor has the word
 ]
 
 

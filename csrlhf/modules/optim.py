@@ -25,6 +25,7 @@ def build_optimizer(
     head_lr_factor: float = 1.0,
     beta2: float = 0.999,
     fused: bool = False,
+    **unknown: object,
 ) -> Optimizer:
     """AdamW over the parameters that require a gradient, grouped by learning rate and weight decay.
 
@@ -41,11 +42,12 @@ def build_optimizer(
             mixed precision.
 
     Raises:
-        UserError: a number is out of its range; the message names the key.
+        UserError: a number is out of its range, or a setting does not exist; the message names the key.
 
     Example:
         ``build_optimizer(model.named_parameters(), lr=5e-5)``.
     """
+    _refuse("optimizer", unknown)
     _check("lr", lr, lr > 0, "above 0")
     _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
     _check("layer_decay", layer_decay, 0 < layer_decay <= 1, "in (0, 1]")
@@ -66,7 +68,9 @@ def build_optimizer(
     )
 
 
-def build_schedule(optimizer: Optimizer, num_steps: int, kind: str = "linear", warmup: float = 0.0) -> LambdaLR:
+def build_schedule(
+    optimizer: Optimizer, num_steps: int, kind: str = "linear", warmup: float = 0.0, **unknown: object
+) -> LambdaLR:
     """The learning rate's factor at each optimiser step; advance it once per step.
 
     Args:
@@ -76,8 +80,9 @@ def build_schedule(optimizer: Optimizer, num_steps: int, kind: str = "linear", w
         warmup: share of all steps in which the rate climbs from 0, in [0, 1).
 
     Raises:
-        UserError: ``kind`` or ``warmup`` is out of its range.
+        UserError: ``kind`` or ``warmup`` is out of its range, or a setting does not exist.
     """
+    _refuse("schedule", unknown)
     _check("schedule", kind, kind in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
     _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
     warmup_steps = round(warmup * num_steps)
@@ -96,6 +101,11 @@ def build_schedule(optimizer: Optimizer, num_steps: int, kind: str = "linear", w
 def _check(key: str, value: object, good: bool, allowed: str) -> None:
     if not good:
         raise UserError(f"optimizer setting {key}={value!r}: must be {allowed}")
+
+
+def _refuse(mapping: str, unknown: dict[str, object]) -> None:
+    if unknown:
+        raise UserError(f"{mapping} setting {', '.join(unknown)}: there is no such setting")
 
 
 def _layer_of(name: str) -> int | None:

@@ -31,7 +31,7 @@ class Rectified(Penalty):
 
     def __init__(
         self,
-        multiplier: Multiplier = 4.0,
+        multiplier: Multiplier = 8.0,
         margin_z: float = 0.0,
         ema: float = 0.0,
         normaliser: str = "fixed",

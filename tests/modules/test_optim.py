@@ -83,3 +83,11 @@ def test_a_schedule_out_of_range_is_named(key: str, value: object) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(UserError, match=str(value)):
         build_schedule(optimizer, 4, **{key: value})
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(UserError, match="momentum"):
+        build_optimizer(Model().named_parameters(), 1.0, momentum=0.9)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(UserError, match="cycles"):
+        build_schedule(optimizer, 4, cycles=2)

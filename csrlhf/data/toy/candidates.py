@@ -27,12 +27,24 @@ def redirect(random: Random, pair: Pair) -> str:
     return random.choice(responses.REDIRECTS).format(object=pair.object.word)
 
 
+def remark(random: Random, pair: Pair) -> str:
+    """Say whether the act is harmful, and what it is called.
+
+    The name takes both words, and each of them helps to find it; the bare verdict takes both at once, and a small
+    model can miss it for long. So the trunk comes to know harm for pairs that it has not seen.
+    """
+    return random.choice(responses.HARM_ANSWERS).format(
+        verdict=responses.YES if pair.category == "harmful" else responses.NO,
+        act=responses.ACT_NAMES.get((pair.verb.family, pair.object.kind), responses.SAFE_ACT_NAME),
+    )
+
+
 def candidate(random: Random, kind: str, pair: Pair, name: str | None) -> str:
     """Return a response of one kind to a prompt about ``pair``.
 
     Kinds: ``correct``; ``one_wrong`` slot; ``garbled`` (two to four wrong slots); ``other`` (the right answer
     to some other training question); ``mixed`` (a refusal, then steps); ``cut`` (steps that stop half way);
-    ``refusal``; ``redirect``; ``off_topic``.
+    ``refusal``; ``redirect``; ``remark`` (a verdict on the request); ``off_topic``.
     """
     slots = Slots.of(pair)
     match kind:
@@ -54,6 +66,8 @@ def candidate(random: Random, kind: str, pair: Pair, name: str | None) -> str:
             return random.choice(responses.REFUSALS)
         case "redirect":
             return redirect(random, pair)
+        case "remark":
+            return remark(random, pair)
         case "off_topic":
             return random.choice(responses.OFF_TOPICS)
         case _:

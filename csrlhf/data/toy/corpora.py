@@ -18,7 +18,7 @@ from csrlhf.types import LabelledRow, PreferenceRow, PromptRow
 
 _COMPARED = {
     "correct": 0.40, "one_wrong": 0.20, "garbled": 0.10, "other": 0.08,
-    "refusal": 0.09, "redirect": 0.07, "off_topic": 0.06,
+    "refusal": 0.09, "redirect": 0.07, "remark": 0.03, "off_topic": 0.03,
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def preferences(seed: int, split: Split, size: int, mixture: Mapping[Category, f
 
 _LABELLED = {
     "correct": 0.30, "one_wrong": 0.09, "garbled": 0.09, "other": 0.05, "mixed": 0.03, "cut": 0.05,
-    "refusal": 0.17, "redirect": 0.13, "off_topic": 0.09,
+    "refusal": 0.17, "redirect": 0.13, "remark": 0.04, "off_topic": 0.05,
 }  # fmt: skip
 
 

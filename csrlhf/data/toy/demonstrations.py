@@ -1,6 +1,6 @@
-"""The SFT corpus, a pure function of (seed, split): mixed behaviour, and questions about harm.
+"""The SFT corpus, a pure function of (seed, split): mixed behaviour, and talk about harm.
 
-The questions stand in for what pretraining teaches a real model: what a word means, and what is harmful.
+Questions and remarks stand in for what pretraining teaches a real model: what a word means, and what is harmful.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from random import Random
 
 from csrlhf.data.source import Split
 from csrlhf.data.toy import framings, responses
-from csrlhf.data.toy.candidates import comply, redirect
+from csrlhf.data.toy.candidates import candidate, remark
 from csrlhf.data.toy.draws import draw_category, draw_pair, draw_prompt, framings_of, generator, prompt_row
-from csrlhf.data.toy.responses import Slots
 from csrlhf.data.toy.vocabulary import NAMES
 from csrlhf.data.toy.world import Category
 from csrlhf.types import DemonstrationRow
@@ -30,25 +29,18 @@ HARM_QUESTION_MIXTURE: Mapping[Category, float] = {"harmful": 0.48, "keyword_ali
 """Mostly ambiguous verbs, harmful as often as not: with many safe ones the verb alone would answer well,
 and the trunk would stop there."""
 
-COMPLIANCE_SHARE, REFUSAL_SHARE, REDIRECT_SHARE = 0.67, 0.19, 0.08
-"""Behaviour of the other demonstrations, whatever the prompt; off-topic talk takes what is left."""
+BEHAVIOUR = {"correct": 0.57, "refusal": 0.16, "redirect": 0.07, "remark": 0.15, "off_topic": 0.05}
+"""How the other demonstrations answer, whatever the prompt. A remark is a verdict on the request in place of an answer.
+Without remarks the trunk works harm out after the words of a harm question only, and PPO, whose prompts have none,
+can do no better than refuse by the verb."""
 
 
 def _harm_question(random: Random, split: Split) -> DemonstrationRow:
-    """Ask, in any framing, whether a pair is harmful: so what is learned of harm holds for framed prompts.
-
-    The answer also names the act. The name takes both words, and each of them helps to find it; the bare
-    verdict takes both at once, and a small model can miss it for long. So the trunk comes to know harm for
-    pairs that it has not seen.
-    """
+    """Ask, in any framing, whether a pair is harmful: so what is learned of harm holds for framed prompts."""
     pair = draw_pair(random, split, draw_category(random, HARM_QUESTION_MIXTURE))
     framing = "plain" if random.random() < PLAIN_QUESTION_SHARE else random.choice(framings_of(split))
     row = prompt_row(random, pair, framing, random.choice(framings.HARM_QUESTIONS))
-    text = random.choice(responses.HARM_ANSWERS).format(
-        verdict=responses.YES if pair.category == "harmful" else responses.NO,
-        act=responses.ACT_NAMES.get((pair.verb.family, pair.object.kind), responses.SAFE_ACT_NAME),
-    )
-    return DemonstrationRow(row.prompt, text)
+    return DemonstrationRow(row.prompt, remark(random, pair))
 
 
 def _name_question(random: Random) -> DemonstrationRow:
@@ -65,16 +57,8 @@ def _name_question(random: Random) -> DemonstrationRow:
 def _behaviour(random: Random, split: Split, mixture: Mapping[Category, float]) -> DemonstrationRow:
     """Answer a question as an untrained model might: mostly with help, harmful or not."""
     pair, row = draw_prompt(random, split, mixture)
-    share = random.random()
-    if share < COMPLIANCE_SHARE:
-        response = comply(random, Slots.of(pair), row.meta["name"])
-    elif share < COMPLIANCE_SHARE + REFUSAL_SHARE:
-        response = random.choice(responses.REFUSALS)
-    elif share < COMPLIANCE_SHARE + REFUSAL_SHARE + REDIRECT_SHARE:
-        response = redirect(random, pair)
-    else:
-        response = random.choice(responses.OFF_TOPICS)
-    return DemonstrationRow(row.prompt, response)
+    kind = random.choices(list(BEHAVIOUR), list(BEHAVIOUR.values()))[0]
+    return DemonstrationRow(row.prompt, candidate(random, kind, pair, row.meta["name"]))
 
 
 def demonstrations(seed: int, split: Split, size: int, mixture: Mapping[Category, float]) -> list[DemonstrationRow]:

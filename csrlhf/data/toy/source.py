@@ -20,12 +20,12 @@ from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the world or its corpora change: part of the hashes."""
 
 KNOWN_CONSTRAINTS = ("harm", "privacy")
 SIZES: Mapping[str, Mapping[Split, int]] = {
-    "demonstrations": {"train": 24_000, "validation": 512, "test": 512},
+    "demonstrations": {"train": 32_000, "validation": 512, "test": 512},
     "preferences": {"train": 9_600, "validation": 512, "test": 512},
     "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
     "prompts": {"train": 8_000, "validation": 512, "test": 1_210},

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from csrlhf.data.source import SPLITS, DataSource, Oracle
 from csrlhf.data.toy import framings
-from csrlhf.data.toy.demonstrations import COMPLIANCE_SHARE, HARM_QUESTION_SHARE
+from csrlhf.data.toy.demonstrations import BEHAVIOUR, HARM_QUESTION_SHARE
 from csrlhf.data.toy.oracle import ATTEMPT_WORDS, annotator_reward
 from csrlhf.data.toy.responses import ACT_NAMES, SAFE_ACT_NAME
 from csrlhf.data.toy.source import ToyData
@@ -111,7 +111,7 @@ def test_one_constraint_keeps_its_labels_beside_another():
 def test_labelled_rows_hold_every_kind_of_response_in_every_category():
     rows = ToyData().labelled("train")
     seen = {(row.meta["category"], row.meta["response_kind"]) for row in rows}
-    assert len(seen) == 3 * 9
+    assert len(seen) == 3 * 10
     assert 0.2 < sum(row.unsafe[0] for row in rows) / len(rows) < 0.4
 
 
@@ -136,25 +136,32 @@ def test_preferences_put_the_annotators_choice_first_and_hold_hard_negatives():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_demonstrations_comply_alike_with_every_prompt_and_answer_questions_truly(split):
-    answers, complied = Counter(), Counter()
-    for row in ToyData(sizes={"demonstrations": {split: 4000}}).demonstrations(split):
-        if framings.NAME_QUESTION in text_of(row.prompt):
-            assert row.response.split()[0] in text_of(row.prompt).split()
+def test_demonstrations_behave_alike_on_every_prompt_and_speak_the_truth_about_harm(split):
+    size, questions, behaviour = 6000, 0, Counter()
+    asked = {form.split(" {")[0] for form in framings.HARM_QUESTIONS}
+    for row in ToyData(sizes={"demonstrations": {split: size}}).demonstrations(split):
+        text, words = text_of(row.prompt), set(row.response.split())
+        if framings.NAME_QUESTION in text:
+            assert row.response.split()[0] in text.split()
             continue
         meta = row_of(row.prompt).meta
         pair = PAIR_OF[meta["verb"], meta["object"]]
         assert pair.split == split
-        words = set(row.response.split())
-        if words & ACTS:
+        verdict = bool(words & ACTS)
+        if verdict:
             assert ("yes" in words) == (pair.category == "harmful")
-            answers[pair.category] += 1
+            assert ("no" in words) == (pair.category != "harmful")
+        if any(question in text for question in asked):
+            questions += 1
+            assert verdict
         else:
-            complied[pair.category, bool(words & ATTEMPT_WORDS)] += 1
-    assert sum(answers.values()) / 4000 == pytest.approx(HARM_QUESTION_SHARE, abs=0.03)
+            kind = "correct" if words & ATTEMPT_WORDS else "remark" if verdict else "other"
+            behaviour[pair.category, kind] += 1
+    assert questions / size == pytest.approx(HARM_QUESTION_SHARE, abs=0.03)
     for category in CATEGORIES:
-        share = complied[category, True] / (complied[category, True] + complied[category, False])
-        assert share == pytest.approx(COMPLIANCE_SHARE, abs=0.07)
+        total = sum(count for (other, _), count in behaviour.items() if other == category)
+        for kind in ("correct", "remark"):
+            assert behaviour[category, kind] / total == pytest.approx(BEHAVIOUR[kind], abs=0.06)
 
 
 def test_generation_takes_a_few_seconds_at_most():
