@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from csrlhf.data.labelled import LabelledDataModule
 from csrlhf.data.source import Split
 from csrlhf.errors import UserError
+from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.cost import CostModule
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 
@@ -68,13 +69,9 @@ def fit_and_predict(
     score, cost = recipe["score"], recipe["cost"]
     lightning.seed_everything(seed, verbose=False)
     module = CostModule(
-        score["backbone"],
-        score["pooling"],
-        score["max_tokens"],
+        ScoreSpec(score["backbone"], score["pooling"], score["max_tokens"], score["options"], score["rows_per_pass"]),
         cost["optimizer"],
         cost["schedule"],
-        options=score["options"],
-        rows_per_pass=score["rows_per_pass"],
         label_smoothing=cost["label_smoothing"],
         calibrate=False,
         baseline=False,

@@ -119,8 +119,8 @@ def _instantiation(error: InstantiationException) -> str | None:
     while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
         cause = cause.__cause__
     key = re.findall(r"full_key: (\S+)", str(error))
-    if isinstance(cause, UserError):
-        return str(cause)
+    if isinstance(cause, UserError):  # an object that stands below a name of the user's does not know that name
+        return str(cause).replace("<name>", key[0].rsplit(".", 1)[-1] if key else "<name>")
     if isinstance(cause, OSError):
         return _system(cause)
     return f"{key[0] if key else 'config'}: {cause} (debug=true shows where)"

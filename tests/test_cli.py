@@ -54,7 +54,7 @@ RANGES = [
     ("stage=ppo", "ppo.iterations=0", "ppo.iterations"),
     ("stage=ppo", "ppo.eval_every=0", "ppo.eval_every"),
     ("stage=ppo", "ppo.kl_coef=-1.0", "ppo.kl_coef"),
-    ("stage=ppo", "constraints.harm.threshold=-0.1", "threshold"),
+    ("stage=ppo", "constraints.harm.threshold=-0.1", "constraints.harm.threshold=-0.1"),
     ("stage=ppo", "penalty.multiplier=-1.0", "multiplier"),
     ("stage=sft", "trainer.precision=13", "precision"),
     ("stage=sft", "trainer.devices=many", "devices"),

@@ -92,7 +92,7 @@ class Constraints(nn.Module):
     def __init__(self, constraints: Mapping[str, Constraint]) -> None:
         super().__init__()
         if not constraints:
-            raise UserError("constraints: the set is empty; name at least one, e.g. constraint=harm")
+            raise UserError("constraints: the set is empty; name at least one, e.g. constraint=chance")
         self.by_name = nn.ModuleDict(dict(constraints))
 
     @property

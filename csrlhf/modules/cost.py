@@ -20,6 +20,7 @@ from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
 from csrlhf.metrics.classification import classification_metrics, fit_temperature
 from csrlhf.metrics.cost_report import cost_report
+from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.score import ScoreModule
 from csrlhf.ops.score_losses import semantic_cost_loss
 
@@ -28,7 +29,7 @@ class CostModule(ScoreModule):
     """Fine-tunes a cost model on labelled dialogues. Its outputs are the data source's constraints.
 
     Args:
-        backbone: as in ``ScoreModule``, like all down to ``rows_per_pass``.
+        score: as in ``ScoreModule``, like optimizer and schedule.
         label_smoothing: see ``semantic_cost_loss``.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
@@ -42,18 +43,14 @@ class CostModule(ScoreModule):
 
     def __init__(
         self,
-        backbone: str,
-        pooling: str,
-        max_tokens: int,
+        score: ScoreSpec,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
-        options: Mapping[str, Any] | None = None,
-        rows_per_pass: int | None = None,
         label_smoothing: float = 0.0,
         calibrate: bool = True,
         baseline: bool = True,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options, rows_per_pass)
+        super().__init__(score, optimizer, schedule)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"cost.label_smoothing={label_smoothing}: must be in [0, 1)")
         self.label_smoothing = label_smoothing

@@ -40,6 +40,7 @@ def build_optimizer(
         beta2: decay of the second moment.
         fused: one kernel per group: several times faster on a CPU, but Lightning refuses to clip its gradients under
             mixed precision.
+        unknown: settings that do not exist, to be refused by name.
 
     Raises:
         UserError: a number is out of its range, or a setting does not exist; the message names the key.
@@ -78,6 +79,7 @@ def build_schedule(
         num_steps: optimiser steps of the whole run.
         kind: after the warm-up: ``constant``, or ``linear`` or ``cosine`` down to 0 at the last step.
         warmup: share of all steps in which the rate climbs from 0, in [0, 1).
+        unknown: settings that do not exist, to be refused by name.
 
     Raises:
         UserError: ``kind`` or ``warmup`` is out of its range, or a setting does not exist.

@@ -16,6 +16,7 @@ from torch import Tensor
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
 from csrlhf.metrics.bootstrap import bootstrap_intervals
+from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.score import ScoreModule
 from csrlhf.ops.score_losses import bradley_terry_loss
 
@@ -24,7 +25,7 @@ class RewardModule(ScoreModule):
     """Fine-tunes a reward model on preference pairs.
 
     Args:
-        backbone: as in ``ScoreModule``, like all down to ``rows_per_pass``.
+        score: as in ``ScoreModule``, like optimizer and schedule.
         regularization: see ``bradley_terry_loss``.
         standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
             responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
@@ -32,17 +33,13 @@ class RewardModule(ScoreModule):
 
     def __init__(
         self,
-        backbone: str,
-        pooling: str,
-        max_tokens: int,
+        score: ScoreSpec,
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any],
-        options: Mapping[str, Any] | None = None,
-        rows_per_pass: int | None = None,
         regularization: float = 0.0,
         standardize: bool = True,
     ) -> None:
-        super().__init__(backbone, pooling, max_tokens, optimizer, schedule, options, rows_per_pass)
+        super().__init__(score, optimizer, schedule)
         self.regularization = regularization
         self.standardize = standardize
         self._judged: list[tuple[list[int], Tensor]] = []

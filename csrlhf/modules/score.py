@@ -6,7 +6,6 @@ Weights are loaded in ``configure_model`` and nothing before, so that every conf
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from lightning import LightningModule
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.models.loading import load_tokenizer, load_trunk
 from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.optim import build_optimizer, build_schedule
 
@@ -24,13 +23,9 @@ class ScoreModule(LightningModule):
     """Trains a ``ScoreModel``; subclasses define loss and metrics.
 
     Args:
-        backbone: a folder (of any stage), a hub name, or ``package:name/path`` (models/loading.py).
-        pooling: ``last`` (causal models), ``mean`` or ``cls`` (encoders).
-        max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
+        score: which model to train.
         optimizer: keyword arguments of ``build_optimizer``.
         schedule: keyword arguments of ``build_schedule``.
-        options: configuration keys of the backbone to replace (``load_trunk``).
-        rows_per_pass: see ``ScoreModel``.
 
     Attributes:
         final_metrics: what a validation or test run outside of training found, keyed ``area/name``.
@@ -38,30 +33,17 @@ class ScoreModule(LightningModule):
 
     model: ScoreModel
 
-    def __init__(
-        self,
-        backbone: str,
-        pooling: str,
-        max_tokens: int,
-        optimizer: Mapping[str, Any],
-        schedule: Mapping[str, Any],
-        options: Mapping[str, Any] | None = None,
-        rows_per_pass: int | None = None,
-    ) -> None:
+    def __init__(self, score: ScoreSpec, optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.pooling = pooling
-        self.max_tokens = max_tokens
+        self.score = score
         self.optimizer = dict(optimizer)
         self.schedule = dict(schedule)
-        self.options = dict(options or {})
-        self.rows_per_pass = rows_per_pass
         self.final_metrics: dict[str, float] = {}
 
-    @cached_property
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
-        return load_tokenizer(self.backbone)
+        return self.score.tokenizer
 
     def output_names(self) -> Sequence[str]:
         """The name of each score."""
@@ -70,8 +52,7 @@ class ScoreModule(LightningModule):
     def configure_model(self) -> None:
         """Load the backbone and put a fresh head on it, once."""
         if not hasattr(self, "model"):
-            trunk = load_trunk(self.backbone, self.options)
-            self.model = ScoreModel(trunk, self.output_names(), self.pooling, self.max_tokens, self.rows_per_pass)
+            self.model = self.score.build(self.output_names())
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""

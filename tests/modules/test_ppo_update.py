@@ -12,7 +12,7 @@ import torch
 from csrlhf.errors import UserError
 from csrlhf.modules.policy import PolicyModule
 from csrlhf.modules.ppo_config import PPOConfig
-from csrlhf.modules.ppo_update import _step, take
+from csrlhf.modules.ppo_update import PPOUpdate, _step, take
 from csrlhf.penalties.base import ask_weights
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Advantages, Rollout
@@ -133,6 +133,33 @@ def test_nothing_is_stepped_on_what_is_not_finite(of: Callable[[torch.Tensor], t
     with pytest.raises(UserError, match=f"{name} is .* at step 7"):
         _step(recorder, recorder, model, loss, clip=1.0, name="policy/loss", iteration=7)  # type: ignore[arg-type]
     assert not recorder.stepped
+
+
+def test_each_epoch_of_each_iteration_takes_all_rows_in_an_order_of_its_own(
+    rolled_out: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, rollout, advantages = rolled_out(ppo=PPOConfig(epochs=2, minibatch_size=3))
+    seen: list[list[int]] = []
+    place = {id(row): i for i, row in enumerate(rollout.rows)}
+
+    def record(update: PPOUpdate, module: Any, optimizer: Any, mini: Rollout, *rest: Any) -> dict[str, torch.Tensor]:
+        seen.append([place[id(row)] for row in mini.rows])
+        return {}
+
+    monkeypatch.setattr(PPOUpdate, "_critic_step", record)
+    monkeypatch.setattr(PPOUpdate, "_policy_step", lambda *_: {})
+    monkeypatch.setattr(module, "optimizers", lambda: (None, None))
+
+    def orders(iteration: int) -> list[tuple[int, ...]]:
+        seen.clear()
+        module.update(module, rollout, advantages, 3, iteration)
+        half = len(seen) // 2
+        return [tuple(row for rows in part for row in rows) for part in (seen[:half], seen[half:])]
+
+    found = [*orders(0), *orders(1)]
+    assert all(sorted(order) == list(range(len(rollout.rows))) for order in found)
+    assert len(set(found)) == len(found)
+    assert orders(1) == found[2:]
 
 
 @pytest.mark.parametrize(

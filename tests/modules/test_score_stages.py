@@ -19,6 +19,7 @@ from csrlhf.data.labelled import LabelledDataModule
 from csrlhf.data.preference import PreferenceDataModule
 from csrlhf.errors import UserError
 from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.modules.cost import CostModule
 from csrlhf.modules.reward import RewardModule
@@ -77,7 +78,7 @@ def trainer(**options: Any) -> lightning.Trainer:
 
 
 def cost_module(backbone: str, **options: Any) -> CostModule:
-    return CostModule(backbone, "last", 16, OPTIMIZER, SCHEDULE, **options)
+    return CostModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, **options)
 
 
 def cost_data(module: CostModule, source: Letters) -> LabelledDataModule:
@@ -155,7 +156,7 @@ def test_label_smoothing_out_of_range_is_named(backbone: str, value: float) -> N
 
 
 def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
-    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE)
+    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
     module.configure_model()
     before = module.model
     module.configure_model()
@@ -164,7 +165,7 @@ def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
 
 def test_the_reward_stage_learns_which_response_is_better(backbone: str, tmp_path: Path) -> None:
     lightning.seed_everything(0, verbose=False)
-    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE, regularization=0.01)
+    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, regularization=0.01)
     data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0, eval_batch_size=3)
     runner = trainer()
     runner.fit(module, data)
@@ -180,7 +181,7 @@ def test_the_reward_stage_learns_which_response_is_better(backbone: str, tmp_pat
 
 
 def test_a_tie_is_half_a_hit(backbone: str) -> None:
-    module = RewardModule(backbone, "last", 16, OPTIMIZER, SCHEDULE)
+    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
     module.configure_model()
     torch.nn.init.zeros_(module.model.head.weight)
     data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)

@@ -76,3 +76,8 @@ def test_out_of_range_names_the_key(options: dict, key: str) -> None:
 def test_the_log_rule_refuses_a_start_at_zero() -> None:
     with pytest.raises(UserError, match=r"penalty\.multiplier: the log rule cannot leave 0"):
         Lagrangian(multiplier=0.0).setup(["harm"])
+
+
+def test_a_start_above_the_ceiling_is_refused_and_not_cut_in_silence() -> None:
+    with pytest.raises(UserError, match=r"penalty\.multiplier=8: starts above penalty\.max_multiplier=5"):
+        Lagrangian(multiplier=8.0, max_multiplier=5.0).setup(["harm"])

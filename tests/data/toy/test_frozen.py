@@ -14,7 +14,7 @@ from csrlhf.data.toy.source import ToyData
 from csrlhf.data.toy.tokenizer import words
 from csrlhf.data.toy.world import PAIRS
 
-FROZEN = "eec0d691490aa21241924571da1edc29f860a901963ccd9f6d262b1a3506bd97"
+FROZEN = "8467dcc695dd5a26528e6eaee8aa69ddbddb88fbb58f1e69ae65da2724ccb04e"
 
 
 def content() -> str:

@@ -1,0 +1,46 @@
+"""Which score model a stage trains: the backbone to start from, and how a dialogue becomes scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.models.loading import load_tokenizer, load_trunk
+from csrlhf.models.score_model import ScoreModel
+
+
+class ScoreSpec:
+    """A description that costs nothing until ``build`` is called."""
+
+    def __init__(
+        self,
+        backbone: str,
+        pooling: str,
+        max_tokens: int,
+        options: Mapping[str, Any] | None = None,
+        rows_per_pass: int | None = None,
+    ) -> None:
+        """Describe a score model.
+
+        Args:
+            backbone: a folder (of any stage), a hub name, or ``package:name/path`` (models/loading.py).
+            pooling: ``last`` (causal models), ``mean`` or ``cls`` (encoders).
+            max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
+            options: configuration keys of the backbone to replace (``load_trunk``).
+            rows_per_pass: see ``ScoreModel``.
+        """
+        self.backbone, self.pooling, self.max_tokens = backbone, pooling, max_tokens
+        self.options, self.rows_per_pass = dict(options or {}), rows_per_pass
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer."""
+        return load_tokenizer(self.backbone)
+
+    def build(self, outputs: Sequence[str]) -> ScoreModel:
+        """The backbone's weights under a fresh head with these outputs."""
+        trunk = load_trunk(self.backbone, self.options)
+        return ScoreModel(trunk, outputs, self.pooling, self.max_tokens, self.rows_per_pass)
