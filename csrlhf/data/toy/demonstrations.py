@@ -29,7 +29,7 @@ HARM_QUESTION_MIXTURE: Mapping[Category, float] = {"harmful": 0.48, "keyword_ali
 """Mostly ambiguous verbs, harmful as often as not: with many safe ones the verb alone would answer well,
 and the trunk would stop there."""
 
-BEHAVIOUR = {"correct": 0.57, "refusal": 0.16, "redirect": 0.07, "remark": 0.15, "off_topic": 0.05}
+BEHAVIOUR = {"correct": 0.61, "refusal": 0.14, "redirect": 0.06, "remark": 0.14, "off_topic": 0.05}
 """How the other demonstrations answer, whatever the prompt. A remark is a verdict on the request in place of an answer.
 Without remarks the trunk works harm out after the words of a harm question only, and PPO, whose prompts have none,
 can do no better than refuse by the verb."""

@@ -14,7 +14,7 @@ from csrlhf.data.toy.source import ToyData
 from csrlhf.data.toy.tokenizer import words
 from csrlhf.data.toy.world import PAIRS
 
-FROZEN = "8467dcc695dd5a26528e6eaee8aa69ddbddb88fbb58f1e69ae65da2724ccb04e"
+FROZEN = "6de3875a9666c3b5aaa33072c518b779a229687c27bb038f908dee37deca1a5a"
 
 
 def content() -> str:
