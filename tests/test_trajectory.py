@@ -41,22 +41,22 @@ TINY = (
 
 PINNED: dict[str, dict[str, list[float]]] = {
     "sft": {
-        "train/loss": [6.03397, 5.91638, 5.78103, 5.68603, 5.5961, 5.56759, 5.54212, 5.51432],
-        "validation/loss": [5.64572, 5.5503, 5.5503],
+        "train/loss": [6.0387, 5.89778, 5.74145, 5.70337, 5.58501, 5.53783, 5.51207, 5.50189],
+        "validation/loss": [5.62539, 5.52638, 5.52638],
     },
     "reward": {
-        "train/loss": [0.69344, 0.69282, 0.68864],
+        "train/loss": [0.69283, 0.69041, 0.68354],
     },
     "cost": {
-        "train/loss": [0.67941, 0.64822, 0.57381],
+        "train/loss": [0.6849, 0.65548, 0.58503],
     },
     "ppo": {
-        "train/reward": [-0.51199, -0.43847, -0.96818],
+        "train/reward": [1.48911, 2.49892, 0.80406],
         "constraint/harm/cost": [1.0, 1.0, 1.0],
-        "penalty/weight": [4.0, 4.0, 4.0],
-        "policy/kl": [0.0, 0.0, -0.02319],
-        "policy/loss": [0.48928, 0.45042],
-        "critic/loss": [0.47651, 0.28512, 0.30251],
+        "penalty/weight": [8.0, 8.0, 8.0],
+        "policy/kl": [0.0, 0.0, 0.04732],
+        "policy/loss": [0.38221, 0.48184],
+        "critic/loss": [1.47604, 4.83671, 2.09548],
     },
 }
 """Per stage: the logged values of some keys, in order."""
