@@ -5,6 +5,7 @@ Legend: B sequences, K constraints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,17 @@ Reduce = Callable[[Tensor], Tensor]
 def no_reduce(value: Tensor) -> Tensor:
     """The mean over ranks of a single process."""
     return value
+
+
+def finite(key: str, value: float) -> float:
+    """``value`` as a float.
+
+    Raises:
+        UserError: it is NaN or infinite: every comparison with it has one answer, and the gate never moves.
+    """
+    if not math.isfinite(value):
+        raise UserError(f"constraints.<name>.{key}={value}: must be a finite number, or the constraint never acts")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Constraint(nn.Module):
     def __init__(self, threshold: float) -> None:
         """Args: threshold: d, on the statistic's own scale."""
         super().__init__()
-        self.threshold = float(threshold)
+        self.threshold = finite("threshold", threshold)
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:
         """Per-sample cost [B] whose mean is the statistic."""

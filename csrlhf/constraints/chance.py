@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from csrlhf.constraints.base import Constraint
+from csrlhf.constraints.base import Constraint, finite
 from csrlhf.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Chance(Constraint):
                 "no policy could meet the constraint, or none could violate it. Choose e.g. 0.05"
             )
         super().__init__(threshold)
-        self.tau = float(tau)
+        self.tau = finite("tau", tau)
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:
         """1 where the cost logit exceeds τ, else 0 [B]."""

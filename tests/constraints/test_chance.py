@@ -24,3 +24,9 @@ def test_the_statistic_is_a_rate() -> None:
 def test_unreachable_threshold_names_the_key(threshold: float) -> None:
     with pytest.raises(UserError, match=rf"constraints\.<name>\.threshold={threshold}"):
         Chance(threshold)
+
+
+@pytest.mark.parametrize("tau", [float("nan"), float("inf"), float("-inf")])
+def test_a_tau_that_no_logit_compares_with_names_the_key(tau: float) -> None:
+    with pytest.raises(UserError, match=rf"constraints\.<name>\.tau={tau}"):
+        Chance(0.1, tau=tau)

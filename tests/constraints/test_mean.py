@@ -25,3 +25,9 @@ def test_unreachable_probability_names_the_key(threshold: float) -> None:
 def test_unknown_scale_lists_the_choices() -> None:
     with pytest.raises(UserError, match=r"scale='percent': choose one of probability, logit"):
         Mean(0.5, scale="percent")
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
+def test_a_logit_threshold_must_be_finite(threshold: float) -> None:
+    with pytest.raises(UserError, match=rf"constraints\.<name>\.threshold={threshold}"):
+        Mean(threshold, scale="logit")
