@@ -4,7 +4,7 @@
 |---|---|
 | ``prompt`` | prompts |
 | ``prompt, response`` | + demonstrations |
-| ``prompt, response, label`` | + labelled rows; only Safe rows are demonstrations |
+| ``prompt, response, label`` | + labelled rows; only Safe rows are demonstrations; a label on all responses or none |
 | PKU-SafeRLHF's ``prompt, response_0, response_1, better_response_id`` | preferences |
 | PKU-SafeRLHF's ``is_response_0_safe, is_response_1_safe`` | labelled rows, two per line |
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.data.jsonl_rows import Line, read_lines
+from csrlhf.data.jsonl_rows import Line, check_labels, read_lines
 from csrlhf.data.source import SPLITS, Split, check_split
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
@@ -125,7 +125,10 @@ class JsonlData:
             raise UserError(f"data.{split} is not set: name a file, data.{split}=FILE")
         if not self._lines:
             # All files at once, for the same reason.
-            self._lines = {name: read_lines(path) for name, path in self._paths.items()}
+            files = {name: read_lines(path) for name, path in self._paths.items()}
+            for lines in files.values():
+                check_labels(lines)
+            self._lines = files
             self._warn_of_leaks()
         return self._lines[split]
 

@@ -47,6 +47,17 @@ class Line:
             raise self.error(f"{column} must be a text, not {type(value).__name__}")
         if not value.strip():
             raise self.error(f"{column} is empty: drop the line or fill it")
+        return self.encodable(value, column)
+
+    def encodable(self, value: str, column: str) -> str:
+        """``value``, unless it holds half of a surrogate pair, which JSON can escape and no tokenizer can read."""
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            code = f"\\u{ord(value[error.start]):04x}"
+            raise self.error(
+                f"{column} holds {code}, which is no character: repair the text or drop the line"
+            ) from error
         return value
 
     def labels(self, constraints: Sequence[str]) -> tuple[float, ...]:
@@ -97,11 +108,30 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
+def check_labels(lines: Sequence[Line]) -> None:
+    """Refuses a file in which some responses are labelled and others are not.
+
+    A forgotten label would drop the line from the cost model's data, and make an Unsafe response one to imitate.
+
+    Raises:
+        UserError: names the first line without a label.
+    """
+    for response, label in (("response", "label"), ("response_0", "is_response_0_safe")):
+        with_response = [line for line in lines if line.has(response)]
+        missing = [line for line in with_response if not line.has(label)]
+        if missing and any(line.has(label) for line in lines):
+            raise missing[0].error(f"the column {label} is missing, other lines of the file have it: add it")
+
+
 def _parse(path: Path, number: int, text: str) -> Line:
     try:
         fields = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{number}: broken JSON at column {error.colno} ({error.msg})") from error
+    except RecursionError as error:
+        raise UserError(f"{path}:{number}: lists or objects are nested too deep: drop the line") from error
+    except ValueError as error:  # Python reads whole numbers of some thousand digits and no longer ones
+        raise UserError(f"{path}:{number}: a number is too long: drop the line") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path}:{number}: a line must be a JSON object, not {type(fields).__name__}")
     return Line(path, number, fields, _prompt(Line(path, number, fields, "")))
@@ -118,4 +148,6 @@ def _prompt(line: Line) -> Prompt:
             raise line.error(f"a turn must have role and content, nothing else: {turn!r}")
         if not all(isinstance(part, str) and part.strip() for part in turn.values()):
             raise line.error("role and content of a turn must be texts that are not empty")
+        for key, part in turn.items():
+            line.encodable(part, f"{key} of a turn")
     return tuple(value)

@@ -74,6 +74,12 @@ def test_separators_of_unicode_do_not_cut_a_line(tmp_path: Path) -> None:
     [
         ('{"prompt": "how?",', "broken JSON at column"),
         ("[1, 2]", "a line must be a JSON object, not list"),
+        ('{"prompt": ' + "[" * 100_000, "nested too deep"),
+        ('{"prompt": ' + "7" * 5000 + "}", "a number is too long"),
+        (r'{"prompt": "a\ud800", "response": "so.", "label": "Safe"}', r"prompt holds \ud800, which is no character"),
+        (r'{"prompt": "how?", "response": "\udfff.", "label": "Safe"}', r"response holds \udfff"),
+        (r'{"prompt": [{"role": "user", "content": "\ud83d"}]}', r"content of a turn holds \ud83d"),
+        ({"prompt": "how?", "response": "bad."}, "the column label is missing, other lines"),
         (GOOD | {"label": "Maybe"}, "label is 'Maybe': it must be Safe or Unsafe"),
         (GOOD | {"label": 1}, "label is 1: it must be Safe or Unsafe"),
         (GOOD | {"label": {"privacy": "Safe"}}, "label must be an object with a label for each of harm"),
@@ -97,6 +103,29 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, row: Any, complai
     assert str(caught.value).startswith(f"{path}:3: ")
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_escaped_pair_of_surrogates_is_a_character(tmp_path: Path) -> None:
+    path = file(tmp_path, r'{"prompt": "\ud83d\ude00"}')
+    assert JsonlData(path).prompts("train") == [PromptRow("\U0001f600")]
+
+
+@pytest.mark.parametrize("kind", ["labelled", "demonstrations", "prompts"])
+def test_a_forgotten_label_is_named_whatever_is_read_and_each_time(tmp_path: Path, kind: str) -> None:
+    data = JsonlData(file(tmp_path, GOOD, {"prompt": "only a prompt"}, {"prompt": "why?", "response": "bad."}))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"train\.jsonl:3: the column label is missing"):
+            getattr(data, kind)("train")
+
+
+def test_pairs_are_labelled_all_or_none(tmp_path: Path) -> None:
+    plain = {key: value for key, value in PAIR.items() if not key.startswith("is_response")}
+    with pytest.raises(UserError, match=r"train\.jsonl:2: the column is_response_0_safe is missing"):
+        JsonlData(file(tmp_path, PAIR, plain)).labelled("train")
+    assert len(JsonlData(file(tmp_path, plain, plain)).preferences("train")) == 2
+    # Other kinds of lines need no labels because pairs have them, and pairs none because responses do.
+    assert len(JsonlData(file(tmp_path, PAIR, {"prompt": "a", "response": "b"})).demonstrations("train")) == 1
+    assert len(JsonlData(file(tmp_path, plain, GOOD)).labelled("train")) == 1
 
 
 @pytest.mark.parametrize("better", [2, True, "0", None])
