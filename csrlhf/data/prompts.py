@@ -95,6 +95,7 @@ class PromptDataModule(LightningDataModule):
             "ppo.batch_size": batch_size,
             "ppo.iterations": 1 if iterations is None else iterations,
             "ppo.eval_every": iterations_per_epoch,
+            "ppo.num_validation": 1 if num_validation is None else num_validation,
             "evaluate.batch_size": eval_batch_size,
         }
         for key, value in counts.items():

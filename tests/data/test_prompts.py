@@ -154,6 +154,7 @@ def test_a_batch_must_divide_over_the_processes(make: Any, monkeypatch: pytest.M
         ("iterations", "ppo.iterations"),
         ("iterations_per_epoch", "ppo.eval_every"),
         ("eval_batch_size", "evaluate.batch_size"),
+        ("num_validation", "ppo.num_validation"),
     ],
 )
 def test_out_of_range_names_the_key(make: Any, option: str, key: str) -> None:
