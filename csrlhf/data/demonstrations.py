@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id
 from csrlhf.data.source import DataSource
+from csrlhf.data.training_length import require_training
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
 
@@ -50,16 +51,23 @@ class DemonstrationDataModule(LightningDataModule):
             batch_size: dialogues per step.
             max_tokens: room for prompt and response; a longer response is cut (and gets no end token).
             seed: of the order.
+
+        Raises:
+            UserError: ``batch_size`` or ``max_tokens`` is out of range.
         """
         super().__init__()
         if batch_size < 1:
             raise UserError(f"sft.batch_size={batch_size}: must be >= 1")
+        if max_tokens < 8:
+            raise UserError(f"sft.max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
         self.source, self.tokenizer = source, tokenizer
         self.batch_size, self.max_tokens, self.seed = batch_size, max_tokens, seed
         self.encoded: dict[str, list[tuple[list[int], list[int]]]] = {}
 
     def setup(self, stage: str) -> None:
         """Encode both splits once."""
+        if stage == "fit":
+            require_training(self.trainer, "sft")
         for split in ("train", "validation"):
             if split not in self.encoded:
                 self.encoded[split] = [

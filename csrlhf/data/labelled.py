@@ -26,6 +26,8 @@ class EncodedDialogue:
 class LabelledDataModule(ScoreDataModule[EncodedDialogue]):
     """Encodes ``source.labelled(split)``; the arguments are those of ``ScoreDataModule``."""
 
+    stage = "cost"
+
     def _load(self, split: Split) -> list[EncodedDialogue]:
         return [
             EncodedDialogue(encode_dialogue(self.tokenizer, row.prompt, row.response, self.max_tokens), row.unsafe)

@@ -25,6 +25,8 @@ class EncodedPair:
 class PreferenceDataModule(ScoreDataModule[EncodedPair]):
     """Encodes ``source.preferences(split)``; the arguments are those of ``ScoreDataModule``."""
 
+    stage = "reward"
+
     def _load(self, split: Split) -> list[EncodedPair]:
         return [
             EncodedPair(

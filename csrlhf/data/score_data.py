@@ -1,13 +1,13 @@
 """What the DataModules of score models share: encode each split once, batch by length, on every rank.
 
-A subclass says what a row is (``_load``) and what a batch holds (``_collate``).
+A subclass says which stage it serves, what a row is (``_load``) and what a batch holds (``_collate``).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import lightning
 from torch.utils.data import DataLoader
@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.batching import Batch, TrainingSampler, batch_loader, evaluation_batches
 from csrlhf.data.source import DataSource, Split
+from csrlhf.data.training_length import require_training
 from csrlhf.errors import UserError
 
 Row = TypeVar("Row")
@@ -33,8 +34,11 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         window: batches sorted by length among themselves (``training_batches``).
 
     Raises:
-        UserError: ``batch_size`` or ``max_tokens`` is out of range.
+        UserError: a size is out of range, or (at ``setup``) the stage would not train at all.
     """
+
+    stage: ClassVar[str]
+    """Whose keys a message names."""
 
     def __init__(
         self,
@@ -47,10 +51,11 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         window: int = 8,
     ) -> None:
         super().__init__()
-        if min(batch_size, eval_batch_size, window) < 1:
-            raise UserError(f"batch_size={batch_size}, eval_batch_size={eval_batch_size}, window={window}: from 1 on")
+        for key, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "window": window}.items():
+            if value < 1:
+                raise UserError(f"{self.stage}.{key}={value}: must be >= 1")
         if max_tokens < 8:
-            raise UserError(f"max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
+            raise UserError(f"model.score.max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
         self.source = source
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -62,6 +67,8 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
 
     def setup(self, stage: str) -> None:
         """Encode the splits that the Trainer's ``stage`` (fit, validate, test) reads, each once."""
+        if stage == "fit":
+            require_training(self.trainer, self.stage)
         wanted: Mapping[str, tuple[Split, ...]] = {"fit": ("train", "validation"), "test": ("test",)}
         for split in wanted.get(stage, ("validation",)):
             if split not in self._rows:

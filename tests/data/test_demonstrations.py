@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
 from csrlhf.data.demonstrations import DemonstrationDataModule
 from csrlhf.errors import UserError
@@ -46,8 +47,8 @@ def test_a_pad_token_that_is_the_end_token_keeps_the_end_in_the_loss(tiny: Modul
 
 
 def test_a_cut_response_gets_no_end_token(tiny: ModuleType) -> None:
-    batch = next(iter(make(tiny, Rows(("a", "b c d e f")), max_tokens=6).val_dataloader()))
-    assert tiny.tokenizer().decode(batch.input_ids_BS[0]) == "<user> a <assistant> b c d"
+    batch = next(iter(make(tiny, Rows(("a", "b c d e f g h")), max_tokens=8).val_dataloader()))
+    assert tiny.tokenizer().decode(batch.input_ids_BS[0]) == "<user> a <assistant> b c d e f"
 
 
 def test_an_over_long_prompt_is_an_error(tiny: ModuleType) -> None:
@@ -77,3 +78,13 @@ def test_a_short_last_batch_is_dropped_in_training_only(tiny: ModuleType) -> Non
 def test_out_of_range_names_the_key(tiny: ModuleType) -> None:
     with pytest.raises(UserError, match=r"sft\.batch_size=0"):
         make(tiny, tiny.Source(), batch_size=0)
+    with pytest.raises(UserError, match=r"sft\.max_tokens=7"):
+        make(tiny, tiny.Source(), max_tokens=7)
+
+
+def test_no_epoch_is_refused_before_anything_is_read(tiny: ModuleType) -> None:
+    data = DemonstrationDataModule(Rows(), tiny.tokenizer())  # type: ignore[arg-type]
+    data.trainer = Trainer(max_epochs=0, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=r"sft\.epochs=0: must be >= 1"):
+        data.setup("fit")
+    assert not data.encoded
