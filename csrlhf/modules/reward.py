@@ -5,6 +5,7 @@ Legend of suffixes: B pairs of a batch, N pairs of a split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
+from csrlhf.errors import UserError
 from csrlhf.metrics.bootstrap import bootstrap_intervals
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.score import ScoreModule
@@ -26,9 +28,12 @@ class RewardModule(ScoreModule):
 
     Args:
         score: as in ``ScoreModule``, like optimizer and schedule.
-        regularization: see ``bradley_terry_loss``.
+        regularization: see ``bradley_terry_loss``; 0 or above.
         standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
             responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
+
+    Raises:
+        UserError: ``regularization`` is negative (it would drive the rewards apart without end) or not finite.
     """
 
     def __init__(
@@ -40,8 +45,11 @@ class RewardModule(ScoreModule):
         standardize: bool = True,
     ) -> None:
         super().__init__(score, optimizer, schedule)
+        if not 0 <= regularization < math.inf:
+            raise UserError(f"reward.regularization={regularization}: must be 0 or above, e.g. 0.001")
         self.regularization = regularization
         self.standardize = standardize
+        self._unit = 1.0  # of the model's scores now, in those of training
         self._judged: list[tuple[list[int], Tensor]] = []
 
     def output_names(self) -> Sequence[str]:
@@ -62,7 +70,7 @@ class RewardModule(ScoreModule):
         self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Pair accuracy and loss; in a run of its own also the accuracy's interval."""
+        """Pair accuracy, margin and loss; in a run of its own also the accuracy's interval."""
         self._report("validation")
 
     def on_test_epoch_end(self) -> None:
@@ -80,10 +88,13 @@ class RewardModule(ScoreModule):
         self._judged.clear()
         # A tie is half a hit: a model that scores everything alike knows nothing, and gets 0.5.
         hit_N = ((chosen_N > rejected_N).double() + 0.5 * (chosen_N == rejected_N).double()).numpy()
+        # In the units of training on every split: the loss means something in these only, and the test split, judged
+        # after standardisation, is to be comparable with validation.
+        margin_N = self._unit * (chosen_N - rejected_N)
         numbers = {
             f"{split}/pair_accuracy": float(hit_N.mean()),
-            f"{split}/margin": float((chosen_N - rejected_N).mean()),
-            f"{split}/loss": float(bradley_terry_loss(chosen_N, rejected_N)),
+            f"{split}/margin": float(margin_N.mean()),
+            f"{split}/loss": float(bradley_terry_loss(margin_N, torch.zeros_like(margin_N))),
         }
         if not self.in_training:
             numbers |= self._interval(split, hit_N)
@@ -97,6 +108,7 @@ class RewardModule(ScoreModule):
         mean, deviation = rewards_M.mean(), rewards_M.std().clamp(min=1e-6)
         device = self.model.temperature_K.device
         self.model.rescale(mean.to(device), deviation.to(device))
+        self._unit *= float(deviation)
         self.final_metrics |= {"reward/shift": float(mean), "reward/scale": float(deviation)}
 
     def _interval(self, split: Split, hit_N: NDArray[np.float64]) -> dict[str, float]:

@@ -74,7 +74,8 @@ def backbone(tmp_path: Path) -> str:
 
 def trainer(**options: Any) -> lightning.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return lightning.Trainer(accelerator="cpu", enable_checkpointing=False, max_epochs=20, **quiet, **options)
+    options = {"max_epochs": 20} | options
+    return lightning.Trainer(accelerator="cpu", enable_checkpointing=False, **quiet, **options)
 
 
 def cost_module(backbone: str, **options: Any) -> CostModule:
@@ -189,12 +190,56 @@ def test_a_tie_is_half_a_hit(backbone: str) -> None:
     assert module.final_metrics["validation/pair_accuracy"] == 0.5
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"max_tokens": 3}, {"eval_batch_size": 0}, {"window": 0}])
-def test_sizes_out_of_range_are_named(backbone: str, options: dict[str, int]) -> None:
+class SameSplit(Letters):
+    """The validation rows again as the test split."""
+
+    def labelled(self, split: str) -> list[LabelledRow]:
+        return super().labelled({"test": "validation"}.get(split, split))
+
+
+def test_margin_and_loss_have_the_units_of_training_before_and_after_standardisation(backbone: str) -> None:
+    lightning.seed_everything(0, verbose=False)
+    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
+    data, runner = PreferenceDataModule(SameSplit(), module.tokenizer, 4, 16, 0), trainer()
+    runner.validate(module, data, verbose=False)
+    runner.test(module, data, verbose=False)
+    found = module.final_metrics
+    assert abs(found["reward/scale"] - 1) > 0.2  # else there would be nothing to see
+    for name in ("margin", "loss"):
+        assert found[f"test/{name}"] == pytest.approx(found[f"validation/{name}"], rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_regularization_out_of_range_is_named(backbone: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"reward\.regularization={value}"):
+        RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, regularization=value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "options"),
+    [
+        (LabelledDataModule, "cost.batch_size", {"batch_size": 0}),
+        (PreferenceDataModule, "reward.batch_size", {"batch_size": 0}),
+        (LabelledDataModule, "model.score.max_tokens", {"max_tokens": 3}),
+        (LabelledDataModule, "cost.eval_batch_size", {"eval_batch_size": 0}),
+        (PreferenceDataModule, "reward.window", {"window": 0}),
+    ],
+)
+def test_sizes_out_of_range_are_named(backbone: str, kind: Any, key: str, options: dict[str, int]) -> None:
     module = cost_module(backbone)
     sizes = {"batch_size": 4, "max_tokens": 16, "seed": 0} | options
-    with pytest.raises(UserError, match=next(iter(options))):
-        LabelledDataModule(Letters(), module.tokenizer, **sizes)
+    with pytest.raises(UserError, match=rf"^{key}={next(iter(options.values()))}: "):
+        kind(Letters(), module.tokenizer, **sizes)
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_a_stage_that_would_not_train_is_refused(backbone: str, epochs: int) -> None:
+    cost = cost_module(backbone, baseline=False)
+    with pytest.raises(UserError, match=rf"cost\.epochs={epochs}: must be >= 1"):
+        trainer(max_epochs=epochs).fit(cost, cost_data(cost, Letters()))
+    reward = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
+    with pytest.raises(UserError, match=rf"reward\.epochs={epochs}: must be >= 1"):
+        trainer(max_epochs=epochs).fit(reward, PreferenceDataModule(Letters(), reward.tokenizer, 4, 16, 0))
 
 
 def test_batches_of_labels_and_of_pairs(backbone: str) -> None:
