@@ -8,6 +8,7 @@ The stage's YAML says ``stage.name``, ``stage.consumes`` (the config keys that i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ from csrlhf.fingerprint import fingerprint
 
 NAMED_STAGES = {"ppo", "evaluate"}
 """Stages whose results stand beside each other, one folder per run."""
+
+SOURCES = {"sft": ("sft", "ppo"), "reward": ("reward",), "cost": ("cost",), "ppo": ("ppo", "sft")}
+"""Which stages' results an input takes: a trained policy can be trained on, or an SFT policy judged, but a cost model
+loads as a reward model without any complaint and would be maximised."""
+
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
+"""Trainer keys that say where and how a stage runs, and must not change what comes out."""
+
+DISPLAYS = ("progress", "plots", "report")
+"""Callbacks that show a result and take no part in it."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,9 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     digest = fingerprint(stage, _consumed(cfg, input_fingerprints), input_fingerprints, data, __version__)
     folder = root / stage
     if stage == "ppo":
-        folder = folder / (cfg.name or f"{choices['penalty']}-{digest[:8]}")
+        folder = folder / (_checked_name(cfg.name) or f"{choices['penalty']}-{digest[:8]}")
     elif stage == "evaluate":
-        folder = folder / (cfg.name or Path(inputs["ppo"]).resolve().name)
+        folder = folder / (_checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
     return Plan(
         stage=stage,
         folder=folder,
@@ -86,12 +97,25 @@ def apply_plan(cfg: DictConfig, plan: Plan) -> None:
         cfg.inputs[name] = path
 
 
+def _checked_name(name: Any) -> str | None:
+    """``name`` if it can be a folder beside the link ``latest``."""
+    if name is None:
+        return None
+    if name == artifacts.LATEST or not re.fullmatch(r"\w[\w.=+-]*", str(name)):
+        raise UserError(
+            f"name={name}: must be one word of letters, digits and . = + - _ and not {artifacts.LATEST}, which is the "
+            "link to the newest run"
+        )
+    return str(name)
+
+
 def _input(cfg: DictConfig, name: str, root: Path, command: str) -> str:
     given = cfg.inputs[name]
     if given is not None:
         local = str(given).startswith((".", "/", "~")) or Path(str(given)).exists()
         if local and not Path(str(given)).expanduser().is_dir():
             raise UserError(f"inputs.{name}={given}: there is no such folder")
+        _check_source(name, Path(str(given)).expanduser())
         return str(Path(str(given)).expanduser()) if local else str(given)
     folder = root / name
     if name in NAMED_STAGES:
@@ -101,7 +125,17 @@ def _input(cfg: DictConfig, name: str, root: Path, command: str) -> str:
             f"stage={cfg.stage.name} needs the result of stage={name}, and there is none in {root / name}; "
             f"make it with: {command} stage={name} artifacts={root} (or point inputs.{name}= to one)"
         )
+    _check_source(name, folder)
     return str(folder)
+
+
+def _check_source(name: str, folder: Path) -> None:
+    record = artifacts.read_record(folder)
+    stage = (record or {}).get("stage")
+    if stage is not None and stage not in SOURCES[name]:
+        raise UserError(
+            f"inputs.{name}={folder}: holds the result of stage={stage}; name one of stage={SOURCES[name][0]}"
+        )
 
 
 def _marked(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
@@ -122,10 +156,29 @@ def _referenced_inputs(cfg: DictConfig) -> list[str]:
 
 
 def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, Any]:
-    """The consumed keys as plain containers; inputs appear as fingerprints, so folders may move."""
+    """What the result depends on, as plain containers; inputs appear as fingerprints, so folders may move.
+
+    Beside the consumed keys these are the objects that the stage builds, as they are resolved: ``trainer.max_steps`` or
+    ``module.seed`` can be overridden as well, and count.
+    """
     marked = _marked(cfg, input_fingerprints)
     consumed: dict[str, Any] = {}
     for key in cfg.stage.consumes:
         value = OmegaConf.select(marked, key, throw_on_missing=True)
         consumed[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    return consumed
+    for key, left_out in (("module", ()), ("datamodule", ()), ("trainer", MACHINE), ("callbacks", DISPLAYS)):
+        whole: Any = OmegaConf.to_container(marked[key], resolve=True)
+        consumed[f"{key}."] = {name: value for name, value in whole.items() if name not in left_out}
+    consumed["stage."] = {key: str(OmegaConf.select(marked.stage, key)) for key in ("monitor", "mode", "steps")}
+    return _with_contents(consumed)
+
+
+def _with_contents(value: Any, key: str = "") -> Any:
+    """Local model folders replaced by a hash of what is in them: other weights at the same place are another input."""
+    if isinstance(value, dict):
+        return {name: _with_contents(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_contents(item) for item in value]
+    if key in ("path", "backbone") and isinstance(value, str) and Path(value).expanduser().is_dir():
+        return artifacts.fingerprint_of(str(Path(value).expanduser()))
+    return value

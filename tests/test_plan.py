@@ -94,3 +94,66 @@ def test_changed_data_changes_the_fingerprint(plan: Callable[..., Plan], tmp_pat
     before = plan(*words).fingerprint
     files["train"].write_text(row % "safe" + row % "safe", encoding="utf-8")
     assert plan(*words).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer.max_steps=7",
+        "+trainer.limit_train_batches=1",
+        "trainer.precision=bf16-mixed",
+        "stage.monitor=validation/auroc",
+        "module.label_smoothing=0.3",
+        "datamodule.batch_size=3",
+        "callbacks.averaging={_target_: csrlhf.callbacks.averaging.MovingAverage, decay: 0.9}",
+    ],
+)
+def test_whatever_moves_the_result_moves_the_fingerprint(plan: Callable[..., Plan], tmp_path: Path, word: str) -> None:
+    made(tmp_path, "sft")
+    assert plan("stage=cost", word).fingerprint != plan("stage=cost").fingerprint
+
+
+@pytest.mark.parametrize(
+    "word", ["trainer.devices=2", "+trainer.strategy=ddp", "callbacks.progress.every=1.0", "callbacks.plots=null"]
+)
+def test_machine_and_display_leave_the_fingerprint_alone(plan: Callable[..., Plan], tmp_path: Path, word: str) -> None:
+    made(tmp_path, "sft")
+    assert plan("stage=cost", word).fingerprint == plan("stage=cost").fingerprint
+
+
+def test_other_weights_in_a_model_folder_are_another_input(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    for words in (
+        ["stage=sft", "model.policy.architecture=null", f"model.policy.path={tmp_path / 'base'}"],
+        ["stage=cost", "model=minilm", f"model.score.backbone={tmp_path / 'base'}"],
+    ):
+        (tmp_path / "base").mkdir(exist_ok=True)
+        (tmp_path / "base" / "model.safetensors").write_bytes(b"one")
+        before = plan(*words).fingerprint
+        assert plan(*words).fingerprint == before
+        (tmp_path / "base" / "model.safetensors").write_bytes(b"two")
+        assert plan(*words).fingerprint != before
+
+
+@pytest.mark.parametrize("where", ["given", "standing"])
+def test_a_result_of_the_wrong_stage_is_refused_as_an_input(
+    plan: Callable[..., Plan], tmp_path: Path, where: str
+) -> None:
+    made(tmp_path, "sft", "reward", "cost")
+    wrong = tmp_path / "reward"
+    artifacts.write_json(wrong / artifacts.RECORD, {"fingerprint": "a" * 64, "stage": "cost"})
+    words = [f"inputs.reward={wrong}"] if where == "given" else []
+    with pytest.raises(UserError, match=r"inputs\.reward=.*holds the result of stage=cost; name one of stage=reward"):
+        plan("stage=ppo", *words)
+
+
+def test_a_trained_policy_can_be_trained_on(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft", "reward", "cost", "ppo/one")
+    artifacts.write_json(tmp_path / "ppo" / "one" / artifacts.RECORD, {"fingerprint": "b" * 64, "stage": "ppo"})
+    assert plan("stage=ppo", f"inputs.sft={tmp_path / 'ppo' / 'one'}").inputs["sft"].endswith("one")
+
+
+@pytest.mark.parametrize("name", ["latest", "a/b", "'[1,2]'", "../up", ".hidden"])
+def test_a_name_must_be_a_word_that_can_be_a_folder(plan: Callable[..., Plan], tmp_path: Path, name: str) -> None:
+    made(tmp_path, "sft", "reward", "cost")
+    with pytest.raises(UserError, match="name="):
+        plan("stage=ppo", f"name={name}")

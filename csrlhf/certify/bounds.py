@@ -24,6 +24,13 @@ def clopper_pearson_upper(num_violations: int, count: int, confidence: float) ->
     return float(test.proportion_ci(confidence, "exact").high)
 
 
+def least_count(threshold: float, confidence: float) -> float:
+    """Trials without a violation from which on ``clopper_pearson_upper`` is at most the threshold; inf for 0."""
+    if threshold <= 0:
+        return math.inf
+    return math.ceil(math.log(1 - confidence) / math.log(1 - threshold))
+
+
 def normal_upper(mean: float, stderr: float, confidence: float) -> float:
     """``mean + z · stderr``: approximate, for statistics that are no rate; good for selection, no certificate."""
     from scipy.stats import norm

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from csrlhf.data.encoding import encode_dialogue, pad, pad_id
+from csrlhf.errors import UserError
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.types import Prompt
@@ -26,25 +27,36 @@ class TextScorer(nn.Module):
         folder: what ``stage=reward`` or ``stage=cost`` wrote (or any folder of a ScoreModel with its tokenizer).
         max_tokens: longer dialogues are cut as in training; None takes the length the model was trained with.
         batch_size: dialogues per forward pass.
+        outputs: which of the model's scores to give, by name and in this order; None for all. By position, a cost model
+            with its columns the other way round would be held to the wrong thresholds in silence.
 
     Raises:
-        UserError: the folder is missing, or has no score head.
+        UserError: the folder is missing, has no score head, or lacks an output.
 
     Example:
         ``TextScorer("artifacts/cost").score(["how do i ..."], ["first , ..."], [True])`` is a ``[1, K]`` tensor.
     """
 
-    def __init__(self, folder: str | Path, max_tokens: int | None = None, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        max_tokens: int | None = None,
+        batch_size: int = 64,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.model = ScoreModel.from_pretrained(folder).requires_grad_(False)
         self.tokenizer = load_tokenizer(folder)
         self.max_tokens = max_tokens or self.model.max_tokens
         self.batch_size = batch_size
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The name of each score."""
-        return self.model.outputs
+        self.outputs = self.model.outputs if outputs is None else tuple(outputs)
+        missing = [name for name in self.outputs if name not in self.model.outputs]
+        if missing:
+            raise UserError(
+                f"{folder} scores {', '.join(self.model.outputs)} and not {', '.join(missing)}: name a model that "
+                "does, or change the constraints (constraint=..., data.constraints=[...])"
+            )
+        self._columns = [self.model.outputs.index(name) for name in self.outputs]
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
@@ -56,7 +68,7 @@ class TextScorer(nn.Module):
             ended: B times whether the response came to its end token.
 
         Returns:
-            ``[B, K]`` float32 on the model's device.
+            ``[B, K]`` float32, one column per name in ``outputs``, on the model's device.
         """
         self.model.eval()  # a parent module's train() must not switch dropout on in a frozen model
         dialogues = [
@@ -71,4 +83,4 @@ class TextScorer(nn.Module):
             rows = order[start : start + self.batch_size]
             ids_BS, mask_BS = pad([dialogues[row] for row in rows], pad_id(self.tokenizer))
             scores_BK[torch.tensor(rows, device=device)] = self.model(ids_BS.to(device), mask_BS.to(device))
-        return scores_BK
+        return scores_BK[:, self._columns]

@@ -73,8 +73,8 @@ class EvaluationModule(LightningModule):
         """Load policies and scorers, once."""
         if not hasattr(self, "policies"):
             self.policies = nn.ModuleDict({name: load_policy(self.inputs[name]) for name in POLICIES})
-            self.reward_model = TextScorer(self.inputs["reward"])
-            self.cost_model = TextScorer(self.inputs["cost"])
+            self.reward_model = TextScorer(self.inputs["reward"], outputs=("reward",))
+            self.cost_model = TextScorer(self.inputs["cost"], outputs=self.constraints.names)
             self.response_tokenizer = self.tokenizer
 
     @property
@@ -87,15 +87,15 @@ class EvaluationModule(LightningModule):
         for name in POLICIES:
             policy: PreTrainedModel = self.policies[name]  # type: ignore[assignment]  # filled with causal models
             rollout = self.sampler(policy, self.response_tokenizer, prompts, self.seed, TEST_NOISE)
-            self.answers[name] += self._judge(policy, rollout)
+            self.answers[name] += self._judge(rollout)
 
     @torch.no_grad()
-    def _judge(self, policy: PreTrainedModel, rollout: Rollout) -> list[JudgedAnswer]:
+    def _judge(self, rollout: Rollout) -> list[JudgedAnswer]:
         prompts, ended = [row.prompt for row in rollout.rows], rollout.ended_B.tolist()
         reward_B = self.reward_model.score(prompts, rollout.responses, ended)[:, 0]
         logits_BK = self.cost_model.score(prompts, rollout.responses, ended)
         violation_BK = self.constraints(logits_BK).sample_cost_BK
-        kl_B = sequence_sum(self._log_ratio(policy, rollout), rollout.response_mask_BT)
+        kl_B = sequence_sum(self._log_ratio(rollout), rollout.response_mask_BT)
         oracle = self.oracle
         return [
             JudgedAnswer(
@@ -111,16 +111,12 @@ class EvaluationModule(LightningModule):
             for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True))
         ]
 
-    def _log_ratio(self, policy: PreTrainedModel, rollout: Rollout) -> torch.Tensor:
+    def _log_ratio(self, rollout: Rollout) -> torch.Tensor:
+        """Of the sampling policy, whose log-probs the sampler kept, to the untruncated SFT policy [B, T]."""
         reference: PreTrainedModel = self.policies["sft"]  # type: ignore[assignment]
         end_id = int(self.response_tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
-        logprobs = [
-            gather_logprobs(
-                self.sampler.response_distribution(model, rollout, end_id, truncate), rollout.response_ids_BT
-            )
-            for model, truncate in ((policy, True), (reference, False))
-        ]
-        return kl_k1(*logprobs)
+        logits = self.sampler.response_distribution(reference, rollout, end_id, truncate=False)
+        return kl_k1(rollout.logprobs_BT, gather_logprobs(logits, rollout.response_ids_BT))
 
     def on_test_epoch_end(self) -> None:
         """Numbers of both policies, the verdict on the trained one, the table."""

@@ -19,15 +19,16 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.advantages.gae import GAE
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.errors import UserError
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.optim import build_optimizer
 from csrlhf.modules.policy_metrics import constraint_metrics, rollout_metrics
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.modules.ppo_update import PPOUpdate
+from csrlhf.modules.preflight import check_reachable, check_warmup
 from csrlhf.modules.selection import Selection, copy_folder
 from csrlhf.modules.validation import ValidationMeter
-from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3, shape_rewards
 from csrlhf.penalties.base import Penalty, Weights, ask_weights
@@ -73,6 +74,11 @@ class PolicyModule(LightningModule):
             seed: of sampling, minibatches and the critic's head.
         """
         super().__init__()
+        if sampler.greedy:
+            raise UserError(
+                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
+            )
         self.automatic_optimization = False
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
         self.constraints = Constraints(constraints)
@@ -99,10 +105,20 @@ class PolicyModule(LightningModule):
                 self.inputs["reward"],
                 self.inputs["cost"],
                 self.sampler,
-                num_constraints=len(self.constraints.names),
+                self.constraints.names,
                 seed=self.seed,
             )
             self.update = PPOUpdate(self.roles, self.ppo)
+
+    def on_fit_start(self) -> None:
+        """Refuse settings that could only waste the run; tell the selection how often it will look."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+        self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
+        check_warmup(self.ppo.critic_warmup, data.iterations)
+        if self.penalty.constrains and self.trainer.limit_val_batches:
+            check_reachable(
+                self.constraints, self.selection.level(len(self.constraints.names)), len(data.rows["validation"])
+            )
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
         """One PPO iteration (docs/algorithm.md)."""
@@ -182,8 +198,7 @@ class PolicyModule(LightningModule):
         """Answer validation prompts with the policy as it stands; the noise is the same each time."""
         rollout = self.generate(prompts, VALIDATION_NOISE)
         logits = self.roles.policy_logits(rollout)
-        reference_BT = self.roles.reference_logprobs(rollout)
-        kl_BT = kl_k1(gather_logprobs(logits, rollout.response_ids_BT), reference_BT)
+        kl_BT = kl_k1(rollout.logprobs_BT, self.roles.reference_logprobs(rollout))
         self.meter.add(rollout, self.roles.score(rollout), logits, sequence_sum(kl_BT, rollout.response_mask_BT))
 
     def on_validation_epoch_end(self) -> None:

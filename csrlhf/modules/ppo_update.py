@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.ppo_config import PPOConfig
-from csrlhf.ops.logprobs import entropy, gather_logprobs
+from csrlhf.ops.logprobs import EXCLUDED, entropy, gather_logprobs
 from csrlhf.ops.losses import aggregate, clipped_surrogate, clipped_value, denominator_of
 from csrlhf.ops.masking import masked_mean
 from csrlhf.ops.noise import permutation
@@ -81,7 +81,10 @@ class PPOUpdate:
         return aggregate(loss_BT, mask_BT, how, denominator_of(mask_BT, how)), {
             "policy/entropy": masked_mean(entropy_BT.detach(), mask_BT),
             "policy/clip_fraction": masked_mean(is_clipped_BT.float(), mask_BT),
-            "policy/update_kl": masked_mean(torch.expm1(log_ratio_BT) - log_ratio_BT, mask_BT),
+            # A step can push a sampled token out of top-p: its log-prob is then a stand-in for -inf, and no figure.
+            "policy/update_kl": masked_mean(
+                torch.expm1(log_ratio_BT) - log_ratio_BT, mask_BT & (logprobs_BT.detach() > EXCLUDED / 2)
+            ),
         }
 
     def value_loss(self, mini: Rollout, targets: Advantages) -> Tensor:

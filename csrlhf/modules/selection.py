@@ -1,6 +1,7 @@
 """Which policy a run hands over: the best feasible one, else the least violating; and the collapse check.
 
-Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold.
+Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold. Whoever looks
+at many policies and takes the best finds one that was lucky, so the bound's error is shared out over all looks.
 The last policy is kept beside it: a fixed-λ gate hovers, and its last iterate is noisy.
 """
 
@@ -66,7 +67,7 @@ class Selection:
         """Build the rule.
 
         Args:
-            confidence: of the one-sided bound.
+            confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
             on_collapse: ``warn``, ``stop`` (end training, hand over the best so far) or ``ignore``.
             min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
             max_refusal_rate: more answers with words of refusal than this is one.
@@ -78,10 +79,15 @@ class Selection:
             if not 0 <= value <= 1:
                 raise UserError(f"ppo.selection.{key}={value}: a share lies in [0, 1]")
         self.min_distinct, self.max_refusal_rate, self.min_entropy = min_distinct, max_refusal_rate, min_entropy
+        self.num_looks = 1
         self.best: Candidate | None = None
         self.last: Candidate | None = None
         self.start_distinct: float | None = None
         self.collapse: str | None = None
+
+    def level(self, num_constraints: int) -> float:
+        """Confidence of one bound at one look, so that all bounds of the run hold together with ``confidence``."""
+        return 1 - (1 - self.confidence) / (self.num_looks * num_constraints)
 
     @staticmethod
     def folder(work: Path) -> Path:
@@ -95,7 +101,7 @@ class Selection:
 
         ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them.
         """
-        bounds = result.upper_bound_K(self.confidence)
+        bounds = result.upper_bound_K(self.level(len(result.threshold_K)))
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
         self.last = Candidate(iteration, result.reward, excess)
         if self.last.beats(self.best, constrained):

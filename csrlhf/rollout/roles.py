@@ -8,6 +8,7 @@ Legend: B sequences, T response tokens, V vocabulary, K constraints, C = 1 + K v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.encoding import is_encoder_tokenizer
-from csrlhf.errors import UserError
 from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.seeding import seeded
@@ -36,7 +36,7 @@ class SeparateRoles(nn.Module):
         reward_path: str | Path,
         cost_path: str | Path,
         sampler: Sampler,
-        num_constraints: int,
+        constraints: Sequence[str],
         seed: int = 0,
     ) -> None:
         """Load every role.
@@ -44,9 +44,9 @@ class SeparateRoles(nn.Module):
         Args:
             policy_path: the SFT folder: the policy's start and the reference.
             reward_path: folder of a score model with one output.
-            cost_path: folder of a score model with ``num_constraints`` outputs.
+            cost_path: folder of a score model with an output of each constraint's name.
             sampler: knows the sampling distribution, in which all log-probs are taken.
-            num_constraints: K.
+            constraints: names of the K constraints, in their order.
             seed: of the critic's head.
         """
         super().__init__()
@@ -54,19 +54,9 @@ class SeparateRoles(nn.Module):
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy_path)
         self.policy = load_policy(policy_path)
         self.reference = load_policy(policy_path).requires_grad_(False)
-        self.reward_model = TextScorer(reward_path)
-        self.cost_model = TextScorer(cost_path)
-        if len(self.reward_model.outputs) != 1:
-            raise UserError(
-                f"inputs.reward={reward_path}: has {len(self.reward_model.outputs)} outputs; a reward model has one"
-            )
-        if len(self.cost_model.outputs) != num_constraints:
-            raise UserError(
-                f"inputs.cost={cost_path}: {len(self.cost_model.outputs)} outputs "
-                f"({', '.join(self.cost_model.outputs)}) for {num_constraints} constraints; "
-                "constraints and outputs must match"
-            )
-        self.critic = self._build_critic(policy_path, reward_path, num_constraints, seed)
+        self.reward_model = TextScorer(reward_path, outputs=("reward",))
+        self.cost_model = TextScorer(cost_path, outputs=constraints)
+        self.critic = self._build_critic(policy_path, reward_path, len(constraints), seed)
 
     def _build_critic(
         self, policy_path: str | Path, reward_path: str | Path, num_constraints: int, seed: int

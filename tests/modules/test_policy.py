@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -25,6 +26,8 @@ from csrlhf.types import Scores
 
 Make = Callable[..., Any]
 NEVER = {"harm": Chance(0.999)}
+ALWAYS = {"harm": Chance(0.3, tau=-1e6)}
+"""Every answer counts as unsafe."""
 """A threshold that a batch of eight with one safe answer does not reach: the gate stays closed."""
 
 
@@ -72,14 +75,13 @@ def test_closed_gate_and_zero_multiplier_are_plain_ppo(one_step: Make) -> None:
     assert not differing(plain, one_step(penalty=Rectified(4.0, normaliser="weights"), constraints=NEVER))
     assert not differing(plain, one_step(penalty=Rectified(4.0, normaliser="none"), constraints=NEVER))
     assert not differing(plain, one_step(penalty=Linear(0.0), constraints=NEVER))
-    assert not differing(plain, one_step(penalty=Rectified(0.0), constraints={"harm": Chance(0.0)}))
+    assert not differing(plain, one_step(penalty=Rectified(0.0), constraints={"harm": Chance(0.3)}))
 
 
 def test_an_open_gate_is_the_always_on_penalty_and_not_plain_ppo(one_step: Make) -> None:
-    always = {"harm": Chance(0.0)}
-    opened = one_step(penalty=Rectified(4.0), constraints=always)
-    assert not differing(opened, one_step(penalty=Linear(4.0), constraints=always))
-    assert differing(opened, one_step(penalty=NoPenalty(), constraints=always))
+    opened = one_step(penalty=Rectified(4.0), constraints=ALWAYS)
+    assert not differing(opened, one_step(penalty=Linear(4.0), constraints=ALWAYS))
+    assert differing(opened, one_step(penalty=NoPenalty(), constraints=ALWAYS))
 
 
 def test_fixed_normaliser_divides_a_closed_gate_s_advantage(policy_module: Make, prompt_data: Make) -> None:
@@ -135,10 +137,32 @@ def test_two_constraints_with_a_two_output_cost_model(
         assert (metrics[f"penalty/{name}/multiplier"].item() > start) == (violation > 0)
 
 
-def test_number_of_constraints_must_match_the_cost_model(policy_module: Make, folders: Any) -> None:
-    module = policy_module(inputs=folders.inputs(cost=folders.cost_two))
-    with pytest.raises(UserError, match=r"2 outputs \(harm, privacy\) for 1 constraints"):
+def test_every_constraint_needs_an_output_of_its_name(policy_module: Make) -> None:
+    module = policy_module(constraints={"harm": Chance(0.1), "privacy": Chance(0.2)})
+    with pytest.raises(UserError, match="scores harm and not privacy"):
         module.configure_model()
+
+
+def test_greedy_answers_train_nothing(policy_module: Make) -> None:
+    with pytest.raises(UserError, match=r"rollout\.greedy=true"):
+        policy_module(sampler=Sampler(5, greedy=True))
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused(
+    policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
+) -> None:
+    module = policy_module(ppo=PPOConfig(minibatch_size=4, critic_warmup=2))
+    with pytest.raises(UserError, match=r"ppo\.critic_warmup=2: must be below ppo\.iterations=2"):
+        tiny.fit(module, prompt_data(iterations=2), tmp_path, 2)
+
+
+def test_a_threshold_out_of_the_validation_prompts_reach_is_refused(
+    policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
+) -> None:
+    module = policy_module(constraints={"harm": Chance(0.1)})
+    with pytest.raises(UserError, match=r"constraints\.harm\.threshold=0\.1 is out of reach.*num_validation=36"):
+        tiny.fit(module, prompt_data(), tmp_path, 2)
+    tiny.fit(policy_module(constraints={"harm": Chance(0.1)}, penalty=NoPenalty()), prompt_data(), tmp_path, 1)
 
 
 @pytest.mark.parametrize(("role", "name"), [("reward_model", "train/reward"), ("cost_model", "train/cost")])
@@ -203,16 +227,16 @@ def test_resuming_continues_bit_for_bit(
 ) -> None:
     whole, first, second = policy_module(), policy_module(), policy_module()
     uninterrupted = tiny.fit(whole, prompt_data(), tmp_path / "whole", 2)
-    begun = tiny.fit(first, prompt_data(), tmp_path / "parts", 1)
-    checkpoint = tmp_path / "half.ckpt"
-    begun.save_checkpoint(checkpoint)
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{epoch}", save_top_k=-1)
+    tiny.fit(first, prompt_data(), tmp_path / "parts", 2, enable_checkpointing=True, callbacks=[keep])
+    checkpoint = tmp_path / "kept" / "epoch=0.ckpt"
     stored = torch.load(checkpoint, weights_only=True)
     assert not [key for key in stored["state_dict"] if key.startswith(tuple(f"roles.{role}" for role in FROZEN))]
     assert any(key.startswith("roles.critic.") for key in stored["state_dict"])
     torch.rand(5)  # a global generator takes no part
     resumed = tiny.fit(second, prompt_data(), tmp_path / "parts", 2, checkpoint=checkpoint)
     assert not differing(whole.state_dict(), second.state_dict())
-    assert differing(whole.state_dict(), first.state_dict())
+    assert stored["state_dict"]["iteration"].item() == 1
     for ours, theirs in zip(uninterrupted.optimizers, resumed.optimizers, strict=True):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
     assert whole.selection.state_dict() == second.selection.state_dict()
@@ -245,12 +269,13 @@ def test_export_writes_the_selected_policy_and_the_last_one(
 
 
 def test_metrics_of_a_run(policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path) -> None:
-    module = policy_module(penalty=Rectified(4.0), constraints={"harm": Chance(0.0)})
+    module = policy_module(penalty=Rectified(4.0), constraints=ALWAYS)
     metrics = tiny.fit(module, prompt_data(), tmp_path, 2).callback_metrics
     assert metrics["penalty/multiplier"].item() == 4.0
     assert metrics["penalty/weight"].item() == 4.0
     assert metrics["penalty/gate"].item() == pytest.approx(1.0)
-    assert metrics["constraint/harm/violation"] == metrics["constraint/harm/cost"]
+    assert metrics["constraint/harm/cost"].item() == 1.0
+    assert metrics["constraint/harm/violation"].item() == pytest.approx(0.7)
     assert module.final_metrics["penalty/duty_last_third"] == 1.0
     expected = {
         "train/reward", "train/response_length", "train/ended", "policy/logprob", "policy/kl", "policy/kl_k3",

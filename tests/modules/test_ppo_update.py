@@ -13,6 +13,7 @@ from csrlhf.errors import UserError
 from csrlhf.modules.policy import PolicyModule
 from csrlhf.modules.ppo_config import PPOConfig
 from csrlhf.modules.ppo_update import PPOUpdate, _step, take
+from csrlhf.ops.logprobs import EXCLUDED, gather_logprobs
 from csrlhf.penalties.base import ask_weights
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import Advantages, Rollout
@@ -54,6 +55,18 @@ def test_first_policy_loss_is_minus_the_mean_advantage(rolled_out: Make, how: st
     per_row = (advantages.advantage_BT * mask).sum(1) / mask.sum(1)
     expected = advantages.advantage_BT[mask].mean() if how == "token" else per_row.mean()
     torch.testing.assert_close(loss, -expected)
+
+
+def test_a_token_pushed_out_of_top_p_leaves_the_update_s_kl_a_number(rolled_out: Make) -> None:
+    """Its log-prob is then a stand-in for -inf; one such token would be the whole figure."""
+    module, rollout, advantages = rolled_out(sampler=Sampler(5, top_p=0.5))
+    with torch.no_grad():
+        for parameter in module.roles.policy.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    logprobs = gather_logprobs(module.roles.policy_logits(rollout), rollout.response_ids_BT)
+    assert (logprobs[rollout.response_mask_BT] <= EXCLUDED).any()
+    _, metrics = module.update.policy_loss(rollout, advantages)
+    assert 0 < metrics["policy/update_kl"].item() < 100
 
 
 def test_value_loss_sums_the_channels(rolled_out: Make) -> None:

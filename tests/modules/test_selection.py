@@ -71,7 +71,18 @@ def test_excess_is_of_the_worst_constraint() -> None:
     selection = Selection(confidence=0.95)
     selection.consider(0, two, lambda: None)
     assert selection.best is not None
-    assert selection.best.excess == pytest.approx(0.5 + 1.6449 * 0.1 - 0.1, abs=1e-4)
+    assert selection.best.excess == pytest.approx(0.5 + 1.9600 * 0.1 - 0.1, abs=1e-4)  # 2.5 % for each of two
+
+
+def test_the_error_is_shared_out_over_all_looks() -> None:
+    """0 of 100: Clopper-Pearson's bound is 1 - (δ / looks) ** (1 / 100)."""
+    clean = replace(RESULT, count=100, value_K=(0.0,), threshold_K=(0.05,))
+    for looks in (1, 20):
+        selection = Selection(confidence=0.95)
+        selection.num_looks = looks
+        selection.consider(0, clean, lambda: None)
+        assert selection.last is not None
+        assert selection.last.excess == pytest.approx(1 - (0.05 / looks) ** 0.01 - 0.05)
 
 
 def test_saves_only_what_is_better() -> None:

@@ -19,7 +19,9 @@ from csrlhf.types import PromptRow, Rollout
 
 @pytest.fixture(scope="module")
 def roles(folders: Any) -> SeparateRoles:
-    return SeparateRoles(folders.sft, folders.reward, folders.cost_two, Sampler(5, temperature=0.7), num_constraints=2)
+    return SeparateRoles(
+        folders.sft, folders.reward, folders.cost_two, Sampler(5, temperature=0.7), ("harm", "privacy")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_the_critic_starts_from_the_reward_model_s_trunk(roles: SeparateRoles, f
 
 def test_the_critic_s_head_depends_on_its_seed(folders: Any) -> None:
     heads = [
-        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), 1, seed=seed).critic.head.weight
+        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), ("harm",), seed=seed).critic.head.weight
         for seed in (3, 3, 4)
     ]
     assert torch.equal(heads[0], heads[1])
@@ -86,12 +88,19 @@ def test_the_critic_s_head_depends_on_its_seed(folders: Any) -> None:
 
 
 def test_outputs_are_checked(folders: Any) -> None:
-    with pytest.raises(UserError, match=r"inputs\.reward=.*has 2 outputs; a reward model has one"):
-        SeparateRoles(folders.sft, folders.cost_two, folders.cost, Sampler(5), 1)
-    with pytest.raises(UserError, match=r"inputs\.cost=.*1 outputs \(harm\) for 2 constraints"):
-        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), 2)
+    with pytest.raises(UserError, match="scores harm, privacy and not reward"):
+        SeparateRoles(folders.sft, folders.cost_two, folders.cost, Sampler(5), ("harm",))
+    with pytest.raises(UserError, match="scores harm and not privacy"):
+        SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), ("harm", "privacy"))
+
+
+def test_cost_columns_follow_the_names_of_the_constraints(roles: SeparateRoles, rollout: Rollout, folders: Any) -> None:
+    swapped = SeparateRoles(folders.sft, folders.reward, folders.cost_two, Sampler(5), ("privacy", "harm"))
+    expected_BK = roles.score(rollout).cost_logits_BK
+    assert not torch.equal(expected_BK[:, 0], expected_BK[:, 1])
+    torch.testing.assert_close(swapped.score(rollout).cost_logits_BK, expected_BK.flip(-1))
 
 
 def test_a_policy_folder_is_no_score_model(folders: Any) -> None:
     with pytest.raises(UserError, match="without its score head"):
-        SeparateRoles(folders.sft, folders.sft, folders.cost, Sampler(5), 1)
+        SeparateRoles(folders.sft, folders.sft, folders.cost, Sampler(5), ("harm",))
