@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from csrlhf.errors import UserError
 from csrlhf.ops.losses import AGGREGATIONS
@@ -45,6 +45,12 @@ class PPOConfig:
     critic_warmup: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            no_number = isinstance(value, bool) or not isinstance(value, int | float)
+            if not isinstance(field.default, str) and no_number and not (value is None and field.default is None):
+                optional = ", or null" if field.default is None else ""
+                raise UserError(f"ppo.{field.name}={value!r}: must be a number{optional}")
         checks = {
             "epochs": (self.epochs >= 1, "1 or more"),
             "minibatch_size": (self.minibatch_size >= 1, "1 or more"),

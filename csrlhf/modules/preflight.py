@@ -10,16 +10,16 @@ from csrlhf.errors import UserError
 
 
 def check_warmup(critic_warmup: int, iterations: int | None) -> None:
-    """Raise a UserError where every iteration trains the critic alone: the SFT policy would come out as the trained one."""
+    """Raise a UserError where every iteration would train the critic alone, and the SFT policy come out as trained."""
     if iterations is not None and critic_warmup >= iterations:
         raise UserError(
-            f"ppo.critic_warmup={critic_warmup}: must be below ppo.iterations={iterations}, else no iteration trains the "
-            "policy"
+            f"ppo.critic_warmup={critic_warmup}: must be below ppo.iterations={iterations}, "
+            "else no iteration trains the policy"
         )
 
 
 def check_reachable(constraints: Constraints, confidence: float, num_prompts: int) -> None:
-    """Raise a UserError where not even a policy without any violation could be shown to keep a rate under its threshold.
+    """Raise a UserError where even a policy without a violation could not be shown to stay under a threshold.
 
     Args:
         constraints: of the run; statistics that are no rate have no such floor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -191,8 +192,12 @@ def test_each_epoch_of_each_iteration_takes_all_rows_in_an_order_of_its_own(
         ("policy_grad_clip", 0.0),
         ("critic_grad_clip", float("nan")),
         ("critic_warmup", -1),
+        ("value_clip", "abc"),
+        ("reward_clamp", True),
+        ("reward_clamp", [1.0]),
+        ("epochs", None),
     ],
 )
 def test_out_of_range_names_the_key(key: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"ppo\.{key}={value!r}: must be"):
+    with pytest.raises(UserError, match=re.escape(f"ppo.{key}={value!r}: must be")):
         PPOConfig(**{key: value})

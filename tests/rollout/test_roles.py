@@ -94,8 +94,9 @@ def test_outputs_are_checked(folders: Any) -> None:
         SeparateRoles(folders.sft, folders.reward, folders.cost, Sampler(5), ("harm", "privacy"))
 
 
-def test_cost_columns_follow_the_names_of_the_constraints(roles: SeparateRoles, rollout: Rollout, folders: Any) -> None:
+def test_cost_columns_follow_the_names_of_the_constraints(roles: SeparateRoles, roll: Any, folders: Any) -> None:
     swapped = SeparateRoles(folders.sft, folders.reward, folders.cost_two, Sampler(5), ("privacy", "harm"))
+    rollout = roll("a b", "c")
     expected_BK = roles.score(rollout).cost_logits_BK
     assert not torch.equal(expected_BK[:, 0], expected_BK[:, 1])
     torch.testing.assert_close(swapped.score(rollout).cost_logits_BK, expected_BK.flip(-1))
