@@ -27,6 +27,8 @@ from csrlhf.errors import UserError
 HYDRA_OPTIONS = re.compile(r"--(config-(path|name|dir)|cfg|package|info|experimental-rerun)=")
 FREE = ("trainer.", "hydra.")
 """Keys checked by their owners: Lightning's ``devices``, say, is a number, a list or a word."""
+NULLABLE = re.compile(r"ppo\.num_validation|model\.score\.rows_per_pass|(sft|reward|cost)\.gradient_clip")
+"""Keys with a number as default for which null means all, or none."""
 OPEN = ("callbacks.", "logger.", "hydra.", "stage.")
 """Mappings whose entries are all used, whatever they are called."""
 
@@ -56,9 +58,11 @@ def check_types(cfg: DictConfig) -> None:
         key = item.key_or_group
         expected = OmegaConf.select(defaults, key)
         given = OmegaConf.select(cfg, key)
-        problem = None if key.startswith(FREE) else type_problem(expected, given)
+        if key.startswith(FREE) or (given is None and NULLABLE.fullmatch(key)):
+            continue
+        problem = type_problem(expected, given)
         if problem:
-            raise UserError(f"{key}={given}: takes {problem} (its default is {expected})")
+            raise UserError(f"{key}={'null' if given is None else given}: takes {problem} (its default is {expected})")
 
 
 def check_added(cfg: DictConfig) -> None:
@@ -95,9 +99,11 @@ def type_problem(expected: Any, given: Any) -> str | None:
     """Says what a key takes whose default is ``expected``, or None where ``given`` is fine.
 
     A null default says nothing of the type, and a mapping (one value per constraint) can stand for a
-    number; their owners check them.
+    number; their owners check them. Null can stand for a word, a list or a mapping (none given), but is no number.
     """
-    if expected is None or given is None or isinstance(given, DictConfig):
+    if expected is None or isinstance(given, DictConfig):
+        return None
+    if given is None and not isinstance(expected, bool | int | float):
         return None
     if isinstance(expected, bool):
         return None if isinstance(given, bool) else "true or false"

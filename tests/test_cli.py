@@ -26,6 +26,9 @@ MISTAKES = [
     ("ppo.iterations=1.5", "ppo.iterations=1.5: takes a whole number"),
     ("ppo.kl_coef=high", "ppo.kl_coef=high: takes a number"),
     ("resume=maybe", "resume=maybe: takes true or false"),
+    ("ppo.batch_size=null", "ppo.batch_size=null: takes a whole number"),
+    ("constraints.harm.threshold=null", "constraints.harm.threshold=null: takes a number"),
+    ("seed=null", "seed=null: takes a whole number"),
     # its form
     ("ppo.iterations", "write key=value"),
     ("--ppo.iterations=3", "without dashes"),
@@ -46,6 +49,12 @@ def test_a_mistyped_word_gets_one_line(command_line: Callable, word: str, answer
     assert outcome.code == 1
     assert_one_line(outcome.err)
     assert answer in outcome.err
+
+
+@pytest.mark.parametrize("word", ["ppo.num_validation=null", "sft.gradient_clip=null"])
+def test_null_passes_where_it_means_all_or_none(command_line: Callable, word: str) -> None:
+    outcome = command_line("stage=sft", word, "sft.batch_size=0")  # the mistake that comes after the types
+    assert "sft.batch_size=0" in outcome.err
 
 
 RANGES = [

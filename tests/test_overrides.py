@@ -28,7 +28,12 @@ from csrlhf.errors import UserError
         (ListConfig(["harm"]), ListConfig([]), True),
         (DictConfig({"a": 1}), 3, False),
         (None, "anything", True),
-        (3, None, True),
+        (3, None, False),
+        (0.5, None, False),
+        (True, None, False),
+        ("text", None, True),
+        (ListConfig(["harm"]), None, True),
+        (DictConfig({"a": 1}), None, True),
     ],
 )
 def test_types_are_those_of_the_defaults(expected: Any, given: Any, fine: bool) -> None:
