@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -135,19 +135,38 @@ class ScoreModel(nn.Module):
         """Read what ``save_pretrained`` wrote, in eval mode.
 
         Raises:
-            UserError: the folder does not exist, or is a model without its score head: scoring with a head
-                drawn at random would look like success.
+            UserError: the folder does not exist, a file of weights is broken, or it is a model without its score head:
+                scoring with a head drawn at random would look like success.
         """
         path = Path(resolve_path(folder))
         try:
             config = json.loads((path / HEAD_CONFIG).read_text(encoding="utf-8"))
             weights = load_file(path / HEAD_WEIGHTS)
-            model = cls(load_trunk(path), config["outputs"], config["pooling"], config["max_tokens"])
-            model.head.load_state_dict({"weight": weights["weight"], "bias": weights["bias"]})
-            model.temperature_K.copy_(weights["temperature"])
+            settings = config["outputs"], config["pooling"], config["max_tokens"]
+            head, temperature_K = {key: weights[key] for key in ("weight", "bias")}, weights["temperature"]
         except (FileNotFoundError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise UserError(
                 f"{folder} holds a model without its score head ({HEAD_CONFIG}, {HEAD_WEIGHTS}): "
                 "make it again with stage=reward or stage=cost, or name another folder"
             ) from error
+        try:
+            trunk = load_trunk(path)
+        except SafetensorError as error:
+            raise UserError(
+                f"{_broken_weights(path)}: broken or cut short ({error}); make or copy the folder again"
+            ) from error
+        model = cls(trunk, *settings)
+        model.head.load_state_dict(head)
+        model.temperature_K.copy_(temperature_K)
         return model.eval()
+
+
+def _broken_weights(folder: Path) -> Path:
+    """The first file of weights that cannot be opened; the folder where all can."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError:
+            return path
+    return folder

@@ -91,6 +91,15 @@ def test_a_folder_without_its_head_is_refused(tiny_trunk: Trunk, tmp_path: Path,
         ScoreModel.from_pretrained(tmp_path)
 
 
+def test_a_broken_trunk_is_named_and_not_taken_for_a_lost_head(tiny_trunk: Trunk, tmp_path: Path) -> None:
+    ScoreModel(tiny_trunk("bert"), ("harm",), "mean", 32).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"/model\.safetensors: broken or cut short") as caught:
+        ScoreModel.from_pretrained(tmp_path)
+    assert "score head" not in str(caught.value)
+
+
 def test_the_head_stays_in_float32_under_autocast(tiny_trunk: Trunk) -> None:
     model = ScoreModel(tiny_trunk("bert"), ("harm",), "mean", 32).eval()
     with torch.autocast("cpu", torch.bfloat16):
