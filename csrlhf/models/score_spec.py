@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from csrlhf.errors import UserError
 from csrlhf.models.loading import load_tokenizer, load_trunk
 from csrlhf.models.score_model import ScoreModel
 
@@ -41,6 +42,17 @@ class ScoreSpec:
         return load_tokenizer(self.backbone)
 
     def build(self, outputs: Sequence[str]) -> ScoreModel:
-        """The backbone's weights under a fresh head with these outputs."""
+        """The backbone's weights under a fresh head with these outputs.
+
+        Raises:
+            UserError: ``max_tokens`` is more than the backbone has positions for.
+        """
         trunk = load_trunk(self.backbone, self.options)
+        limit = getattr(trunk.config, "max_position_embeddings", None)
+        # Models without a limit lack the entry or write -1.
+        if isinstance(limit, int) and 0 < limit < self.max_tokens:
+            raise UserError(
+                f"model.score.max_tokens={self.max_tokens}: {self.backbone} takes at most {limit} tokens "
+                f"(max_position_embeddings); set model.score.max_tokens={limit} or less"
+            )
         return ScoreModel(trunk, outputs, self.pooling, self.max_tokens, self.rows_per_pass)
