@@ -9,6 +9,7 @@ fingerprint>``, and comes back when these settings are asked for again.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -96,16 +97,16 @@ def point_latest(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes readable JSON; numbers stay numbers, NaN is written as null (JSON has none)."""
-    path.write_text(json.dumps(_without_nan(content), indent=2, default=str) + "\n", encoding="utf-8")
+    """Writes readable JSON; numbers stay numbers, NaN and infinity are written as null (JSON has neither)."""
+    path.write_text(json.dumps(_finite(content), indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def _without_nan(content: Any) -> Any:
+def _finite(content: Any) -> Any:
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    if isinstance(content, float) and content != content:
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
 

@@ -92,6 +92,8 @@ def test_a_broken_record_is_a_user_error(tmp_path: Path) -> None:
         artifacts.read_record(tmp_path)
 
 
-def test_json_has_no_nan(tmp_path: Path) -> None:
-    artifacts.write_json(tmp_path / "x.json", {"a": float("nan"), "b": [1.5, float("nan")], "c": 2})
-    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"a": None, "b": [1.5, None], "c": 2}
+def test_json_has_neither_nan_nor_infinity(tmp_path: Path) -> None:
+    inf, nan = float("inf"), float("nan")
+    artifacts.write_json(tmp_path / "x.json", {"a": nan, "b": [1.5, nan, -inf], "c": 2, "d": {"e": inf}, "f": (inf, 1)})
+    read = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+    assert read == {"a": None, "b": [1.5, None, None], "c": 2, "d": {"e": None}, "f": [None, 1]}
