@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,13 +39,21 @@ def progress_bar(title: str, metrics: Sequence[str], every: float = 5.0) -> Prog
 
 
 def shown(metrics: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, float]:
-    """The metrics that match, without their area (``train/loss`` -> ``loss``), in the patterns' order."""
-    return {
-        key.rsplit("/", 1)[-1]: float(metrics[key])
-        for pattern in patterns
-        for key in sorted(metrics)
-        if fnmatch.fnmatchcase(key, pattern)
-    }
+    """The metrics that match, in the patterns' order, under short names.
+
+    A name is the key's last word (``train/loss`` -> ``loss``), and where several keys share it, what tells them apart
+    stays in front (``constraint/harm/cost`` -> ``harm cost``).
+    """
+    keys = dict.fromkeys(key for pattern in patterns for key in sorted(metrics) if fnmatch.fnmatchcase(key, pattern))
+    last = Counter(key.rsplit("/", 1)[-1] for key in keys)
+
+    def name(key: str) -> str:
+        area, *words = key.split("/")
+        if not words or last[words[-1]] == 1:
+            return key.rsplit("/", 1)[-1]
+        return " ".join(words if len(words) > 1 else [area, *words])
+
+    return {name(key): float(metrics[key]) for key in keys}
 
 
 class RichStageBar(RichProgressBar):
