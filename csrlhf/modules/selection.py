@@ -99,15 +99,18 @@ class Selection:
     ) -> None:
         """Take an evaluation in; ``save`` is called where it is the best so far.
 
-        ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them.
+        ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them. A
+        collapsed policy takes no other's place (unless ``on_collapse`` is ``ignore``): one that refuses everything
+        violates nothing, and would be handed over.
         """
         bounds = result.upper_bound_K(self.level(len(result.threshold_K)))
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
         self.last = Candidate(iteration, result.reward, excess)
-        if self.last.beats(self.best, constrained):
+        self.collapse = self._collapse(result)
+        barred = self.collapse is not None and self.on_collapse != "ignore" and self.best is not None
+        if not barred and self.last.beats(self.best, constrained):
             self.best = self.last
             save()
-        self.collapse = self._collapse(result)
         if self.start_distinct is None:
             self.start_distinct = result.distinct
 

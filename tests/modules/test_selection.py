@@ -120,6 +120,20 @@ def test_collapse_warns_and_stops_as_asked(change: dict[str, float], words: str)
         assert selection.metrics()["selection/collapsed"] == 1.0
 
 
+@pytest.mark.parametrize(("action", "saved"), [("warn", [0, 2]), ("stop", [0, 2]), ("ignore", [0, 1])])
+def test_a_collapsed_policy_takes_no_others_place(action: str, saved: list[int]) -> None:
+    collapsed, healthy = replace(RESULT, reward=9.0, refusal_rate=0.99), replace(RESULT, reward=2.0)
+    selection = Selection(on_collapse=action)
+    assert saved_at(selection, RESULT, collapsed, healthy) == saved
+    assert selection.last is not None
+    assert selection.last.reward == 2.0
+
+
+def test_a_start_that_counts_as_collapsed_stands_until_something_is_better() -> None:
+    refusing = replace(RESULT, refusal_rate=0.99)
+    assert saved_at(Selection(), refusing, replace(refusing, reward=9.0), replace(RESULT, reward=2.0)) == [0, 2]
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_healthy_policy_and_ignore_are_silent() -> None:
     trainer: Any = SimpleNamespace(should_stop=False)
