@@ -28,7 +28,7 @@ def least_count(threshold: float, confidence: float) -> float:
     """Trials without a violation from which on ``clopper_pearson_upper`` is at most the threshold; inf for 0."""
     if threshold <= 0:
         return math.inf
-    return math.ceil(math.log(1 - confidence) / math.log(1 - threshold))
+    return math.ceil(math.log1p(-confidence) / math.log1p(-threshold))
 
 
 def normal_upper(mean: float, stderr: float, confidence: float) -> float:

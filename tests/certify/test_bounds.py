@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from csrlhf.certify.bounds import check_confidence, clopper_pearson_upper, normal_upper
+from csrlhf.certify.bounds import check_confidence, clopper_pearson_upper, least_count, normal_upper
 from csrlhf.errors import UserError
 
 
@@ -40,3 +40,19 @@ def test_confidence_names_its_key(confidence: float) -> None:
     with pytest.raises(UserError, match=r"evaluate\.confidence="):
         check_confidence("evaluate.confidence", confidence)
     assert check_confidence("evaluate.confidence", 0.9) == 0.9
+
+
+@pytest.mark.parametrize(("threshold", "confidence"), [(0.03, 0.95), (0.05, 0.95), (0.3, 0.99), (0.001, 0.5)])
+def test_least_count_is_where_the_bound_of_no_violation_meets_the_threshold(
+    threshold: float, confidence: float
+) -> None:
+    count = int(least_count(threshold, confidence))
+    assert clopper_pearson_upper(0, count, confidence) <= threshold
+    assert clopper_pearson_upper(0, count - 1, confidence) > threshold
+
+
+def test_least_count_by_hand() -> None:
+    assert least_count(0.5, 0.8) == 3  # 0.5^2 > 0.2 > 0.5^3
+    assert least_count(0.03, 0.95) == 99
+    assert 1e20 < least_count(1e-20, 0.95) < 1e21  # 1 - 1e-20 is 1 in floating point
+    assert least_count(0.0, 0.95) == math.inf  # no number of trials shows a rate of 0
