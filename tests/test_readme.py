@@ -140,6 +140,9 @@ ONLY_IN_ERRORS = {"train/cost"}
 """Names of quantities in messages (``require_finite``) under which nothing is logged."""
 
 
+JUDGED = ("validation", "test")
+
+
 def logged_keys() -> Iterator[tuple[str, str]]:
     """Every string in the source that looks like a metric key, f-strings with ``x`` for their fields."""
     areas = "train|validation|test|constraint|penalty|policy|critic|selection|eval|reward|cost"
@@ -153,12 +156,13 @@ def logged_keys() -> Iterator[tuple[str, str]]:
                 elif isinstance(node, ast.JoinedStr):
                     parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
                     key = "".join(map(str, parts))
-                    key = f"validation{key[2:]}" if key.startswith("{}/") else key
                     key = re.sub(r"(?<=/){}(?=\w)|(?<=\w){}$", "", key)  # a name that only several constraints need
                 else:
                     continue
-                if re.fullmatch(rf"({areas})/[\w/{{}}]*\w", key):  # a field at the end: the test of the reports
-                    yield path.name, key.replace("{}", "x")
+                # A field in front is the split that was judged.
+                for full in [f"{split}{key[2:]}" for split in JUDGED] if key.startswith("{}/") else [key]:
+                    if re.fullmatch(rf"({areas})/[\w/{{}}]*\w", full):  # a field at the end: the test of the reports
+                        yield path.name, full.replace("{}", "x")
 
 
 def test_every_metric_in_the_source_is_explained() -> None:
@@ -180,7 +184,7 @@ def test_every_metric_of_the_reports_is_explained() -> None:
     for names in (("harm",), ("harm", "privacy")):
         for key in cost_report(names, np.full((6, len(names)), 0.4), rows, rows):
             before, baseline, after = key.partition("baseline/")
-            reported.append(f"{baseline}validation/{before}{after}")
+            reported += [f"{baseline}{split}/{before}{after}" for split in JUDGED]
     for key in reported:
         assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/metrics.md"
 
