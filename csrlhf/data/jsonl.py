@@ -125,7 +125,7 @@ class JsonlData:
             raise UserError(f"data.{split} is not set: name a file, data.{split}=FILE")
         if not self._lines:
             # All files at once, for the same reason.
-            files = {name: read_lines(path) for name, path in self._paths.items()}
+            files: dict[Split, list[Line]] = {name: read_lines(path) for name, path in self._paths.items()}
             for lines in files.values():
                 check_labels(lines)
             self._lines = files
