@@ -55,7 +55,9 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     refuse_ranks(os.environ, stages, readable(program))
     kept = [item for item in overrides if not item.startswith("stage=")]
     words = {stage: [*kept, f"stage={stage}", *cfg.pipeline[stage]] for stage in stages}
-    composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
+    # All at once, and rehearsed: a mistake shows before any work.
+    composed = {stage: _compose(words[stage]) for stage in stages}
+    _rehearse({stage: parts_of(stage_cfg) for stage, (stage_cfg, _) in composed.items()}, program, cfg.debug)
     metrics: dict[str, float] = {}
     plans: list[Plan] = []
     inputs: list[str] = []
@@ -116,6 +118,20 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, choices
+
+
+def parts_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a stage builds, as plain containers: its module, data and trainer."""
+    copy = cfg.copy()
+    OmegaConf.set_struct(copy, False)
+    copy.work = "work"
+    return {part: OmegaConf.to_container(copy[part], resolve=True) for part in ("module", "datamodule", "trainer")}
+
+
+def _rehearse(parts: Mapping[str, Any], program: Sequence[str], debug: bool) -> None:
+    """Builds every stage's objects in another process (rehearsal.py)."""
+    words = [program[0], "-m", "csrlhf.rehearsal", json.dumps(parts)]
+    _call([*words, "debug=true"] if debug else words, dict(os.environ))
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:

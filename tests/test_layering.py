@@ -16,10 +16,21 @@ LAYERS = {
     "advantages": 2, "rollout": 2,
     "modules": 3, "callbacks": 3,
     "search_path": 5, "plan": 5, "processes": 5, "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
-    "cli": 6, "__main__": 6, "train": 6,
+    "cli": 6, "rehearsal": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 
-CONFIG_FILES = {"train", "__main__", "cli", "overrides", "plan", "provenance", "pipeline", "runner", "search_path"}
+CONFIG_FILES = {
+    "train",
+    "__main__",
+    "cli",
+    "overrides",
+    "plan",
+    "provenance",
+    "pipeline",
+    "rehearsal",
+    "runner",
+    "search_path",
+}
 FENCES = {
     "hydra": CONFIG_FILES,
     "omegaconf": CONFIG_FILES,

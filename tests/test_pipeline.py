@@ -38,6 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, 
 
         artifacts.publish(plan.folder, write)
 
+    monkeypatch.setattr(pipeline, "_rehearse", lambda *_: None)
     monkeypatch.setattr(pipeline, "make_plan", remember)
     monkeypatch.setattr(pipeline, "_call", call)
     return calls
