@@ -43,6 +43,8 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
     """
     hydra = HydraConfig.get()
+    if not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
     command = pipeline.readable(program)
     if cfg.stage.name == "pipeline":
         metrics = pipeline.run(cfg, list(hydra.overrides.task), program)

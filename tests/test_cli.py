@@ -67,6 +67,7 @@ RANGES = [
     ("stage=ppo", "penalty.multiplier=-1.0", "multiplier"),
     ("stage=sft", "trainer.precision=13", "precision"),
     ("stage=sft", "trainer.devices=many", "devices"),
+    ("stage=sft", "seed=-1", "seed=-1: must be a whole number from 0"),
     ("stage=sft", "+sft.optimizer.betas=0.9", "optimizer setting betas: there is no such setting"),
     ("stage=ppo", "+penalty.slope=2", "slope"),  # the strategy's constructor has the word
 ]
