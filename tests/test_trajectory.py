@@ -36,6 +36,7 @@ TINY = (
     "ppo.minibatch_size=8",
     "ppo.critic_warmup=1",
     "ppo.num_validation=16",
+    "constraints.harm.threshold=0.5",  # 16 validation prompts can show this much
     "constraints.harm.tau=-10.0",  # the cost of a model that knows nothing: the gate is open, its path is tested
 )
 
