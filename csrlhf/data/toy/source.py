@@ -25,7 +25,7 @@ VERSION = 3
 
 KNOWN_CONSTRAINTS = ("harm", "privacy")
 SIZES: Mapping[str, Mapping[Split, int]] = {
-    "demonstrations": {"train": 32_000, "validation": 512, "test": 512},
+    "demonstrations": {"train": 48_000, "validation": 512, "test": 512},
     "preferences": {"train": 28_800, "validation": 512, "test": 512},
     "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
     "prompts": {"train": 8_000, "validation": 512, "test": 1_210},
