@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from csrlhf import artifacts
 from csrlhf.errors import UserError
-from csrlhf.plan import Plan, make_plan
+from csrlhf.plan import Plan, make_plan, marked_copy
 from csrlhf.processes import run_program
 
 HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
@@ -55,9 +55,8 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     refuse_ranks(os.environ, stages, readable(program))
     kept = [item for item in overrides if not item.startswith("stage=")]
     words = {stage: [*kept, f"stage={stage}", *cfg.pipeline[stage]] for stage in stages}
-    # All at once, and rehearsed: a mistake shows before any work.
-    composed = {stage: _compose(words[stage]) for stage in stages}
-    _rehearse({stage: parts_of(stage_cfg) for stage, (stage_cfg, _) in composed.items()}, program, cfg.debug)
+    composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
+    rehearsed = False
     metrics: dict[str, float] = {}
     plans: list[Plan] = []
     inputs: list[str] = []
@@ -71,6 +70,9 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
                 artifacts.point_latest(plan.folder)
             print(f"{stage}: unchanged, {plan.folder}", flush=True)
         else:
+            if not rehearsed:  # only where something runs: it costs the imports
+                _rehearse({name: parts_of(item) for name, (item, _) in composed.items()}, program, cfg.debug)
+                rehearsed = True
             _call([*program, *words[stage], *inputs], environment(os.environ, stage))
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
         plans.append(plan)
@@ -122,9 +124,7 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
 
 def parts_of(cfg: DictConfig) -> dict[str, Any]:
     """What a stage builds, as plain containers: its module, data and trainer."""
-    copy = cfg.copy()
-    OmegaConf.set_struct(copy, False)
-    copy.work = "work"
+    copy = marked_copy(cfg, {})
     return {part: OmegaConf.to_container(copy[part], resolve=True) for part in ("module", "datamodule", "trainer")}
 
 

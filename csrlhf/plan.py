@@ -138,8 +138,8 @@ def _check_source(name: str, folder: Path) -> None:
         )
 
 
-def _marked(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
-    """A copy whose inputs are replaced by marks and whose working folder is a fixed word."""
+def marked_copy(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
+    """A copy whose inputs are replaced by marks and whose working folder is a fixed word: it can be resolved."""
     copy = cfg.copy()
     OmegaConf.set_struct(copy, False)
     copy.work = "work"
@@ -150,7 +150,7 @@ def _marked(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
 
 def _referenced_inputs(cfg: DictConfig) -> list[str]:
     """The inputs in ``stage.inputs`` that the module, the data or the rest of the run refers to."""
-    marked = _marked(cfg, {name: f"<input {name}>" for name in cfg.stage.inputs})
+    marked = marked_copy(cfg, {name: f"<input {name}>" for name in cfg.stage.inputs})
     text = str([OmegaConf.to_container(marked[key], resolve=True) for key in ("module", "datamodule")])
     return [name for name in cfg.stage.inputs if f"<input {name}>" in text]
 
@@ -161,7 +161,7 @@ def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, 
     Beside the consumed keys these are the objects that the stage builds, as they are resolved: ``trainer.max_steps`` or
     ``module.seed`` can be overridden as well, and count.
     """
-    marked = _marked(cfg, input_fingerprints)
+    marked = marked_copy(cfg, input_fingerprints)
     consumed: dict[str, Any] = {}
     for key in cfg.stage.consumes:
         value = OmegaConf.select(marked, key, throw_on_missing=True)

@@ -101,6 +101,17 @@ def test_a_mistake_for_a_late_stage_shows_before_the_first_runs(started: list, r
     assert started == []
 
 
+def test_stages_are_rehearsed_once_before_the_first_that_runs_and_not_where_none_does(
+    started: list, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsals: list[tuple[list[str], int]] = []
+    monkeypatch.setattr(pipeline, "_rehearse", lambda parts, *_: rehearsals.append((list(parts), len(started))))
+    run()
+    assert rehearsals == [(["sft", "reward", "cost", "ppo", "evaluate"], 0)]
+    run()
+    assert len(rehearsals) == 1
+
+
 def test_only_ppo_sees_the_sweeps_run_id(started: list, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "x")
     monkeypatch.setenv("WANDB_SWEEP_ID", "y")

@@ -34,6 +34,7 @@ def parts() -> Callable[..., dict[str, Any]]:
 def test_the_defaults_pass(parts: Callable) -> None:
     rehearse(parts())
     rehearse(parts("data.constraints=[harm,privacy]", "constraint=harm_privacy", "penalty=lagrangian"))
+    rehearse(parts("constraint=harm_privacy", "inputs.cost=elsewhere"))  # a cost model with outputs of its own
 
 
 @pytest.mark.parametrize(
