@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.coverage_best_of_n import best_of_n_scenarios
+from benchmarks.coverage_lambda import lambda_scenarios
 from benchmarks.coverage_rates import rate_scenarios
 from benchmarks.coverage_table import outcome_word, summary, table, write_table
 from benchmarks.coverage_threshold import threshold_scenarios
@@ -32,7 +33,8 @@ FULL = 5000
 
 def scenarios() -> list[Scenario]:
     """The whole study."""
-    return [*rate_scenarios(), *hacked_scenarios(), *best_of_n_scenarios(), *threshold_scenarios()]
+    rates, verifier, decoding = rate_scenarios(), hacked_scenarios(), best_of_n_scenarios()
+    return [*rates, *verifier, *decoding, *threshold_scenarios(), *lambda_scenarios()]
 
 
 def code_hash() -> str:

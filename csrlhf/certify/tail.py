@@ -24,8 +24,8 @@ SHARES = (1 / 3, 1 / 4, 1 / 6)
 NUM_BATCHES = 6
 """Means over batches are nearly independent where single iterations are not."""
 
-DRIFT_CONFIDENCE = 0.975
-"""A slope over the batches that is this unlikely in either direction counts as a drift."""
+DRIFT_CONFIDENCE = 0.99
+"""What is this unlikely in either direction, of a slope over the batches and of the first against the others, drifts."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Tail:
 def stationary_tail(values: ArrayLike) -> Tail:
     """The longest of the last third, quarter and sixth that does not drift; the sixth, marked, where all do.
 
-    Source: batch means, e.g. Geyer (1992), Statistical Science 7; the drift is a t-test on the slope over them.
+    Source: batch means, e.g. Geyer (1992), Statistical Science 7; the drift is a t-test on the slope over them, and
+    one of the first against the others, which a way there that ends within it shows.
 
     Raises:
         UserError: fewer than 36 iterations (the sixth has no batches then), or one that is not finite.
@@ -76,8 +77,12 @@ def _tail(value_T: np.ndarray, start: int) -> Tail:
     residual_B = mean_B - mean_B.mean() - slope * place_B
     slope_error = math.sqrt(float(residual_B @ residual_B) / (NUM_BATCHES - 2) / float(place_B @ place_B))
     rounding = 1e-9 * max(1e-300, float(np.abs(late_T).max()))
-    limit = max(rounding, student_quantile(DRIFT_CONFIDENCE, NUM_BATCHES - 2) * slope_error)
+    unlikely = student_quantile(DRIFT_CONFIDENCE, NUM_BATCHES - 2)
+    slope_limit = max(rounding, unlikely * slope_error)
+    others_B = mean_B[1:]
+    first_limit = max(rounding, unlikely * float(others_B.std(ddof=1)) * math.sqrt(1 + 1 / len(others_B)))
+    drifting = abs(slope) > slope_limit or abs(float(mean_B[0] - others_B.mean())) > first_limit
     spread = float(late_T.var())
     count = len(late_T) if stderr <= rounding else min(len(late_T), max(1, math.floor(spread / stderr**2)))
     drift = slope * (NUM_BATCHES - 1)
-    return Tail(start, tuple(late_T.tolist()), float(late_T.mean()), stderr, count, drift, abs(slope) > limit)
+    return Tail(start, tuple(late_T.tolist()), float(late_T.mean()), stderr, count, drift, drifting)

@@ -7,9 +7,18 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta
+from scipy.stats import binom, binomtest
 
-from csrlhf.certify.bounds import check_confidence, clopper_pearson_upper, least_count, mean_upper, student_quantile
+from csrlhf.certify.bounds import (
+    allowed_violations,
+    check_confidence,
+    clopper_pearson_interval,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    least_count,
+    mean_upper,
+    student_quantile,
+)
 from csrlhf.errors import UserError
 
 
@@ -20,10 +29,73 @@ def test_no_violation_is_the_rule_of_three() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 400), st.floats(0, 1), st.floats(0.5, 0.999))
-def test_equals_the_beta_quantile(count: int, share: float, confidence: float) -> None:
+def test_equals_scipys_search(count: int, share: float, confidence: float) -> None:
     violations = round(share * count)
-    expected = 1.0 if violations == count else beta.ppf(confidence, violations + 1, count - violations)
+    expected = binomtest(violations, count, alternative="less").proportion_ci(confidence, "exact").high
     assert clopper_pearson_upper(violations, count, confidence) == pytest.approx(expected, abs=1e-9)
+    expected = binomtest(violations, count, alternative="greater").proportion_ci(confidence, "exact").low
+    assert clopper_pearson_lower(violations, count, confidence) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("violations", "count"), [(0, 59), (3, 100), (50, 1000), (7, 7)])
+def test_the_interval_is_statsmodels(violations: int, count: int) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")  # comes with the extra certify
+    expected = proportion.proportion_confint(violations, count, alpha=0.1, method="beta")
+    assert clopper_pearson_interval(violations, count, 0.9) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.floats(0, 1), st.floats(0.5, 0.99))
+def test_monotone_in_everything(count: int, share: float, confidence: float) -> None:
+    violations = round(share * count)
+    upper = clopper_pearson_upper(violations, count, confidence)
+    assert clopper_pearson_lower(violations, count, confidence) <= violations / count <= upper
+    assert clopper_pearson_upper(violations, count + 1, confidence) <= upper
+    assert clopper_pearson_upper(violations, count, confidence + 0.005) >= upper
+    if violations:
+        assert clopper_pearson_upper(violations - 1, count, confidence) < upper
+
+
+@pytest.mark.parametrize("count", [10, 60])
+def test_covers_exactly_as_promised_over_all_outcomes(count: int) -> None:
+    # no simulation: the probability of each count is known, so the coverage of each rate is a sum
+    uppers = [clopper_pearson_upper(k, count, 0.9) for k in range(count + 1)]
+    for rate in (0.001, 0.01, 0.05, 0.0999, 0.3, 0.7):
+        coverage = sum(binom.pmf(k, count, rate) for k in range(count + 1) if uppers[k] >= rate)
+        assert coverage >= 0.9
+
+
+def test_sizes_of_the_design() -> None:
+    assert least_count(0.05, 0.95) == 59
+    assert least_count(0.01, 0.95) == 299
+    assert allowed_violations(1000, 0.05, 0.95) == 38
+    assert allowed_violations(1000, 0.01, 0.95) == 4
+    assert allowed_violations(58, 0.05, 0.95) == -1
+    assert allowed_violations(59, 0.05, 0.95) == 0
+
+
+@pytest.mark.parametrize(
+    ("violations", "count", "words"),
+    [
+        (5, 4, "num_violations=5 of count=4"),
+        (-1, 4, "num_violations=-1"),
+        (0.5, 4, "num_violations=0.5"),
+        (0, -4, "count=-4"),
+        (math.nan, 4, "num_violations=nan"),
+        (True, "4", "count=4"),
+    ],
+)
+def test_counts_that_are_refused(violations: int, count: int, words: str) -> None:
+    for bound in (clopper_pearson_upper, clopper_pearson_lower, clopper_pearson_interval):
+        with pytest.raises(UserError, match=words):
+            bound(violations, count, 0.95)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, math.nan, 95])
+def test_confidences_that_are_refused(confidence: float) -> None:
+    for bound in (clopper_pearson_upper, clopper_pearson_lower, clopper_pearson_interval):
+        with pytest.raises(UserError, match="confidence="):
+            bound(1, 10, confidence)
 
 
 def test_nothing_observed_says_nothing() -> None:
