@@ -46,31 +46,33 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def kept(file: Path, replicates: int, seed: int) -> dict[str, Outcome]:
+def kept(file: Path, replicates: int, seed: int, code: str) -> dict[str, Outcome]:
     """What stands in ``--out`` of this study, by the scenario's key."""
     found = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:  # the line at which an earlier call was killed
+        except json.JSONDecodeError:  # where an earlier call was killed
             continue
-        if (record["code"], record["seed"], record["outcome"]["replicates"]) == (code_hash(), seed, replicates):
+        if (record["code"], record["seed"], record["outcome"]["replicates"]) == (code, seed, replicates):
             found[record["key"]] = Outcome(**record["outcome"])
     return found
 
 
 def study(out: Path, replicates: int, seed: int, make: bool = True) -> list[Outcome]:
     """Every scenario's outcome, in order; those that are not kept are made, or left out."""
-    file, chosen = out / "coverage.jsonl", scenarios()
-    found = kept(file, replicates, seed)
+    file, chosen, code = out / "coverage.jsonl", scenarios(), code_hash()
+    found = kept(file, replicates, seed, code)
     out.mkdir(parents=True, exist_ok=True)
+    broken = file.is_file() and not file.read_text(encoding="utf-8").endswith("\n")  # an earlier call was killed
     for number, scenario in enumerate(chosen, 1):
         if scenario.key in found or not make:
             continue
         outcome = found[scenario.key] = run(scenario, replicates, seed)
-        record = {"key": scenario.key, "code": code_hash(), "seed": seed, "outcome": asdict(outcome)}
+        record = {"key": scenario.key, "code": code, "seed": seed, "outcome": asdict(outcome)}
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+            lines.write("\n" * broken + json.dumps(record, ensure_ascii=False) + "\n")
+        broken = False
         word = outcome_word(outcome, len(chosen))
         print(f"{number}/{len(chosen)} {outcome.coverage:.4f} {word}: {scenario.key}", flush=True)
     return [found[scenario.key] for scenario in chosen if scenario.key in found]

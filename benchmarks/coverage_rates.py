@@ -40,9 +40,9 @@ def rate_scenarios() -> list[Scenario]:
             for delta in (0.1, 0.05):
                 found.append(Scenario("Beta(0.1, 1.9) costs", name, count, delta, beta_costs(bound, count, delta)))
         found.append(Scenario("Bernoulli 0.05", name, 100, 0.05, bernoulli_costs(bound, 0.05, 100, 0.05)))
-    for count in (100, 1000):
+    for count, kind in ((100, "control"), (1000, "approximate")):
         found.append(
-            Scenario("Beta(0.1, 1.9) costs", "Student", count, 0.1, beta_costs(student_upper, count, 0.1), "control")
+            Scenario("Beta(0.1, 1.9) costs", "Student", count, 0.1, beta_costs(student_upper, count, 0.1), kind)
         )
     for rate in (0.03, 0.05):
         simulate = bernoulli_costs(student_upper, rate, 100, 0.1)

@@ -28,7 +28,7 @@ class ExactPenalty:
 
     Attributes:
         multiplier: λ.
-        estimates: of λ*, by method.
+        estimates: of λ*, by method; the second of one method is "... (2)".
         upper: λ*_U, the largest upper end of the estimates, or the Slater bound where that is smaller.
         epsilon: ``δ_opt / (λ - λ*_U)``: a policy short of the penalised optimum by δ_opt violates by no more; infinite
             for λ <= λ*_U, None where δ_opt is not known.
@@ -95,7 +95,7 @@ def exact_penalty(
         epsilon = suboptimality / (multiplier - upper) if multiplier > upper else math.inf
     return ExactPenalty(
         multiplier=multiplier,
-        estimates={estimate.method: estimate for estimate in estimates},
+        estimates=_named(estimates),
         upper=upper,
         epsilon=epsilon,
         crude=None if reward_span is None else reward_span / multiplier,
@@ -104,3 +104,12 @@ def exact_penalty(
         passed=not reasons,
         reasons=tuple(reasons),
     )
+
+
+def _named(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+    """Two runs may be read from the same iteration on: neither is to be lost."""
+    named: dict[str, Estimate] = {}
+    for estimate in estimates:
+        same = sum(other.method == estimate.method for other in named.values())
+        named[estimate.method + (f" ({same + 1})" if same else "")] = estimate
+    return named

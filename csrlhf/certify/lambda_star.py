@@ -93,7 +93,7 @@ def duty_cycle_estimate(
     if not (math.isfinite(multiplier) and multiplier > 0):
         raise UserError(f"multiplier={multiplier}: the duty cycle needs a fixed λ above 0")
     check_confidence("confidence", confidence)
-    gate_T = np.asarray(gates, dtype=np.float64) > 0
+    gate_T = finite_array("gates", gates) > 0
     tail = stationary_tail(gate_T.astype(np.float64))
     expected = tail.mean * tail.count
     lower = multiplier * clopper_pearson_lower(math.floor(expected), tail.count, confidence)

@@ -25,7 +25,7 @@ def prediction_powered(
     """Prediction-powered inference: ``λ mean(f) + mean(y - λ f)`` with ppi-python's interval; λ tuned by it (PPI++).
 
     The interval is a normal approximation: it is no certificate, and docs/certificates.md says how often it covers.
-    With fewer than 20 labels "unsafe", or with nothing but these, it falls back to Clopper-Pearson on the labels alone.
+    With fewer than 20 labels "unsafe", or with nothing but these, or with predictions that are all the same, it falls back to Clopper-Pearson on the labels alone.
 
     Source: Angelopoulos et al. (2023), arXiv 2301.09633 and 2311.01453.
 
@@ -42,9 +42,13 @@ def prediction_powered(
     label_M, prediction_M, prediction_N = _checked(labels, predictions_labelled, predictions_all)
     delta = 1 - check_confidence("confidence", confidence)
     positives, count = int(label_M.sum()), len(label_M)
+    reason = None
     if not LEAST_POSITIVES <= positives < count:
-        method = f"audit (Clopper-Pearson; {positives} of {count} labels are unsafe, too few or too many for PPI)"
-        return rate_estimate(positives, count, confidence, method)
+        reason = f"{positives} of {count} labels are unsafe, too few or too many for PPI"
+    elif prediction_M.min() == prediction_M.max():
+        reason = "all predictions are the same, which helps nothing"
+    if reason:
+        return rate_estimate(positives, count, confidence, f"audit (Clopper-Pearson; {reason})")
     try:
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate  # imported here: it takes seconds
     except ImportError as error:

@@ -25,7 +25,7 @@ NUM_BATCHES = 6
 """Means over batches are nearly independent where single iterations are not."""
 
 DRIFT_CONFIDENCE = 0.99
-"""What is this unlikely in either direction, of a slope over the batches and of the first against the others, drifts."""
+"""A slope over the batches, or a first batch against the others, that is this unlikely on either side is a drift."""
 
 
 @dataclass(frozen=True)

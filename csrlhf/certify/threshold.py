@@ -137,6 +137,11 @@ def learn_then_test(
     return ThresholdChoice(chosen[-1] if chosen else None, risk, alpha, delta, tests)
 
 
+def binomial_p_value(errors: int, count: int, alpha: float) -> float:
+    """:func:`binomial_p_values` of one threshold."""
+    return float(binomial_p_values(errors, count, alpha))
+
+
 def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDArray[np.float64]:
     """``P(X <= errors)``, X ~ Binomial(count, α): small where so few errors would be luck; 1 for count 0."""
     from scipy.stats import binom

@@ -54,7 +54,7 @@ def test_the_bracket_holds_the_slope_of_a_concave_frontier(costs: list[float], p
 
 
 def test_where_more_cost_brings_nothing_lambda_star_is_zero() -> None:
-    found = frontier_slope([0.0, 0.02, 0.06, 0.2, 0.3], [0.0, 0.3, 0.2, 0.1, 0.0], 0.1)
+    found = frontier_slope([0.0, 0.02, 0.06, 0.2, 0.3], [0.0, 0.3, 0.25, 0.0, -0.5], 0.1)
     assert (found.lower, found.value, found.upper) == (0.0, 0.0, 0.0)
 
 
@@ -96,10 +96,12 @@ def test_always_and_never_open() -> None:
 
 
 def test_duty_cycle_refuses() -> None:
-    with pytest.raises(UserError, match="penalty.normaliser=weights"):
+    with pytest.raises(UserError, match=r"penalty\.normaliser=weights"):
         duty_cycle_estimate(8.0, [True] * 60, normaliser="weights")
     with pytest.raises(UserError, match="multiplier=0"):
         duty_cycle_estimate(0.0, [True] * 60)
+    with pytest.raises(UserError, match=r"gates\[0\]=nan"):
+        duty_cycle_estimate(8.0, [math.nan] * 60)
     with pytest.raises(UserError, match="36 are needed"):
         duty_cycle_estimate(8.0, [True] * 35)
 
@@ -188,6 +190,11 @@ def test_each_part_of_the_rule_can_fail(changes: dict, words: str) -> None:
     found = exact_penalty(**(arguments | changes))
     assert not found.passed
     assert any(words in reason for reason in found.reasons)
+
+
+def test_two_runs_of_one_method_are_both_kept() -> None:
+    found = exact_penalty(4.0, [DUTY, TAIL, TAIL], 0.4, True)
+    assert list(found.estimates) == [DUTY.method, TAIL.method, f"{TAIL.method} (2)"]
 
 
 def test_exactly_at_the_margin_passes() -> None:

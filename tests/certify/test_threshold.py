@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from csrlhf.certify.bounds import clopper_pearson_upper
-from csrlhf.certify.threshold import binomial_p_values, learn_then_test
+from csrlhf.certify.threshold import binomial_p_value, binomial_p_values, learn_then_test
 from csrlhf.errors import UserError
 
 
@@ -66,7 +66,8 @@ def test_the_sequence_stops_at_the_first_failure() -> None:
 def test_p_values_are_scipys_test(errors: int, count: int, alpha: float) -> None:
     errors = min(errors, count)
     expected = binomtest(errors, count, alpha, alternative="less").pvalue
-    assert binomial_p_values([errors], [count], alpha)[0] == pytest.approx(expected, abs=1e-12)
+    assert binomial_p_value(errors, count, alpha) == pytest.approx(expected, abs=1e-12)
+    assert binomial_p_values([errors, 0], [count, 0], alpha).tolist() == [binomial_p_value(errors, count, alpha), 1.0]
     # rejecting at δ and a Clopper-Pearson bound at most α are one and the same
     if abs(expected - 0.05) > 1e-6:
         assert (expected <= 0.05) == (clopper_pearson_upper(errors, count, 0.95) <= alpha)

@@ -100,6 +100,9 @@ def test_prediction_powered_falls_back_on_few_positives() -> None:
     assert f"{positives} of 60" in found.method
     everything = prediction_powered(np.ones(30), np.ones(30), np.ones(50), 0.95)
     assert everything.upper == 1.0
+    silent = prediction_powered([1] * 30 + [0] * 70, np.zeros(100), np.zeros(500), 0.95)
+    assert silent.upper == clopper_pearson_upper(30, 100, 0.95)
+    assert "all predictions are the same" in silent.method
 
 
 def test_prediction_powered_without_the_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
