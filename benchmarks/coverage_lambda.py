@@ -31,7 +31,8 @@ def noise(rng: np.random.Generator, replicates: int, count: int) -> np.ndarray:
     """Stationary first-order autoregressive noise with variance 1, [R, T]."""
     fresh_RT = rng.standard_normal((replicates, count)) * np.sqrt(1 - MEMORY**2)
     fresh_RT[:, 0] /= np.sqrt(1 - MEMORY**2)
-    return lfilter([1.0], [1.0, -MEMORY], fresh_RT, axis=1)
+    # without an initial state it returns the array alone, which its types do not say
+    return lfilter([1.0], [1.0, -MEMORY], fresh_RT, axis=1)  # pyright: ignore[reportReturnType]
 
 
 def duty_cycle(count: int, delta: float) -> Simulate:

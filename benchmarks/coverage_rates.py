@@ -40,9 +40,9 @@ def rate_scenarios() -> list[Scenario]:
             for delta in (0.1, 0.05):
                 found.append(Scenario("Beta(0.1, 1.9) costs", name, count, delta, beta_costs(bound, count, delta)))
         found.append(Scenario("Bernoulli 0.05", name, 100, 0.05, bernoulli_costs(bound, 0.05, 100, 0.05)))
-    for count, kind in ((100, "control"), (1000, "approximate")):
+    for count, kind in ((100, "control"), (1000, "approximate")):  # pyright takes these words for any strings
         found.append(
-            Scenario("Beta(0.1, 1.9) costs", "Student", count, 0.1, beta_costs(student_upper, count, 0.1), kind)
+            Scenario("Beta(0.1, 1.9) costs", "Student", count, 0.1, beta_costs(student_upper, count, 0.1), kind)  # pyright: ignore
         )
     for rate in (0.03, 0.05):
         simulate = bernoulli_costs(student_upper, rate, 100, 0.1)

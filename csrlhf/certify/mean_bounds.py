@@ -77,7 +77,8 @@ def betting_upper(values: ArrayLike, confidence: float, low: float = 0.0, high: 
     mean_p, smallest_p = float((1 - unit_N).mean()), 1e-12
     if mean_p <= smallest_p or surplus(smallest_p) <= 0:
         return high
-    p = float(brentq(surplus, smallest_p, mean_p, xtol=1e-10))  # at the sample's mean no gambler has won
+    # At the sample's mean no gambler has won. brentq returns the root alone here, which its types do not say.
+    p = float(brentq(surplus, smallest_p, mean_p, xtol=1e-10))  # pyright: ignore[reportArgumentType]
     return min(high, high - p * (high - low))
 
 

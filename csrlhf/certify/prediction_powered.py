@@ -25,7 +25,8 @@ def prediction_powered(
     """Prediction-powered inference: ``λ mean(f) + mean(y - λ f)`` with ppi-python's interval; λ tuned by it (PPI++).
 
     The interval is a normal approximation: it is no certificate, and docs/certificates.md says how often it covers.
-    With fewer than 20 labels "unsafe", or with nothing but these, or with predictions that are all the same, it falls back to Clopper-Pearson on the labels alone.
+    With fewer than 20 labels "unsafe", with nothing but these, or with predictions that are all the same, it falls back
+    to Clopper-Pearson on the labels alone.
 
     Source: Angelopoulos et al. (2023), arXiv 2301.09633 and 2311.01453.
 
