@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from benchmarks.comparison.settings import Setting
 from csrlhf import __version__
@@ -45,6 +46,8 @@ class Job:
     places: tuple[str, ...]
     result: Path
     twin: tuple[Path, Path] | None = None
+
+    why_needless: ClassVar[str] = "the last policy is the one handed over"
 
     @property
     def title(self) -> str:
@@ -138,14 +141,6 @@ class Folders:
             job("evaluate", setting.name, assign("inputs.ppo", policy)),
             job("evaluate", judged_last, assign("inputs.ppo", last), twin=(policy, last)),
         ]
-
-
-def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The commands still to run: from the first that is not finished on, since the later ones read its result."""
-    for position, job in enumerate(jobs):
-        if not (job.done() or job.needless()):
-            return list(jobs[position:])
-    return []
 
 
 def assign(key: str, path: Path) -> str:
