@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from csrlhf.artifacts import read_record
+from csrlhf.certify.estimate import Estimate
+from csrlhf.certify.lambda_star import dual_tail, duty_cycle_estimate
 from csrlhf.errors import UserError
 
 Row = dict[str, Any]
@@ -19,6 +21,10 @@ what training settled at, with less noise than the last policy alone."""
 
 LATE_TRAINING = ("penalty/multiplier", "penalty/weight", "policy/kl_coef")
 FIGURE = "validation/reward"
+DUALS = ("lagrangian", "pid", "augmented_lagrangian")
+"""Strategies whose multiplier settles at λ*."""
+GATES = ("rectified",)
+"""Strategies with a plain gate, whose share of open iterations tells λ*."""
 
 
 def read_outcome(folder: Path) -> Row:
@@ -27,8 +33,8 @@ def read_outcome(folder: Path) -> Row:
     Returns:
         ``strategy``, ``multiplier``, ``threshold/<constraint>``, ``statistic/<constraint>``, ``normaliser``, ``seed``,
         every key of metrics.json (the last policy's, and ``selection/best_...``), ``best/validation/...``,
-        ``late/validation/...``, ``late/penalty/...`` and ``late/open``: the gate was open in ``late/open`` of
-        ``late/iterations`` iterations.
+        ``late/validation/...``, ``late/penalty/...``, and ``lambda_star/value`` (``lower``, ``upper``, ``method``) where
+        the run alone tells λ* (certify/lambda_star.py).
 
     Raises:
         UserError: the folder holds no result of ``stage=ppo``.
@@ -38,7 +44,8 @@ def read_outcome(folder: Path) -> Row:
         raise UserError(f"{folder}: there is no result of stage=ppo")
     metrics: Row = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     history = _history(folder / "history.csv")
-    return _setting(record["config"]) | metrics | _late(history) | _best(history)
+    setting = _setting(record["config"])
+    return setting | metrics | _late(history) | _best(history) | _multiplier(setting, history)
 
 
 def _setting(config: Mapping[str, Any]) -> Row:
@@ -76,8 +83,24 @@ def _late(history: Sequence[Mapping[str, float]]) -> Row:
     for key in LATE_TRAINING:
         if any(key in one for one in training):
             row[LATE + key] = _mean([one[key] for one in training if key in one])
-    gates = [one["penalty/weight"] > 0 for one in training if "penalty/weight" in one]
-    return row | ({"late/open": sum(gates), "late/iterations": len(gates)} if gates else {})
+    return row
+
+
+def _multiplier(setting: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> Row:
+    """λ* as this run alone tells it."""
+    found: Estimate | None = None
+    try:
+        if setting["strategy"] in DUALS:
+            found = dual_tail([row["penalty/multiplier"] for row in history if "penalty/weight" in row])
+        elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float):
+            gates = [row["penalty/weight"] > 0 for row in history if "penalty/weight" in row]
+            found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"])
+    except UserError:  # too short a run, another normaliser, several constraints: it tells nothing
+        return {}
+    if found is None:
+        return {}
+    bounds = {"value": found.value, "lower": found.lower, "upper": found.upper, "method": found.method}
+    return {f"lambda_star/{key}": value for key, value in bounds.items()}
 
 
 def _last_third(rows: Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:

@@ -1,0 +1,120 @@
+"""The drawings of a sweep's report: frontier, heat map, the slope behind λ*. They are handed axes and a palette."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from csrlhf.report import Palette
+from csrlhf.sweeping.frontier import Grid, Point, Slope, pareto
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from csrlhf.report.figures import Draw
+
+MARKERS = "osD^vP*X<>hpd8"
+MANY = 4
+"""So many thresholds are drawn as lines; of more none would be told from the next."""
+
+
+def draw_frontier(
+    groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, reward: str = "reward"
+) -> Draw:
+    """Every run as a point, the Pareto frontier of each group as a line.
+
+    Args:
+        groups: points by name of the curve.
+        thresholds: d, as dashed lines.
+        cost: name of the cost's axis.
+        percent: whether the cost is a rate.
+        reward: name of the other axis.
+    """
+    factor = 100 if percent else 1
+
+    def draw(axes: Axes, palette: Palette) -> None:
+        for place, (name, points) in enumerate(groups.items()):
+            color = palette.series[place % len(palette.series)]
+            marker = MARKERS[place % len(MARKERS)]
+            costs, rewards = [factor * point.cost for point in points], [point.reward for point in points]
+            axes.scatter(costs, rewards, s=22, color=color, marker=marker, alpha=0.45, linewidths=0)
+            best = pareto(points)
+            axes.plot(
+                [factor * point.cost for point in best],
+                [point.reward for point in best],
+                color=color, marker=marker, markersize=5, label=f"{name} ({len(points)})",
+            )  # fmt: skip
+        for threshold in thresholds if len(thresholds) <= MANY else ():
+            axes.axvline(factor * threshold, color=palette.bad, linewidth=1.0, linestyle="--")
+        axes.set_xlabel(f"{cost}, %" if percent else cost)
+        axes.set_ylabel(reward)
+        axes.legend(loc="best")
+
+    return draw
+
+
+def draw_heat(grid: Grid, first: str, second: str, percent: bool) -> Draw:
+    """A number over two settings; where no run is finished the cell stays empty."""
+
+    def draw(axes: Axes, palette: Palette) -> None:
+        found = [value for line in grid.values for value in line if math.isfinite(value)]
+        low, high = min(found, default=0.0), max(found, default=1.0)
+        axes.imshow(grid.values, cmap="cividis", aspect="auto", vmin=low, vmax=high)  # NaN is not drawn
+        for y, line in enumerate(grid.values):
+            for x, value in enumerate(line):
+                if not math.isfinite(value):
+                    axes.text(x, y, "no run", ha="center", va="center", color=palette.muted, fontsize=8)
+                    continue
+                light = high > low and (value - low) / (high - low) > 0.55
+                words = f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+                axes.text(x, y, words, ha="center", va="center", color="#111111" if light else "#ffffff", fontsize=8.5)
+        axes.set_xticks(range(len(grid.columns)), [_short(value) for value in grid.columns])
+        axes.set_yticks(range(len(grid.rows)), [_short(value) for value in grid.rows])
+        axes.set_xlabel(second)
+        axes.set_ylabel(first)
+        axes.grid(visible=False)
+
+    return draw
+
+
+def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
+    """The runs between cost and objective, and the line with slope λ* at d."""
+    factor = 100 if percent else 1
+
+    def draw(axes: Axes, palette: Palette) -> None:
+        points = found.points
+        axes.scatter(
+            [factor * point.cost for point in points], [point.reward for point in points], s=24, color=palette.series[0]
+        )
+        height = _hull_height(points, found.threshold)
+        costs = [point.cost for point in points]
+        reach = 0.25 * (max(costs) - min(costs))
+        ends = [found.threshold - reach, found.threshold + reach]
+        axes.plot(
+            [factor * end for end in ends],
+            [height + found.value * (end - found.threshold) for end in ends],
+            color=palette.series[1], label=f"slope {found.value:.3g}",
+        )  # fmt: skip
+        axes.axvline(factor * found.threshold, color=palette.bad, linewidth=1.0, linestyle="--")
+        axes.set_xlabel(f"{cost}, %" if percent else cost)
+        axes.set_ylabel("reward - β KL")
+        axes.legend(loc="best")
+
+    return draw
+
+
+def _hull_height(points: Sequence[Point], cost: float) -> float:
+    """How high the least concave function over the points lies at a cost: the best mixture of two of them."""
+    left = [point for point in points if point.cost <= cost]
+    right = [point for point in points if point.cost >= cost]
+    heights = [
+        a.reward + (b.reward - a.reward) * ((cost - a.cost) / (b.cost - a.cost) if b.cost > a.cost else 0.0)
+        for a in left
+        for b in right
+    ]
+    return max(heights)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
