@@ -34,7 +34,7 @@ def multiplier_section(done: Sequence[Row], slopes: Sequence[Slope]) -> Section:
     blocks: list[Block] = [
         Text(
             "Above λ* a fixed multiplier keeps the constraint; take at least twice of it (docs/algorithm.md). The "
-            "frontier's slope at the threshold is one estimate of it: how much reward, less β KL, one unit of cost buys "
+            "frontier's slope at the threshold is one estimate of it: how much reward, less β KL, a unit of cost buys "
             "there. Its bounds are the slopes of the neighbouring segments, no confidence interval. Dual runs and the "
             "gate's duty cycle are others, which need no sweep."
         )
@@ -72,7 +72,7 @@ def multiplier_section(done: Sequence[Row], slopes: Sequence[Slope]) -> Section:
 
 
 def write_multiplier(path: Path, slopes: Sequence[Slope]) -> None:
-    """``lambda_star.json``, which ``stage=certify`` reads; an old estimate does not outlive the runs it was read from."""
+    """``lambda_star.json``, which ``stage=certify`` reads; an old one does not outlive the runs it was read from."""
     if not slopes or slopes[0].reason:
         path.unlink(missing_ok=True)
         return

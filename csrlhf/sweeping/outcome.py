@@ -33,8 +33,8 @@ def read_outcome(folder: Path) -> Row:
     Returns:
         ``strategy``, ``multiplier``, ``threshold/<constraint>``, ``statistic/<constraint>``, ``normaliser``, ``seed``,
         every key of metrics.json (the last policy's, and ``selection/best_...``), ``best/validation/...``,
-        ``late/validation/...``, ``late/penalty/...``, and ``lambda_star/value`` (``lower``, ``upper``, ``method``) where
-        the run alone tells λ* (certify/lambda_star.py).
+        ``late/validation/...``, ``late/penalty/...``, and where the run alone tells λ* (certify/lambda_star.py)
+        ``lambda_star/value``, ``/lower``, ``/upper`` and ``/method``.
 
     Raises:
         UserError: the folder holds no result of ``stage=ppo``.
