@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:
     )  # fmt: skip
     if options.dry_run:
         for point in local.points():
-            print(" ".join(["python", *local.task(point).start, *local.task(point).words]))
+            print(shlex.join(["python", *local.task(point).start, *local.task(point).words]))
         return 0
     pin_threads(options.threads, Path(__file__).resolve().parent.parent)
     if "early_terminate" in spec.content:

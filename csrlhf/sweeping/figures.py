@@ -20,7 +20,7 @@ MANY = 4
 
 
 def draw_frontier(
-    groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, reward: str = "reward"
+    groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, title: str
 ) -> Draw:
     """Every run as a point, the Pareto frontier of each group as a line.
 
@@ -29,7 +29,7 @@ def draw_frontier(
         thresholds: d, as dashed lines.
         cost: name of the cost's axis.
         percent: whether the cost is a rate.
-        reward: name of the other axis.
+        title: above the axes.
     """
     factor = 100 if percent else 1
 
@@ -48,14 +48,29 @@ def draw_frontier(
         for threshold in thresholds if len(thresholds) <= MANY else ():
             axes.axvline(factor * threshold, color=palette.bad, linewidth=1.0, linestyle="--")
         axes.set_xlabel(f"{cost}, %" if percent else cost)
-        axes.set_ylabel(reward)
+        axes.set_ylabel("reward")
+        axes.set_title(title)
         axes.legend(loc="best")
 
     return draw
 
 
-def draw_heat(grid: Grid, first: str, second: str, percent: bool) -> Draw:
-    """A number over two settings; where no run is finished the cell stays empty."""
+def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool, title: str) -> Draw:
+    """A number over two settings; where no run is finished the cell stays empty.
+
+    Args:
+        grid: the number.
+        feasible: the share of runs that hand over a feasible policy, over the same settings.
+        first: name of the rows' setting.
+        second: of the columns'.
+        percent: whether the number is a rate.
+        title: above the axes.
+    """
+    shares = {
+        (line, column): feasible.values[y][x]
+        for y, line in enumerate(feasible.rows)
+        for x, column in enumerate(feasible.columns)
+    }
 
     def draw(axes: Axes, palette: Palette) -> None:
         found = [value for line in grid.values for value in line if math.isfinite(value)]
@@ -68,11 +83,14 @@ def draw_heat(grid: Grid, first: str, second: str, percent: bool) -> Draw:
                     continue
                 light = high > low and (value - low) / (high - low) > 0.55
                 words = f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+                if shares.get((grid.rows[y], grid.columns[x])) == 0:
+                    words += "\ninfeasible"
                 axes.text(x, y, words, ha="center", va="center", color="#111111" if light else "#ffffff", fontsize=8.5)
         axes.set_xticks(range(len(grid.columns)), [_short(value) for value in grid.columns])
         axes.set_yticks(range(len(grid.rows)), [_short(value) for value in grid.rows])
         axes.set_xlabel(second)
         axes.set_ylabel(first)
+        axes.set_title(title)
         axes.grid(visible=False)
 
     return draw
@@ -90,7 +108,7 @@ def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
         height = _hull_height(points, found.threshold)
         costs = [point.cost for point in points]
         reach = 0.25 * (max(costs) - min(costs))
-        ends = [found.threshold - reach, found.threshold + reach]
+        ends = [max(found.threshold - reach, min(costs)), found.threshold + reach]
         axes.plot(
             [factor * end for end in ends],
             [height + found.value * (end - found.threshold) for end in ends],
@@ -99,6 +117,7 @@ def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
         axes.axvline(factor * found.threshold, color=palette.bad, linewidth=1.0, linestyle="--")
         axes.set_xlabel(f"{cost}, %" if percent else cost)
         axes.set_ylabel("reward - β KL")
+        axes.set_title("λ* as the frontier's slope")
         axes.legend(loc="best")
 
     return draw

@@ -69,6 +69,7 @@ class Local:
             UserError: the folder holds another sweep's runs, or a model that all runs read could not be made.
             KeyboardInterrupt: after the runs that were on their way have saved their state.
         """
+        self.out.mkdir(parents=True, exist_ok=True)
         points = self.points()
         self._make_models(points)
         self._describe()

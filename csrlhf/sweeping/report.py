@@ -98,9 +98,9 @@ def _frontier(done: Sequence[Row], name: str) -> Section:
     for row in done:
         groups.setdefault(label_of(row, done), []).append(row)
     blocks: list[Block] = []
-    for when, title, whose in (
-        (BEST, "frontier", "the policies that the runs hand over"),
-        (LATE, "frontier_late", "where training settled: means over the last third of the evaluations"),
+    for when, title, heading, whose in (
+        (BEST, "frontier", "Policies handed over", "the policies that the runs hand over"),
+        (LATE, "frontier_late", "Where training settled", "means over the last third of the evaluations"),
     ):
         points = {label: frontier.points_of(of, name, when) for label, of in groups.items()}
         points = {label: of for label, of in points.items() if of}
@@ -108,7 +108,7 @@ def _frontier(done: Sequence[Row], name: str) -> Section:
             blocks.append(
                 Figure(
                     name=f"{title}_{name}",
-                    draw=figures.draw_frontier(points, thresholds, cost, percent),
+                    draw=figures.draw_frontier(points, thresholds, cost, percent, heading),
                     alt=f"Reward against {cost}: {whose}; one curve per strategy: {', '.join(points)}",
                     caption=f"Reward against {cost}, {whose}, on validation prompts. Lines: the runs that no other run "
                     "of the strategy beats in both; dashed: the threshold. In brackets the number of runs.",
@@ -134,13 +134,14 @@ def _heats(done: Sequence[Row], name: str) -> list[Block]:
             if not grid.rows:
                 continue
             first, second = (_axis_name(axis) for axis in axes)
+            feasible = frontier.grid(of, *axes, "selection/best_feasible")
             stem = "cost" if key.startswith(BEST) else "reward"
             blocks.append(
                 Figure(
                     name=f"heat_{stem}_{name}_{''.join(c if c.isalnum() else '_' for c in label)}",
-                    draw=figures.draw_heat(grid, first, second, percent),
+                    draw=figures.draw_heat(grid, feasible, first, second, percent, f"{label}: {what}"),
                     alt=f"{what} of {label} over {first} and {second}, {sum(map(sum, grid.counts))} runs",
-                    caption=f"{label}: {what} of the policy handed over"
+                    caption=f"{label}: {what} of the policy handed over, infeasible where no run of a cell is not"
                     + ("; means where runs share a cell." if max(map(max, grid.counts)) > 1 else "."),
                 )
             )
