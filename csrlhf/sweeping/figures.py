@@ -19,6 +19,10 @@ MANY = 4
 """So many thresholds are drawn as lines; of more none would be told from the next."""
 
 
+FAR = 5
+STEPS = 40
+
+
 def draw_frontier(
     groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, title: str
 ) -> Draw:
@@ -47,7 +51,7 @@ def draw_frontier(
             )  # fmt: skip
         for threshold in thresholds if len(thresholds) <= MANY else ():
             axes.axvline(factor * threshold, color=palette.bad, linewidth=1.0, linestyle="--")
-        axes.set_xlabel(f"{cost}, %" if percent else cost)
+        _cost_axis(axes, [point.cost for points in groups.values() for point in points], thresholds, cost, percent)
         axes.set_ylabel("reward")
         axes.set_title(title)
         axes.legend(loc="best")
@@ -107,20 +111,31 @@ def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
         )
         height = _hull_height(points, found.threshold)
         costs = [point.cost for point in points]
-        reach = 0.25 * (max(costs) - min(costs))
-        ends = [max(found.threshold - reach, min(costs)), found.threshold + reach]
+        reach = min(0.25 * (max(costs) - min(costs)), 2 * abs(found.threshold))
+        low, high = max(found.threshold - reach, min(costs)), found.threshold + reach
+        ends = [low + (high - low) * step / STEPS for step in range(STEPS + 1)]  # a curve where the axis is logarithmic
         axes.plot(
             [factor * end for end in ends],
             [height + found.value * (end - found.threshold) for end in ends],
             color=palette.series[1], label=f"slope {found.value:.3g}",
         )  # fmt: skip
         axes.axvline(factor * found.threshold, color=palette.bad, linewidth=1.0, linestyle="--")
-        axes.set_xlabel(f"{cost}, %" if percent else cost)
+        _cost_axis(axes, costs, [found.threshold], cost, percent)
         axes.set_ylabel("reward - β KL")
         axes.set_title("λ* as the frontier's slope")
         axes.legend(loc="best")
 
     return draw
+
+
+def _cost_axis(axes: Axes, costs: Sequence[float], thresholds: Sequence[float], name: str, percent: bool) -> None:
+    """Of rates: logarithmic above 1 % where they lie far beyond the threshold, which would be lost at the edge."""
+    axes.set_xlabel(f"{name}, %" if percent else name)
+    if percent and max(costs) > FAR * max(thresholds, default=1.0):
+        axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
+        axes.set_xlim(left=-0.1)
+        axes.set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
+        axes.set_xlim(right=min(100.0, 130 * max(costs)))
 
 
 def _hull_height(points: Sequence[Point], cost: float) -> float:
