@@ -91,10 +91,9 @@ def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:
             local.make()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command goes on from here") from None
-        finished = write_report([out], out, options.threshold)
-        print(finished, flush=True)
-    for task in local.failed:
-        print(f"failed: {task.title}, see {task.log}; the same command tries it again", file=sys.stderr, flush=True)
+        for task in local.failed:
+            print(f"failed: {task.title}, see {task.log}; the same command tries it again", file=sys.stderr, flush=True)
+        print(write_report([out], out, options.threshold), flush=True)
     return 1 if local.failed else 0
 
 

@@ -1,17 +1,15 @@
-"""The drawings of a sweep's report: frontier, heat map, the slope behind λ*. They are handed axes and a palette."""
+"""The drawings of a sweep's report: frontier, heat map, the slope behind λ*. They are handed matplotlib axes and a palette."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from csrlhf.report import Palette
 from csrlhf.sweeping.frontier import Grid, Point, Slope, pareto
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from csrlhf.report.figures import Draw
 
 MARKERS = "osD^vP*X<>hpd8"
@@ -37,7 +35,7 @@ def draw_frontier(
     """
     factor = 100 if percent else 1
 
-    def draw(axes: Axes, palette: Palette) -> None:
+    def draw(axes: Any, palette: Palette) -> None:
         for place, (name, points) in enumerate(groups.items()):
             color = palette.series[place % len(palette.series)]
             marker = MARKERS[place % len(MARKERS)]
@@ -76,7 +74,7 @@ def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool
         for x, column in enumerate(feasible.columns)
     }
 
-    def draw(axes: Axes, palette: Palette) -> None:
+    def draw(axes: Any, palette: Palette) -> None:
         found = [value for line in grid.values for value in line if math.isfinite(value)]
         low, high = min(found, default=0.0), max(found, default=1.0)
         axes.imshow(grid.values, cmap="cividis", aspect="auto", vmin=low, vmax=high)  # NaN is not drawn
@@ -104,7 +102,7 @@ def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
     """The runs between cost and objective, and the line with slope λ* at d."""
     factor = 100 if percent else 1
 
-    def draw(axes: Axes, palette: Palette) -> None:
+    def draw(axes: Any, palette: Palette) -> None:
         points = found.points
         axes.scatter(
             [factor * point.cost for point in points], [point.reward for point in points], s=24, color=palette.series[0]
@@ -128,7 +126,7 @@ def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
     return draw
 
 
-def _cost_axis(axes: Axes, costs: Sequence[float], thresholds: Sequence[float], name: str, percent: bool) -> None:
+def _cost_axis(axes: Any, costs: Sequence[float], thresholds: Sequence[float], name: str, percent: bool) -> None:
     """Of rates: logarithmic above 1 % where they lie far beyond the threshold, which would be lost at the edge."""
     axes.set_xlabel(f"{name}, %" if percent else name)
     if percent and max(costs) > FAR * max(thresholds, default=1.0):

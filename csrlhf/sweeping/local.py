@@ -105,7 +105,7 @@ class Local:
         words = [*self.spec.fixed, *words_of(parameters), *own]
         read = [f"inputs.{stage}={_quoted(folder)}" for stage, folder in self._models().items()]
         logger = [] if any(word.startswith("logger=") for word in words) else ["logger=none"]
-        places = [f"artifacts={_quoted(self.out)}", f"name={name}", "resume=true", *logger]
+        places = [f"artifacts={_quoted(self.out)}", f"name={_quoted(name)}", "resume=true", *logger]
         return Task(
             stage="ppo",
             name=name,
@@ -243,6 +243,6 @@ def _row(record: Mapping[str, Any], name: str) -> Row:
     return head | {"seconds": record["seconds"]} | dict(record["parameters"]) | dict(record["row"])
 
 
-def _quoted(path: Path) -> str:
-    """In Hydra's quotes, so that any path can be an override."""
+def _quoted(path: Path | str) -> str:
+    """In Hydra's quotes, so that any path, or a name with =, can be an override."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -26,7 +26,7 @@ PROGRAM = '''
 import json, os, pathlib, sys, time
 words = dict(word.split("=", 1) for word in sys.argv[1:])
 here = pathlib.Path(__file__).parent
-name, out = words["name"], pathlib.Path(words["artifacts"].strip("'"))
+name, out = words["name"].strip("'"), pathlib.Path(words["artifacts"].strip("'"))
 with (here / "calls.txt").open("a") as calls:
     calls.write(name + "\\n")
 while (here / "wait" ).exists() and name in (here / "wait").read_text():
