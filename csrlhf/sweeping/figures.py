@@ -1,4 +1,4 @@
-"""The drawings of a sweep's report: frontier, heat map, the slope behind λ*. They are handed matplotlib axes and a palette."""
+"""The drawings of a sweep's report (frontier, heat map, slope): each is handed matplotlib axes and a palette."""
 
 from __future__ import annotations
 

@@ -29,8 +29,11 @@ here = pathlib.Path(__file__).parent
 name, out = words["name"].strip("'"), pathlib.Path(words["artifacts"].strip("'"))
 with (here / "calls.txt").open("a") as calls:
     calls.write(name + "\\n")
-while (here / "wait" ).exists() and name in (here / "wait").read_text():
-    time.sleep(0.05)
+try:
+    while (here / "wait").exists() and name in (here / "wait").read_text():
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    sys.exit(130)
 if (here / "fail").exists() and name in (here / "fail").read_text():
     sys.exit("the loss is not finite")
 multiplier, threshold = float(words["penalty.multiplier"]), float(words["constraints.harm.threshold"])

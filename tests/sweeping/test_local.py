@@ -22,6 +22,7 @@ from csrlhf.sweeping.table import read_runs
 from csrlhf.sweeping.task import Task, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 NAMES = [f"threshold={d}+multiplier={m}" for d in (0.1, 0.03) for m in (2.0, 4.0)]
 
 
@@ -180,40 +181,63 @@ def test_bayes_says_which_metrics_there_are(local: Callable[..., Local]) -> None
         local(changes, count=2).make()
 
 
-def test_after_kill_9_finished_runs_are_kept(
-    content: dict[str, Any],
-    write: Callable[..., Path],
-    program: Path,
-    calls: Callable[[], list[str]],
-    tmp_path: Path,
-) -> None:
-    path = write(content | {"program": str(program)})
-    starter = tmp_path / "starter.py"
+@pytest.fixture
+def command(content: dict[str, Any], write: Callable[..., Path], program: Path, tmp_path: Path) -> list[str]:
+    """The real program over the stand-in, without the libraries that training would need."""
+    path, starter = write(content | {"program": str(program)}), tmp_path / "starter.py"
     starter.write_text(
         "import sys\nfrom csrlhf import processes, sweep\nprocesses.PRELOAD = ()\n"
         "if __name__ == '__main__':\n    sys.exit(sweep.main(sys.argv[1:]))\n"
     )
-    words = [str(path), "--local", "--out", str(tmp_path / "out"), "--workers", "1"]
-    words += ["--threshold", "0.06", "--overrides", f"artifacts={tmp_path / 'models'}"]
-    command, environment = [sys.executable, str(starter), *words], os.environ | {"PYTHONPATH": str(ROOT)}
-    (tmp_path / "wait").write_text(NAMES[1])
-    first = subprocess.Popen(command, env=environment, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while len(calls()) < 2:
-        assert time.monotonic() < deadline
-        assert first.poll() is None
-        time.sleep(0.1)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    (tmp_path / "wait").unlink()
+    words = [str(path), "--local", "--out", str(tmp_path / "out"), "--workers", "1", "--threshold", "0.06"]
+    return [sys.executable, str(starter), *words, "--overrides", f"artifacts={tmp_path / 'models'}"]
+
+
+@pytest.fixture
+def stop_at_the_second(
+    command: list[str], calls: Callable[[], list[str]], tmp_path: Path
+) -> Callable[[Callable[[int], None]], tuple[int, str]]:
+    """Starts the sweep, lets its second run wait, and stops it; returns exit code and errors."""
+
+    def call(stop: Callable[[int], None]) -> tuple[int, str]:
+        (tmp_path / "wait").write_text(NAMES[1])
+        started = subprocess.Popen(
+            command, env=ENVIRONMENT, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 200
+        while len(calls()) < 2:
+            assert time.monotonic() < deadline
+            assert started.poll() is None
+            time.sleep(0.1)
+        stop(started.pid)
+        _, errors = started.communicate(timeout=100)
+        (tmp_path / "wait").unlink()
+        return started.returncode, errors
+
+    return call
+
+
+def test_after_kill_9_finished_runs_are_kept(
+    command: list[str], stop_at_the_second: Callable, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    stop_at_the_second(lambda pid: os.kill(pid, signal.SIGKILL))
     assert set(rows(tmp_path)) == {NAMES[0]}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert calls() == [NAMES[0], NAMES[1], NAMES[1], *NAMES[2:]]
     assert "4 runs, 1 finished" in done.stdout
     assert "4 of 4 runs finished" in done.stdout
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"sweep.json", "runs.csv", "lambda_star.json", "plots", "report.html"} <= made
+
+
+def test_ctrl_c_waits_for_the_run_and_starts_no_other(
+    stop_at_the_second: Callable, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    code, errors = stop_at_the_second(lambda pid: os.killpg(pid, signal.SIGINT))
+    assert (code, errors.strip()) == (130, "stopped; the same command goes on from here")
+    assert calls() == NAMES[:2]
+    assert set(rows(tmp_path)) == {NAMES[0]}, "a run that was stopped has not failed"
 
 
 def test_a_name_is_readable_where_it_can_be() -> None:
