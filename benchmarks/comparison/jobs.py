@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from benchmarks.comparison.settings import Setting
 from csrlhf import __version__
@@ -47,7 +46,9 @@ class Job:
     result: Path
     twin: tuple[Path, Path] | None = None
 
-    why_needless: ClassVar[str] = "the last policy is the one handed over"
+    @property
+    def why_needless(self) -> str:
+        return "the last policy is the one handed over"
 
     @property
     def title(self) -> str:

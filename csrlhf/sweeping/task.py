@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from csrlhf.artifacts import RECORD, write_json
 from csrlhf.errors import UserError
 from csrlhf.processes import run_program
 from csrlhf.sweeping.outcome import read_outcome
+from csrlhf.sweeping.pool import thread_variables
 from csrlhf.sweeping.spec import words_of
 from csrlhf.sweeping.table import FAILED, FINISHED
 
@@ -49,7 +51,9 @@ class Task:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     depends: Mapping[str, Any] = field(default_factory=dict)
 
-    why_needless: ClassVar[str] = ""
+    @property
+    def why_needless(self) -> str:
+        return ""
 
     @property
     def title(self) -> str:
@@ -108,10 +112,6 @@ class Task:
 
 def run_task(task: Task, threads: int) -> int:
     """The command in a process of its own, with its output in the task's log."""
-    import os
-
-    from csrlhf.sweeping.pool import thread_variables
-
     words = [sys.executable, "-m", "csrlhf.sweeping.logged", str(task.log), *task.start, *task.words]
     return run_program(words, os.environ | thread_variables(threads))
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure as MatplotlibFigure
 
@@ -117,7 +118,7 @@ def test_the_frontier_has_a_curve_per_strategy_and_the_thresholds() -> None:
     groups = {"linear": [Point("a", 0.1, 1.0), Point("b", 0.2, 0.5)], "pid": [Point("c", 0.3, 2.0)]}
     axes = MatplotlibFigure().add_subplot()
     figures.draw_frontier(groups, [0.05], "unsafe", True, "title")(axes, LIGHT)
-    curves = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    curves = {line.get_label(): np.asarray(line.get_xdata()).tolist() for line in axes.lines}
     assert curves["linear (2)"] == [10.0]
     assert curves["pid (1)"] == [30.0]
     assert [5.0, 5.0] in curves.values(), "the threshold, in percent"
