@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from csrlhf import search_path
+from csrlhf.certify.bounds import clopper_pearson_upper
 from csrlhf.sweeping import suggestions
 from csrlhf.sweeping.spec import Spec, read_spec, words_of
 
@@ -71,6 +72,9 @@ def test_the_agents_words_are_composed_and_are_those_of_a_local_sweep(path: Path
                 given = cfg.hydra.runtime.choices[key] if key == "penalty" else OmegaConf.select(cfg, key)
                 assert given == pytest.approx(value), key
             assert cfg.stage.name == "ppo"
+            looks = 1 + -(-cfg.ppo.iterations // cfg.ppo.eval_every)
+            shown = clopper_pearson_upper(0, cfg.ppo.num_validation, 1 - (1 - cfg.ppo.selection.confidence) / looks)
+            assert shown <= cfg.constraints.harm.threshold, "else training is refused: no evaluation could show it"
 
 
 def test_every_strategy_is_swept_and_has_its_own_file() -> None:

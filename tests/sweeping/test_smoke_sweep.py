@@ -24,7 +24,7 @@ TINY = (
     "data.sizes.demonstrations={train: 64, validation: 16, test: 8}",
     "data.sizes.preferences={train: 32, validation: 16, test: 8}",
     "data.sizes.labelled={train: 32, validation: 16, test: 8}",
-    "data.sizes.prompts={train: 32, validation: 16, test: 16}",
+    "data.sizes.prompts={train: 32, validation: 64, test: 16}",
     "sft.epochs=1",
     "reward.max_steps=2",
     "cost.max_steps=2",
@@ -33,7 +33,7 @@ TINY = (
     "ppo.eval_every=1",
     "ppo.batch_size=8",
     "ppo.minibatch_size=8",
-    "ppo.num_validation=16",
+    "ppo.num_validation=64",  # they can show a threshold of 0.1
     "ppo.critic_warmup=1",
 )
 
