@@ -98,7 +98,8 @@ def test_hydras_multirun_makes_runs_that_are_reported(
     from csrlhf import sweep
 
     own = [*TINY, f"artifacts={tmp_path}", *(f"inputs.{stage}={swept / stage}" for stage in ("sft", "reward", "cost"))]
-    code = train("-m", "stage=ppo", "logger=none", "penalty.multiplier=2.0,8.0", "objective=selection/score", *own)
+    wide = ("objective=selection/score", "constraints.harm.threshold=0.5")
+    code = train("-m", "stage=ppo", "logger=none", "penalty.multiplier=2.0,8.0", *wide, *own)
     assert code == 0
     assert {row["multiplier"] for row in rows_in(tmp_path / "ppo")} == {2.0, 8.0}
     assert sweep.main([str(tmp_path / "ppo"), "--report", "--out", str(tmp_path / "report")]) == 0
