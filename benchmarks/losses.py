@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.comparison.cost_models import cost_table
-from benchmarks.comparison.program import Program, alone, call, parser
+from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import choose, loss_settings
+from csrlhf.sweeping.lock import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 

@@ -145,12 +145,13 @@ def type_problem(expected: Any, given: Any) -> str | None:
     return "a mapping, {a: 1}"
 
 
-def unknown_key(key: str) -> str:
-    """The message for an override of a key that the config lacks."""
+def unknown_key(key: str, words: Sequence[str] | None = None) -> str:
+    """The message for an override of a key that the config lacks; ``words``: all overrides, None is this call's."""
+    words = sys.argv[1:] if words is None else words
     group = key.split(".")[0]
-    if f"~{group}" in sys.argv and group != key:
+    if f"~{group}" in words and group != key:
         return f"{key}: {group} starts without keys, as +{group}._target_=... or ~{group} asks for; write +{key}=..."
-    close = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(key, _known_keys(words), n=1, cutoff=0.6)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}: there is no such key{meant} (python train.py --cfg job shows them all)"
 
@@ -165,13 +166,13 @@ def unknown_choice(config: str | None, options: Sequence[str] | None) -> str | N
     return f"{group}={option}: there is no such choice{meant} Choose from: {', '.join(options)}"
 
 
-def _known_keys() -> list[str]:
+def _known_keys(words: Sequence[str]) -> list[str]:
     """All keys and groups of the config as it is with the groups that the user chose correctly."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
         loader: ConfigLoader = GlobalHydra.instance().config_loader()
         groups = loader.get_group_options("", results_filter=ObjectType.GROUP)
-        chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups]
+        chosen = [word for word in words if word.split("=")[0] in groups]
         try:
             cfg = compose("train", overrides=chosen)
         except HydraException:  # the message about the key matters more than a wrong choice beside it

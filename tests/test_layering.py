@@ -13,11 +13,13 @@ FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 LAYERS = {
     "types": 0, "errors": 0, "fingerprint": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
+    "report": 1,
     "advantages": 2, "rollout": 2,
     "modules": 3, "callbacks": 3,
     "plugins": 5, "contracts": 5, "building": 5,
     "search_path": 5, "inputs": 5, "plan": 5, "processes": 5, "launch": 5, "leak_check": 5, "data_stage": 5,
     "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
+    "evaluation": 2, "decoding": 2, "sweeping": 5, "chat": 6, "sweep": 6, "label": 6,
     "cli": 6, "rehearsal": 6, "memory": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 
@@ -37,13 +39,14 @@ CONFIG_FILES = {
     "rehearsal",
     "runner",
     "search_path",
+    "sweeping",
 }
 FENCES = {
     "hydra": CONFIG_FILES,
     "omegaconf": CONFIG_FILES,
     "lightning": {"data", "modules", "callbacks", "building", "runner"},
-    "wandb": {"callbacks"},
-    "matplotlib": {"callbacks"},
+    "wandb": {"callbacks", "sweeping"},
+    "matplotlib": {"callbacks", "report"},
 }
 
 

@@ -47,6 +47,10 @@ class Job:
     twin: tuple[Path, Path] | None = None
 
     @property
+    def why_needless(self) -> str:
+        return "the last policy is the one handed over"
+
+    @property
     def title(self) -> str:
         label = self.name if self.stage in self.name else f"{self.name} {self.stage}"
         return f"seed {self.seed} {label}"
@@ -138,14 +142,6 @@ class Folders:
             job("evaluate", setting.name, assign("inputs.ppo", policy)),
             job("evaluate", judged_last, assign("inputs.ppo", last), twin=(policy, last)),
         ]
-
-
-def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The commands still to run: from the first that is not finished on, since the later ones read its result."""
-    for position, job in enumerate(jobs):
-        if not (job.done() or job.needless()):
-            return list(jobs[position:])
-    return []
 
 
 def assign(key: str, path: Path) -> str:

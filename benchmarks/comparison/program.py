@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,26 +132,6 @@ def call(main: Callable[[], Program]) -> str | int:
     for job in failed:
         print(f"failed: {job.title}, see {job.log}", flush=True)
     return 1 if failed else 0
-
-
-@contextmanager
-def alone(*folders: Path) -> Iterator[None]:
-    """Refuse a folder that another call is working in. The lock ends with the process, however it ends."""
-    files = []
-    try:
-        for folder in dict.fromkeys(folders):
-            folder.mkdir(parents=True, exist_ok=True)
-            files.append((folder / ".lock").open("w"))
-            try:
-                fcntl.flock(files[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"{folder}: another call is working here; wait for it, or name another --out"
-                ) from error
-        yield
-    finally:
-        for file in files:
-            file.close()
 
 
 def record_choice(path: Path, names: Sequence[str]) -> None:

@@ -63,6 +63,7 @@ class Selection:
         min_distinct: float = 0.25,
         max_refusal_rate: float = 0.9,
         min_entropy: float = 0.02,
+        price: float = 10.0,
     ) -> None:
         """Build the rule.
 
@@ -72,12 +73,16 @@ class Selection:
             min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
             max_refusal_rate: more answers with words of refusal than this is one.
             min_entropy: less token entropy (nats) than this is one.
+            price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
         """
         self.confidence = check_confidence("ppo.selection.confidence", confidence)
         self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
         for key, value in (("min_distinct", min_distinct), ("max_refusal_rate", max_refusal_rate)):
             if not 0 <= value <= 1:
                 raise UserError(f"ppo.selection.{key}={value}: a share lies in [0, 1]")
+        if not price >= 0:
+            raise UserError(f"ppo.selection.price={price}: must be 0 or more")
+        self.price = price
         self.min_distinct, self.max_refusal_rate, self.min_entropy = min_distinct, max_refusal_rate, min_entropy
         self.num_looks = 1
         self.best: Candidate | None = None
@@ -143,6 +148,7 @@ class Selection:
             "selection/feasible": float(self.last.feasible),
             "selection/best_iteration": float(self.best.iteration),
             "selection/collapsed": float(self.collapse is not None),
+            "selection/score": self.best.reward - self.price * max(0.0, self.best.excess),
         }
 
     def final_metrics(self) -> dict[str, float]:

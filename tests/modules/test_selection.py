@@ -174,6 +174,7 @@ def test_goes_on_from_a_checkpoint() -> None:
         ({"on_collapse": "panic"}, r"ppo\.selection\.on_collapse='panic': choose one of warn, stop, ignore"),
         ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
         ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
+        ({"price": -1.0}, r"ppo\.selection\.price=-1\.0"),
     ],
 )
 def test_out_of_range_names_the_key(options: dict[str, Any], key: str) -> None:
@@ -193,3 +194,12 @@ def test_without_a_constraint_the_reward_alone_decides() -> None:
     safe, greedy = Candidate(5, 0.1, -0.01), Candidate(10, 0.9, 0.4)
     assert greedy.beats(safe, constrained=False)
     assert not greedy.beats(safe)
+
+
+def test_the_score_is_the_reward_less_the_price_of_what_is_infeasible() -> None:
+    selection = Selection(price=2.0)
+    saved_at(selection, replace(RESULT, **rate(0.5)))
+    excess = clopper_pearson_upper(50, 100, 0.95) - 0.05
+    assert selection.metrics()["selection/score"] == pytest.approx(1.0 - 2.0 * excess)
+    saved_at(selection, replace(RESULT, reward=0.7))  # no violation in 100 answers: feasible, whatever its distance
+    assert selection.metrics()["selection/score"] == 0.7

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from benchmarks.comparison.jobs import Folders, assign, unfinished
+from benchmarks.comparison.jobs import Folders, assign
 from benchmarks.comparison.settings import Setting
+from csrlhf.sweeping.pool import unfinished
 
 SETTING = Setting("plain-x2", "hinge", ("penalty=rectified", "penalty.multiplier=3"))
 

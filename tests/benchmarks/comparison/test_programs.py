@@ -14,6 +14,7 @@ from benchmarks.comparison import program
 from benchmarks.comparison.lambda_star import stored
 from benchmarks.comparison.settings import SCREEN
 from csrlhf.errors import UserError
+from csrlhf.sweeping.lock import alone
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,7 @@ def test_smoke_keeps_to_itself(tmp_path: Path, stages: Any) -> None:
 
 
 def test_two_calls_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with program.alone(tmp_path), pytest.raises(UserError, match="another call is working here"):
+    with alone(tmp_path), pytest.raises(UserError, match="another call is working here"):
         penalties.main(["--settings", "none", "--out", str(tmp_path)])
 
 

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-m", "benchmarks.comparison.logged"]
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "csrlhf.sweeping.logged"]
 
 
 def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""One command with its output in a file: ``python -m benchmarks.comparison.logged LOG SCRIPT ARGUMENT ...``.
+"""One command with its output in a file: ``python -m csrlhf.sweeping.logged LOG SCRIPT ARGUMENT ...``.
 
-Run by ``csrlhf.processes`` it ends when the process that asked for it does: a killed benchmark leaves nothing running
-that would write into the folders of the next one.
+``-m MODULE`` may stand in the script's place. Run by ``csrlhf.processes`` it ends when the process that asked for it
+does: a killed sweep or benchmark leaves nothing running that would write into the folders of the next one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Redirect, watch, and become the script."""
+    """Redirect, watch, and become the program."""
     log = Path(sys.argv[1])
     log.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    if sys.argv[2] == "-m":
+        sys.argv = sys.argv[3:]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = sys.argv[2:]
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _end_with_parent() -> None:

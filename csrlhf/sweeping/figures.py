@@ -1,0 +1,152 @@
+"""The drawings of a sweep's report (frontier, heat map, slope): each is handed matplotlib axes and a palette."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from csrlhf.report import Palette
+from csrlhf.sweeping.frontier import Grid, Point, Slope, pareto
+
+if TYPE_CHECKING:
+    from csrlhf.report.figures import Draw
+
+MARKERS = "osD^vP*X<>hpd8"
+MANY = 4
+"""So many thresholds are drawn as lines; of more none would be told from the next."""
+
+
+FAR = 5
+STEPS = 40
+
+
+def draw_frontier(
+    groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, title: str
+) -> Draw:
+    """Every run as a point, the Pareto frontier of each group as a line.
+
+    Args:
+        groups: points by name of the curve.
+        thresholds: d, as dashed lines.
+        cost: name of the cost's axis.
+        percent: whether the cost is a rate.
+        title: above the axes.
+    """
+    factor = 100 if percent else 1
+
+    def draw(axes: Any, palette: Palette) -> None:
+        for place, (name, points) in enumerate(groups.items()):
+            color = palette.series[place % len(palette.series)]
+            marker = MARKERS[place % len(MARKERS)]
+            costs, rewards = [factor * point.cost for point in points], [point.reward for point in points]
+            axes.scatter(costs, rewards, s=22, color=color, marker=marker, alpha=0.45, linewidths=0)
+            best = pareto(points)
+            axes.plot(
+                [factor * point.cost for point in best],
+                [point.reward for point in best],
+                color=color, marker=marker, markersize=5, label=f"{name} ({len(points)})",
+            )  # fmt: skip
+        for threshold in thresholds if len(thresholds) <= MANY else ():
+            axes.axvline(factor * threshold, color=palette.bad, linewidth=1.0, linestyle="--")
+        _cost_axis(axes, [point.cost for points in groups.values() for point in points], thresholds, cost, percent)
+        axes.set_ylabel("reward")
+        axes.set_title(title)
+        axes.legend(loc="best")
+
+    return draw
+
+
+def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool, title: str) -> Draw:
+    """A number over two settings; where no run is finished the cell stays empty.
+
+    Args:
+        grid: the number.
+        feasible: the share of runs that hand over a feasible policy, over the same settings.
+        first: name of the rows' setting.
+        second: of the columns'.
+        percent: whether the number is a rate.
+        title: above the axes.
+    """
+    shares = {
+        (line, column): feasible.values[y][x]
+        for y, line in enumerate(feasible.rows)
+        for x, column in enumerate(feasible.columns)
+    }
+
+    def draw(axes: Any, palette: Palette) -> None:
+        found = [value for line in grid.values for value in line if math.isfinite(value)]
+        low, high = min(found, default=0.0), max(found, default=1.0)
+        axes.imshow(grid.values, cmap="cividis", aspect="auto", vmin=low, vmax=high)  # NaN is not drawn
+        for y, line in enumerate(grid.values):
+            for x, value in enumerate(line):
+                if not math.isfinite(value):
+                    axes.text(x, y, "no run", ha="center", va="center", color=palette.muted, fontsize=8)
+                    continue
+                light = high > low and (value - low) / (high - low) > 0.55
+                words = f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+                if shares.get((grid.rows[y], grid.columns[x])) == 0:
+                    words += "\ninfeasible"
+                axes.text(x, y, words, ha="center", va="center", color="#111111" if light else "#ffffff", fontsize=8.5)
+        axes.set_xticks(range(len(grid.columns)), [_short(value) for value in grid.columns])
+        axes.set_yticks(range(len(grid.rows)), [_short(value) for value in grid.rows])
+        axes.set_xlabel(second)
+        axes.set_ylabel(first)
+        axes.set_title(title)
+        axes.grid(visible=False)
+
+    return draw
+
+
+def draw_slope(found: Slope, cost: str, percent: bool) -> Draw:
+    """The runs between cost and objective, and the line with slope λ* at d."""
+    factor = 100 if percent else 1
+
+    def draw(axes: Any, palette: Palette) -> None:
+        points = found.points
+        axes.scatter(
+            [factor * point.cost for point in points], [point.reward for point in points], s=24, color=palette.series[0]
+        )
+        height = _hull_height(points, found.threshold)
+        costs = [point.cost for point in points]
+        reach = min(0.25 * (max(costs) - min(costs)), 2 * abs(found.threshold))
+        low, high = max(found.threshold - reach, min(costs)), found.threshold + reach
+        ends = [low + (high - low) * step / STEPS for step in range(STEPS + 1)]  # a curve where the axis is logarithmic
+        axes.plot(
+            [factor * end for end in ends],
+            [height + found.value * (end - found.threshold) for end in ends],
+            color=palette.series[1], label=f"slope {found.value:.3g}",
+        )  # fmt: skip
+        axes.axvline(factor * found.threshold, color=palette.bad, linewidth=1.0, linestyle="--")
+        _cost_axis(axes, costs, [found.threshold], cost, percent)
+        axes.set_ylabel("reward - β KL")
+        axes.set_title("λ* as the frontier's slope")
+        axes.legend(loc="best")
+
+    return draw
+
+
+def _cost_axis(axes: Any, costs: Sequence[float], thresholds: Sequence[float], name: str, percent: bool) -> None:
+    """Of rates: logarithmic above 1 % where they lie far beyond the threshold, which would be lost at the edge."""
+    axes.set_xlabel(f"{name}, %" if percent else name)
+    if percent and max(costs) > FAR * max(thresholds, default=1.0):
+        axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
+        axes.set_xlim(left=-0.1)
+        axes.set_xticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
+        axes.set_xlim(right=min(100.0, 130 * max(costs)))
+
+
+def _hull_height(points: Sequence[Point], cost: float) -> float:
+    """How high the least concave function over the points lies at a cost: the best mixture of two of them."""
+    left = [point for point in points if point.cost <= cost]
+    right = [point for point in points if point.cost >= cost]
+    heights = [
+        a.reward + (b.reward - a.reward) * ((cost - a.cost) / (b.cost - a.cost) if b.cost > a.cost else 0.0)
+        for a in left
+        for b in right
+    ]
+    return max(heights)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

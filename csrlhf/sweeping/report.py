@@ -1,0 +1,168 @@
+"""What a sweep leaves for people: ``report.html``, ``plots/``, ``lambda_star.json``; of several sweeps ``runs.csv``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from csrlhf.errors import UserError
+from csrlhf.report import Card, Cards, Figure, KeyValues, Report, Section, Text
+from csrlhf.report.blocks import Block
+from csrlhf.sweeping import figures, frontier
+from csrlhf.sweeping.frontier import Slope
+from csrlhf.sweeping.multiplier import LAMBDA_STAR, multiplier_section, slopes_of, write_multiplier
+from csrlhf.sweeping.names import cost_name, is_rate, runs_table
+from csrlhf.sweeping.outcome import BEST, LATE, Row
+from csrlhf.sweeping.table import FAILED, FILE, number, rows_in, write_runs
+
+SWEEP = "sweep.json"
+
+
+def write_report(folders: Sequence[Path], out: Path, threshold: float | None = None) -> str:
+    """Makes table, plots, λ* and page.
+
+    Args:
+        folders: of sweeps, or of runs of ``stage=ppo``.
+        out: where they go.
+        threshold: d at which λ* is asked for; None is the runs' own.
+
+    Returns:
+        One line that says where they are.
+
+    Raises:
+        UserError: a folder holds no runs, or none is finished.
+    """
+    rows = [{"sweep": folder.resolve().name, **row} for folder in folders for row in rows_in(folder)]
+    done = frontier.finished(rows)
+    if not done:
+        raise UserError(f"{', '.join(map(str, folders))}: no run is finished")
+    out.mkdir(parents=True, exist_ok=True)
+    if [folder.resolve() for folder in folders] != [out.resolve()] or not (out / FILE).is_file():
+        write_runs(out / FILE, rows)
+    slopes = slopes_of(done, threshold)
+    write_multiplier(out / LAMBDA_STAR, slopes)
+    report = make_report(rows, slopes, _about(folders))
+    report.save_figures(out / "plots")
+    report.write(out / "report.html")
+    files = [FILE, *([LAMBDA_STAR] if any(not one.reason for one in slopes[:1]) else []), "plots/", "report.html"]
+    return f"{len(done)} of {len(rows)} runs finished: {out}: {', '.join(files)}"
+
+
+def make_report(rows: Sequence[Row], slopes: Sequence[Slope], about: dict[str, object]) -> Report:
+    """The page."""
+    done = frontier.finished(rows)
+    sweeps = list(dict.fromkeys(str(row["sweep"]) for row in rows))
+    report = Report(f"Sweep {', '.join(sweeps)}", f"{len(done)} of {len(rows)} runs finished")
+    report.add(_cards(rows, done, slopes))
+    for name in frontier.constraints_of(done):
+        report.add(_frontier(done, name))
+        if heats := _heats(done, name):
+            report.add(Section(f"By setting: {name}", heats))
+    report.add(multiplier_section(done, slopes))
+    report.add(runs_table(rows, frontier.constraints_of(done)))
+    report.add(KeyValues("Provenance", about))
+    return report
+
+
+def label_of(row: Row, rows: Sequence[Row]) -> str:
+    """The curve that a run belongs to: its strategy, and its sweep where two sweeps have the same strategy."""
+    strategy = str(row["strategy"])
+    twice = len({other["sweep"] for other in rows if other["strategy"] == strategy}) > 1
+    return f"{strategy}, {row['sweep']}" if twice else strategy
+
+
+def _cards(rows: Sequence[Row], done: Sequence[Row], slopes: Sequence[Slope]) -> Cards:
+    best = frontier.best_run(done)
+    failed = sum(row.get("status") == FAILED for row in rows)
+    feasible = sum(row.get("selection/best_feasible") == 1 for row in done)
+    cards = [
+        Card("runs finished", f"{len(done)} of {len(rows)}", f"{failed} failed", "warn" if failed else "neutral"),
+        Card("feasible", f"{feasible} of {len(done)}", "bound on the cost within the threshold", "neutral"),
+    ]
+    if best is not None:
+        note = f"reward {number(best, 'selection/best_reward'):.3g}, excess {number(best, 'selection/best_excess'):.2g}"
+        cards.append(Card("best feasible run", str(best["id"]), note, "good"))
+    else:
+        cards.append(Card("best feasible run", "none", "larger multipliers, or a larger threshold", "bad"))
+    if slopes and not slopes[0].reason:
+        note = f"at d = {slopes[0].threshold:g}, between {slopes[0].lower:.3g} and {slopes[0].upper:.3g}"
+        cards.append(Card("λ* (frontier's slope)", f"{slopes[0].value:.3g}", note))
+    return Cards(cards)
+
+
+def _frontier(done: Sequence[Row], name: str) -> Section:
+    percent, cost = is_rate(done, name), cost_name(done, name)
+    thresholds = frontier.thresholds_of(done, name)
+    groups: dict[str, list[Row]] = {}
+    for row in done:
+        groups.setdefault(label_of(row, done), []).append(row)
+    blocks: list[Block] = []
+    for when, title, heading, whose in (
+        (BEST, "frontier", "Policies handed over", "the policies that the runs hand over"),
+        (LATE, "frontier_late", "Where training settled", "means over the last third of the evaluations"),
+    ):
+        points = {label: frontier.points_of(of, name, when) for label, of in groups.items()}
+        points = {label: of for label, of in points.items() if of}
+        if points:
+            blocks.append(
+                Figure(
+                    name=f"{title}_{name}",
+                    draw=figures.draw_frontier(points, thresholds, cost, percent, heading),
+                    alt=f"Reward against {cost}: {whose}; one curve per strategy: {', '.join(points)}",
+                    caption=f"Reward against {cost}, {whose}, on validation prompts. Lines: the runs that no other run "
+                    "of the strategy beats in both; dashed: the threshold. In brackets the number of runs.",
+                )
+            )
+    return Section(f"Reward against cost: {name}", blocks or [Text("No finished run has an evaluation.")])
+
+
+def _heats(done: Sequence[Row], name: str) -> list[Block]:
+    """Unsafe rate and reward over two settings, for each strategy of each sweep that has varied two."""
+    blocks: list[Block] = []
+    labels = dict.fromkeys(label_of(row, done) for row in done)
+    for label in labels:
+        of = [row for row in done if label_of(row, done) == label]
+        axes = frontier.axes_of(of, name)
+        if axes is None:
+            continue
+        for key, what, percent in (
+            (f"{BEST}validation/{name}/cost", cost_name(of, name), is_rate(of, name)),
+            ("selection/best_reward", "reward", False),
+        ):
+            grid = frontier.grid(of, *axes, key)
+            if not grid.rows:
+                continue
+            first, second = (_axis_name(axis) for axis in axes)
+            feasible = frontier.grid(of, *axes, "selection/best_feasible")
+            stem = "cost" if key.startswith(BEST) else "reward"
+            blocks.append(
+                Figure(
+                    name=f"heat_{stem}_{name}_{''.join(c if c.isalnum() else '_' for c in label)}",
+                    draw=figures.draw_heat(grid, feasible, first, second, percent, f"{label}: {what}"),
+                    alt=f"{what} of {label} over {first} and {second}, {sum(map(sum, grid.counts))} runs",
+                    caption=f"{label}: {what} of the policy handed over, infeasible where no run of a cell is not"
+                    + ("; means where runs share a cell." if max(map(max, grid.counts)) > 1 else "."),
+                )
+            )
+    return blocks
+
+
+def _axis_name(key: str) -> str:
+    return {"multiplier": "λ"}.get(key, "threshold d" if key.startswith("threshold/") else key)
+
+
+def _about(folders: Sequence[Path]) -> dict[str, object]:
+    about: dict[str, object] = {}
+    for folder in folders:
+        path = folder / SWEEP
+        if not path.is_file():
+            about[folder.name] = "runs of stage=ppo"
+            continue
+        content = json.loads(path.read_text(encoding="utf-8"))
+        inputs = {stage: str(value)[:12] for stage, value in content["inputs"].items()}
+        about[folder.resolve().name] = (
+            f"{content['spec']['method']}, file {content['hash'][:12]}, csrlhf {content['version']}, "
+            f"overrides {' '.join(content['overrides']) or 'none'}, inputs {inputs}"
+        )
+    return about
