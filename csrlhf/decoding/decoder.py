@@ -49,6 +49,10 @@ NO_LIMIT = 10**9
 class Decoder:
     """A policy with its judges, loaded once.
 
+    Attributes:
+        specs: what was given as ``policy``, ``reward`` and ``cost``.
+        thresholds: the highest cost logit that is accepted, by constraint.
+
     Example:
         ``Decoder("artifacts/ppo/latest", "artifacts/reward", "artifacts/cost", n=8)(["how do i bake bread ?"])``.
     """
@@ -111,7 +115,7 @@ class Decoder:
                 f"max_new_tokens={self.sampler.max_new_tokens}: the policy has {limit} positions "
                 "(max_position_embeddings); leave room for the prompt"
             )
-        self._specs = {"policy": policy, "reward": reward, "cost": cost}
+        self.specs = {"policy": policy, "reward": reward, "cost": cost}
         self._warned: set[str] = set()
 
     def __call__(self, prompts: Sequence[Any], index: Sequence[int] | None = None) -> list[Decoded]:
@@ -198,14 +202,14 @@ class Decoder:
 
     def identity(self) -> dict[str, Any]:
         """What an answer's distribution depends on: what a certificate of this decoder has to name."""
-        cost = self._specs["cost"]
+        cost = self.specs["cost"]
         folders = {None: cost} if isinstance(cost, str | Path) else cost
         if not isinstance(folders, Mapping):
             folders = dict(enumerate(folders or ()))
         return {
-            "policy": artifacts.fingerprint_of(str(self._specs["policy"])),
+            "policy": artifacts.fingerprint_of(str(self.specs["policy"])),
             # "first" chooses without it.
-            "reward": artifacts.fingerprint_of(str(self._specs["reward"])) if self.rule == "best" else None,
+            "reward": artifacts.fingerprint_of(str(self.specs["reward"])) if self.rule == "best" else None,
             "cost": sorted({artifacts.fingerprint_of(str(folder)) for folder in folders.values()}),
             "rule": self.rule,
             "n": self.n,
@@ -272,12 +276,12 @@ class Decoder:
             return [{} for _ in prompts]
         if any(cut_short(self.cost, *one) for one in zip(prompts, responses, ended, strict=True)):
             self._warn(
-                f"cost={self._specs['cost']}: judged the beginning of some answers alone, the dialogues are longer than "
-                "it reads; lower max_new_tokens, or take a cost model that was trained on longer ones"
+                f"cost={self.specs['cost']}: judged the beginning of some answers alone, as the dialogues are longer "
+                "than it reads; lower max_new_tokens, or take a cost model that was trained on longer ones"
             )
         rows = self.cost.score(prompts, responses, ended).tolist()
         if any(math.isnan(value) for row in rows for value in row):
-            self._warn(f"cost={self._specs['cost']}: gives NaN for some answers; they count as rejected")
+            self._warn(f"cost={self.specs['cost']}: gives NaN for some answers; they count as rejected")
         return [dict(zip(self.cost.outputs, row, strict=True)) for row in rows]
 
     def _rewards(
@@ -289,7 +293,7 @@ class Decoder:
         scores = self.reward.score([prompts[b] for b in rows], [responses[b] for b in rows], [ended[b] for b in rows])
         values = dict(zip(rows, scores[:, 0].tolist(), strict=True))
         if any(math.isnan(value) for value in values.values()):
-            self._warn(f"reward={self._specs['reward']}: gives NaN for some answers; they rank behind all others")
+            self._warn(f"reward={self.specs['reward']}: gives NaN for some answers; they rank behind all others")
         return values
 
     def _check_rewards(self, place: int, tries: Sequence[Candidate]) -> None:
@@ -297,7 +301,7 @@ class Decoder:
         rewards = [one.reward for one in tries if one.accepted]
         if self.rule == "best" and rewards and all(math.isnan(value or 0.0) for value in rewards):
             raise UserError(
-                f"reward={self._specs['reward']}: gives NaN for every accepted answer to prompts[{place}]; the model "
+                f"reward={self.specs['reward']}: gives NaN for every accepted answer to prompts[{place}]; the model "
                 "is broken: make it again, or set rule=first"
             )
 

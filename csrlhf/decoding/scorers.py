@@ -89,11 +89,9 @@ def cut_short(scorer: Scorer | CostModels, prompt: Prompt, response: str, ended:
     if isinstance(scorer, CostModels):
         return any(cut_short(one, prompt, response, ended) for one in scorer.scorers)  # type: ignore[arg-type]
     room = scorer.max_tokens - (3 if is_encoder_tokenizer(scorer.tokenizer) else 0)
-    num_response = len(encode_response(scorer.tokenizer, response, ended))
-    if num_response <= room // 2:  # the prompt gives way to it
+    if len(encode_response(scorer.tokenizer, response, ended)) <= room - room // 2:  # the prompt gives way to it
         return False
-    whole = encode_dialogue(scorer.tokenizer, prompt, response, NO_LIMIT, ended)
-    return len(whole) > scorer.max_tokens and len(whole) - num_response > room - num_response
+    return len(encode_dialogue(scorer.tokenizer, prompt, response, NO_LIMIT, ended)) > scorer.max_tokens
 
 
 def _costs(spec: str | Path, outputs: Sequence[str] | None) -> Scorer:
