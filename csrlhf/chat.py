@@ -1,8 +1,8 @@
 """``python -m csrlhf.chat``: talk to a policy in the terminal, best of N with abstention (docs/decode.md).
 
 An answer is shown when it is accepted, not while it is drawn: streaming a candidate that is rejected in the end would
-show what must not be shown. Where nothing can be rejected (``--cost none`` or ``--threshold none``) one candidate streams.
-Without a terminal every line of the input is a question, and the output is plain.
+show what must not be shown. Where nothing can be rejected (``--cost none`` or ``--threshold none``) one candidate
+streams. Without a terminal every line of the input is a question, and the output is plain.
 """
 
 from __future__ import annotations
