@@ -183,7 +183,7 @@ def figure(lines: Sequence[Line], path: Path) -> None:
         axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=7.5, frameon=False)
+    axes[1].legend(fontsize=7.5, frameon=False)
     drawing.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, dpi=110)
