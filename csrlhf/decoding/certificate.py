@@ -61,7 +61,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
             f"{key}={path}: is no certificate (it has no verdict); name the certificate.json of stage=certify"
         )
     certified = content.get(IDENTITY)
-    if not isinstance(certified, dict):
+    if not isinstance(certified, dict) or "rule" not in certified:
         raise UserError(
             f"{key}={path}: certifies plain answers of a policy, one per prompt; make a certificate of best of N with "
             "stage=certify certify.decode=best_of_n"

@@ -60,7 +60,7 @@ def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no such file; stage=certify certify\.decode=best_of_n makes one"):
         read_certificate(tmp_path / "none.json", IDENTITY)
     with pytest.raises(UserError, match="certifies plain answers of a policy"):
-        read_certificate(written(tmp_path, decode="plain"), IDENTITY)
+        read_certificate(written(tmp_path, decode={"decode": "plain", "sampling": {}}), IDENTITY)
     (tmp_path / "certificate.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="is no certificate"):
         read_certificate(tmp_path, IDENTITY)
