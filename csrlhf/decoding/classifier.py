@@ -50,7 +50,8 @@ class ClassifierScorer(nn.Module):
         self.model.config.pad_token_id = pad_id(self.tokenizer)  # causal classifiers look for the last token by it
         limits = (max_positions(self.model), self.tokenizer.model_max_length, MOST_TOKENS)
         self.max_tokens = min(limit for limit in limits if limit is not None)
-        labels = tuple(str(self.model.config.id2label[k]) for k in range(self.model.config.num_labels))
+        config: Any = self.model.config
+        labels = tuple(str(config.id2label[k]) for k in range(config.num_labels))
         self.exclusive = self.model.config.problem_type != "multi_label_classification"
         if outputs is None and self.exclusive and len(labels) > 1:
             raise UserError(
