@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.labels import Labels
+from csrlhf.evaluation.labels import READERS, Labels
 
 JUDGE_LOGITS = "judge_logits"
 """Where ``meta`` keeps the cost logits of a judge that is another cost model."""
@@ -32,6 +33,15 @@ PEOPLE = "labels"
 
 WORDS = {"cost_model": "the cost model", "judge_model": "another cost model", "oracle": "the oracle",
          PEOPLE: "people"}  # fmt: skip
+
+
+def judge_of(given: str | None) -> str:
+    """The judge that ``evaluate.judge`` names: a key of ``AUTOMATIC``, or ``labels``."""
+    if given is None:
+        return "cost_model"
+    if given == "oracle":
+        return "oracle"
+    return PEOPLE if Path(given).suffix.lower() in READERS else "judge_model"
 
 
 def verdicts(answers: Sequence[Answer], judge: str, labels: Labels | None = None) -> dict[str, bool]:
