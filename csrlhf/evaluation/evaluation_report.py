@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csrlhf.evaluation.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.analysis import Analysis
@@ -19,9 +19,6 @@ from csrlhf.evaluation.terminal import number, p_value, percent
 from csrlhf.metrics.policy_table import ConstraintVerdict
 from csrlhf.report import Card, Cards, Dialogue, Dialogues, Figure, KeyValues, Matrix, Report, Section, Table, Text
 from csrlhf.report.palette import Palette
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_DIALOGUES = 300
 """Dialogues on the page; all of them stand in answers.jsonl."""
@@ -212,7 +209,7 @@ def _bars(name: str, columns: Mapping[str, Mapping[str, Estimate]], title: str) 
     """Horizontal points with intervals, one colour a policy."""
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
 
-    def draw(axes: Axes, palette: Palette) -> None:
+    def draw(axes: Any, palette: Palette) -> None:
         step = 0.8 / len(columns)
         for series, (policy, column) in enumerate(columns.items()):
             known = [(place, column[row]) for place, row in enumerate(rows) if row in column]
