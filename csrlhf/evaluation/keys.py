@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from csrlhf.evaluation.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.analysis import Analysis, PolicyAnalysis
 from csrlhf.evaluation.arena import Arena
 from csrlhf.evaluation.length_control import LengthControl
+from csrlhf.metrics.policy_table import ConstraintVerdict
 
 
 def prefix_of(policy: str, main: str | None) -> str:
@@ -35,6 +37,16 @@ def flat(analysis: Analysis, main: str | None = None) -> dict[str, float]:
     for judge in analysis.judges:
         found |= _judge(judge)
     return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def verdict_numbers(prefix: str, verdicts: Sequence[ConstraintVerdict]) -> dict[str, float]:
+    """What the verdicts on one policy say, as numbers."""
+    found = {}
+    for verdict in verdicts:
+        found[f"{prefix}/{verdict.name}/rate"] = verdict.value
+        found[f"{prefix}/{verdict.name}/upper_bound"] = verdict.upper
+        found[f"{prefix}/{verdict.name}/feasible"] = float(verdict.feasible)
+    return found
 
 
 def _policy(prefix: str, policy: PolicyAnalysis) -> dict[str, float]:

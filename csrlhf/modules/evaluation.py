@@ -32,7 +32,7 @@ from csrlhf.evaluation.attacks import attack_of
 from csrlhf.evaluation.categories import BENIGN
 from csrlhf.evaluation.evaluation_report import evaluation_report
 from csrlhf.evaluation.judging import JUDGE_LOGITS, PEOPLE, judge_of
-from csrlhf.evaluation.keys import flat, prefix_of
+from csrlhf.evaluation.keys import flat, prefix_of, verdict_numbers
 from csrlhf.evaluation.labels import Labels, read_labels
 from csrlhf.evaluation.scored import SFT, TRAINED, in_order, judged_answers, main_policy, prompt_id_of
 from csrlhf.evaluation.terminal import print_analysis
@@ -227,7 +227,7 @@ class EvaluationModule(LightningModule):
         for name, column in columns.items():
             self.final_metrics |= {f"{prefix_of(name, main)}/{key}": value for key, value in column.items()}
         for name in [main] if main else self.kept:
-            self.final_metrics |= _verdict_metrics(prefix_of(name, main), verdicts[name])
+            self.final_metrics |= verdict_numbers(prefix_of(name, main), verdicts[name])
         self.analysis = analyse(self.kept, self.settings, self._labels(), str(self.labels_file))
         self.final_metrics |= flat(self.analysis, main)
         self.log_dict(self.final_metrics)
@@ -321,15 +321,6 @@ class EvaluationModule(LightningModule):
         report = evaluation_report(self.analysis, self._all(), verdicts, {**about, "sha256 of answers.jsonl": digest})
         report.write(folder / "report.html")
         report.save_figures(folder / "plots")
-
-
-def _verdict_metrics(prefix: str, verdicts: Sequence[ConstraintVerdict]) -> dict[str, float]:
-    found = {}
-    for verdict in verdicts:
-        found[f"{prefix}/{verdict.name}/rate"] = verdict.value
-        found[f"{prefix}/{verdict.name}/upper_bound"] = verdict.upper
-        found[f"{prefix}/{verdict.name}/feasible"] = float(verdict.feasible)
-    return found
 
 
 def _fingerprints(given: Any) -> Any:
