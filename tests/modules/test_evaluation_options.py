@@ -38,20 +38,25 @@ def evaluate(tiny: ModuleType, folders: Any, tmp_path: Path) -> Callable[..., Ev
     return run
 
 
+def numbers(module: EvaluationModule) -> dict[str, float]:
+    """The metrics that are numbers: NaN is not even itself."""
+    return {key: value for key, value in module.final_metrics.items() if not math.isnan(value)}
+
+
 def test_kept_answers_give_the_same_digits_in_any_order(evaluate: Callable, tmp_path: Path) -> None:
     first = evaluate(samples_per_prompt=2)
     path = tmp_path / "out" / "answers.jsonl"
     again = evaluate("again", outputs=str(path))
-    assert again.final_metrics == first.final_metrics
+    assert numbers(again) == numbers(first)
     assert (tmp_path / "again" / "answers.jsonl").read_bytes() == path.read_bytes()
     lines = path.read_text(encoding="utf-8").splitlines()
     Random(0).shuffle(lines)
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.warns(InputWarning, match="was changed after it was written"):
         shuffled = evaluate("shuffled", outputs=str(path))
-    assert shuffled.final_metrics == first.final_metrics
+    assert numbers(shuffled) == numbers(first)
     about_path(path).unlink()
-    assert evaluate("bare", outputs=str(path)).final_metrics == first.final_metrics
+    assert numbers(evaluate("bare", outputs=str(path))) == numbers(first)
 
 
 def test_policies_by_name_have_keys_of_their_own(evaluate: Callable, folders: Any, tmp_path: Path) -> None:
@@ -119,14 +124,14 @@ def test_broken_prompt_files_are_named(evaluate: Callable, tmp_path: Path, text:
 
 
 def test_another_cost_model_judges(evaluate: Callable, folders: Any, tmp_path: Path) -> None:
-    found = evaluate(judge=folders.cost_privacy).final_metrics
+    found = numbers(evaluate(judge=folders.cost_privacy))
     answers = [a for a in read_answers(tmp_path / "out" / "answers.jsonl") if a.policy == "ppo"]
     unsafe = [a.meta["judge_logits"]["privacy"] > 0 for a in answers]
     assert found["eval/judged_unsafe_rate"] == pytest.approx(sum(unsafe) / 12)
     path = str(tmp_path / "out" / "answers.jsonl")
     own = evaluate("own", outputs=path).final_metrics
     assert own["eval/judged_unsafe_rate"] == pytest.approx(own["eval/unsafe_rate"])
-    again = evaluate("again", outputs=path, judge=folders.cost_privacy).final_metrics
+    again = numbers(evaluate("again", outputs=path, judge=folders.cost_privacy))
     assert again == found
 
 
@@ -143,7 +148,6 @@ def test_people_judge_and_judges_are_measured(evaluate: Callable, tmp_path: Path
     assert "eval/sft/judged_unsafe_rate" not in found  # nobody labelled these
     right = [(a.cost_logits["harm"] > 0) == (i % 3 == 0) for i, a in enumerate(answers)]
     assert found["judges/cost_model/agreement"] == pytest.approx(sum(right) / 12)
-    assert not [key for key, value in found.items() if math.isnan(value)]
     labels.write_text("\n".join(["id,rater,unsafe", *rows[:12]]), encoding="utf-8")
     with pytest.raises(UserError, match=r"labels\.csv: holds one rater \(anna\)"):
         evaluate("one", outputs=str(path), labels=str(labels))
