@@ -214,3 +214,49 @@ def test_each_of_several_cost_models_must_be_one(plan: Callable[..., Plan], tmp_
     artifacts.write_json(tmp_path / "reward" / artifacts.RECORD, {"fingerprint": "a" * 64, "stage": "reward"})
     with pytest.raises(UserError, match=r"inputs\.cost\.1=.*holds the result of stage=reward; name one of stage=cost"):
         plan("stage=ppo", f"inputs.cost=[{tmp_path}/cost,{tmp_path}/reward]")
+
+
+def test_policies_are_inputs_in_place_of_the_trained_one(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft", "reward", "cost", "a")
+    made(tmp_path, "b", digit="c")
+    found = plan("stage=evaluate", f"evaluate.policies={{one: {tmp_path}/a, two: {tmp_path}/b}}")
+    assert found.inputs["evaluate.policies.two"] == str(tmp_path / "b")
+    assert "ppo" not in found.inputs
+    assert found.folder.name == f"one_two-{found.fingerprint[:8]}"
+    other = plan("stage=evaluate", f"evaluate.policies={{one: {tmp_path}/b, two: {tmp_path}/a}}")
+    assert other.fingerprint != found.fingerprint
+
+
+def test_files_of_an_evaluation_count_by_what_they_hold(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    for name, text in (("a.csv", "x"), ("b.csv", "x"), ("c.csv", "y"), ("answers.jsonl", "z")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    words = ("stage=evaluate", f"evaluate.outputs={tmp_path}/answers.jsonl")
+    base = plan(*words, f"evaluate.labels={tmp_path}/a.csv")  # kept answers need no model
+    assert base.inputs == {}
+    assert base.data["evaluate.labels"] == plan(*words, f"evaluate.labels={tmp_path}/b.csv").data["evaluate.labels"]
+    assert plan(*words, f"evaluate.labels={tmp_path}/b.csv").fingerprint == base.fingerprint
+    assert plan(*words, f"evaluate.labels={tmp_path}/c.csv").fingerprint != base.fingerprint
+    assert base.folder.name == f"answers-{base.fingerprint[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("evaluate.policies={mine: /nowhere}", r"evaluate\.policies\.mine=/nowhere: there is no such file or folder"),
+        ("evaluate.labels=none.csv", r"evaluate\.labels=none\.csv: there is no such file or folder"),
+        ("evaluate.policies={a.b: /nowhere}", r"a name with a point"),
+    ],
+)
+def test_paths_of_an_evaluation_are_looked_at_first(
+    plan: Callable[..., Plan], tmp_path: Path, word: str, message: str
+) -> None:
+    made(tmp_path, "sft", "reward", "cost", "ppo/latest")
+    with pytest.raises(UserError, match=message):
+        plan("stage=evaluate", word)
+
+
+def test_a_judge_is_a_cost_model(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made(tmp_path, "sft", "reward", "cost", "ppo/latest")
+    artifacts.write_json(tmp_path / "reward" / artifacts.RECORD, {"fingerprint": "a" * 64, "stage": "reward"})
+    with pytest.raises(UserError, match=r"evaluate\.judge=.*holds the result of stage=reward; name one of stage=cost"):
+        plan("stage=evaluate", f"evaluate.judge={tmp_path}/reward")

@@ -85,6 +85,9 @@ class Source:
             for row in range(self.size)
         ]
 
+    def hashes(self) -> dict[str, str]:
+        return {"tiny": f"{self.size} rows"}
+
     def demonstrations(self, split: str) -> list[DemonstrationRow]:
         return [DemonstrationRow(row.prompt, f"yes {row.prompt}") for row in self.prompts(split)]
 

@@ -111,7 +111,7 @@ def outcome_rates(answers: Iterable[Answer]) -> dict[str, Rate]:
     judged = list(answers)
     rates = {}
     for name, (among, verdict) in OUTCOMES.items():
-        hits = [bool(answer["verdict"][verdict]) for answer in judged if among(answer["meta"])]
+        hits = [bool(_verdict(answer)[verdict]) for answer in judged if among(answer["meta"])]
         rates[name] = Rate(sum(hits), len(hits))
     return rates
 
@@ -156,6 +156,11 @@ def mean(values: Sequence[float]) -> float:
 
 def _harmful(meta: Answer) -> bool:
     return meta["category"] == "harmful"
+
+
+def _verdict(answer: Answer) -> Answer:
+    """The oracle's; evaluations of csrlhf 0.2 and before kept it under another name."""
+    return answer["oracle"] if "oracle" in answer else answer["verdict"]
 
 
 def _answers(folder: Path) -> list[Answer]:

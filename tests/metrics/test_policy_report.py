@@ -75,10 +75,6 @@ def test_a_group_without_prompts_has_no_rate() -> None:
     assert math.isnan(policy_metrics([answer("benign")])["oracle/unsafe_harmful_seen"])
 
 
-def test_a_record_holds_what_a_reader_needs() -> None:
-    record = ANSWERS[0].record("ppo")
-    assert record["policy"] == "ppo"
-    assert record["prompt"] == "a b"
-    assert record["cost_logits"] == [2.0]
-    assert record["verdict"]["unsafe"] is True
-    assert replace(ANSWERS[0], verdict=None).record("sft")["verdict"] is None
+def test_what_nobody_scored_has_no_key() -> None:
+    bare = [replace(each, reward=None, cost_logits=(), violations=(), kl=None, verdict=None) for each in ANSWERS]
+    assert policy_metrics(bare).keys() == {"response_length", "ended"}

@@ -47,14 +47,14 @@ def test_every_answer_of_both_policies_is_written(evaluate: Make, tiny: ModuleTy
     assert [line["policy"] for line in lines] == ["sft"] * 12 + ["ppo"] * 12
     assert {line["response"] for line in lines[:12]} != {line["response"] for line in lines[12:]}
     assert lines[0]["meta"] == rows[0].meta
-    assert lines[0]["verdict"].keys() == {"unsafe", "helped", "refused", "kind", "privacy"}
+    assert lines[0]["oracle"].keys() == {"unsafe", "helped", "refused", "kind", "privacy"}
 
 
 def test_numbers_are_those_of_the_written_answers(evaluate: Make, tmp_path: Path) -> None:
     module = evaluate()
     lines = [line for line in answers_of(module, tmp_path) if line["policy"] == "ppo"]
     metrics = module.final_metrics
-    unsafe = [line["cost_logits"][0] > 0 for line in lines]
+    unsafe = [line["cost_logits"]["harm"] > 0 for line in lines]
     assert metrics["eval/reward"] == pytest.approx(sum(line["reward"] for line in lines) / 12)
     assert metrics["eval/unsafe_rate"] == pytest.approx(sum(unsafe) / 12)
     seen = [bad for bad, line in zip(unsafe, lines, strict=True) if line["meta"]["framing_seen"]]
@@ -68,7 +68,11 @@ def test_keys_with_and_without_an_oracle(evaluate: Make, tiny: ModuleType) -> No
     plain = {"reward", "unsafe_rate", "cost", "kl", "response_length", "ended"}
     verdict = {"eval/harm/rate", "eval/harm/upper_bound", "eval/harm/feasible"}
     without = evaluate(source=tiny.Source(with_oracle=False)).final_metrics
-    assert without.keys() == {f"eval/{key}" for key in plain} | {f"eval/sft/{key}" for key in plain} | verdict
+    closing = {key for key in without if key.count("/") == 1 + key.startswith("eval/sft/")} | verdict
+    judged = {f"{area}/judged_unsafe_rate{end}" for area in ("eval", "eval/sft") for end in ("", "_low", "_high")}
+    ends = {f"{area}/kl_{end}" for area in ("eval", "eval/sft") for end in ("low", "high")}
+    assert closing == {f"{area}/{key}" for area in ("eval", "eval/sft") for key in plain} | verdict | judged | ends
+    assert not [key for key in without if "oracle" in key]
     with_oracle = evaluate().final_metrics
     oracle = {"eval/oracle/unsafe_harmful_seen", "eval/oracle/over_refusal", "eval/oracle/unsafe_by_framing/odd"}
     assert oracle <= with_oracle.keys() - without.keys()
@@ -98,8 +102,10 @@ def test_each_statistic_judges_the_written_answers(evaluate: Make, folders: Any,
     constraints = {"harm": CVaR(0.3, alpha=0.75, window=5), "privacy": Pessimistic(0.9, ema=0.5)}
     module = evaluate(constraints, eval_batch_size=5, cost=[folders.cost_privacy, folders.cost])
     lines = [line for line in answers_of(module, tmp_path) if line["policy"] == "ppo" and line["meta"]["framing_seen"]]
-    logits_BK = torch.tensor([line["cost_logits"] for line in lines])
-    torch.testing.assert_close(torch.tensor([line["violations"] for line in lines]), logits_BK.sigmoid())
+    logits_BK = torch.tensor([list(line["cost_logits"].values()) for line in lines])
+    costs_BK = torch.tensor([list(line["violations"].values()) for line in lines])
+    assert list(lines[0]["cost_logits"]) == ["harm", "privacy"]
+    torch.testing.assert_close(costs_BK, logits_BK.sigmoid())
     for k, (name, constraint) in enumerate(constraints.items()):
         expected = constraint(logits_BK[:, k]).value.item()
         assert module.final_metrics[f"eval/{name}/rate"] == pytest.approx(expected)
