@@ -13,6 +13,7 @@ FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 LAYERS = {
     "types": 0, "errors": 0, "fingerprint": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
+    "report": 1,
     "advantages": 2, "rollout": 2,
     "modules": 3, "callbacks": 3,
     "plugins": 5, "contracts": 5, "building": 5,
@@ -43,7 +44,7 @@ FENCES = {
     "omegaconf": CONFIG_FILES,
     "lightning": {"data", "modules", "callbacks", "building", "runner"},
     "wandb": {"callbacks"},
-    "matplotlib": {"callbacks"},
+    "matplotlib": {"callbacks", "report"},
 }
 
 

@@ -1,0 +1,131 @@
+"""Figures: drawn by the caller on matplotlib axes, once in the light and once in the dark style.
+
+No pyplot: nothing global is touched, and a figure is gone when nobody holds it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from csrlhf.report.blocks import Block
+from csrlhf.report.palette import DARK, LIGHT, Palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+Draw = Callable[["Axes", Palette], None]
+
+
+@dataclass(frozen=True)
+class Figure(Block):
+    """A picture with its alternative text.
+
+    Attributes:
+        name: its file name and its key in W&B, e.g. ``unsafe_by_category``.
+        draw: draws on the axes it is given, with the palette's colours.
+        alt: what a reader learns who cannot see it.
+        caption: what stands below it.
+        size: width and height in inches.
+    """
+
+    name: str
+    draw: Draw
+    alt: str
+    caption: str = ""
+    size: tuple[float, float] = (5.6, 3.5)
+    kind: ClassVar[str] = "figure"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"figure {self.name!r}: a name is a file name of letters, digits and _ . -")
+        if not self.alt.strip():
+            raise ValueError(f"figure {self.name!r}: alt must say what the figure shows")
+
+    def make(self, palette: Palette = LIGHT) -> MatplotlibFigure:
+        """The matplotlib figure in a style."""
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as MatplotlibFigure
+
+        with rc_context(_settings(palette)):
+            figure = MatplotlibFigure(figsize=self.size, layout="constrained")
+            FigureCanvasAgg(figure)
+            axes = figure.add_subplot()
+            self.draw(axes, palette)
+        return figure
+
+    def data_uri(self, palette: Palette) -> str:
+        """The figure as an SVG image in an address; the same bytes each time."""
+        from matplotlib import rc_context
+
+        file = io.StringIO()
+        with rc_context({**_settings(palette), "svg.hashsalt": self.name, "svg.fonttype": "path"}):
+            self.make(palette).savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        svg = file.getvalue()
+        svg = svg[svg.index("<svg") :]  # a document type would name an address
+        return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+
+    @property
+    def light(self) -> str:
+        """The image for a light page, and for paper."""
+        return self.data_uri(LIGHT)
+
+    @property
+    def dark(self) -> str:
+        """The image for a dark page."""
+        return self.data_uri(DARK)
+
+    @property
+    def width(self) -> int:
+        """Pixels at full size."""
+        return round(self.size[0] * 96)
+
+    @property
+    def height(self) -> int:
+        """Pixels at full size."""
+        return round(self.size[1] * 96)
+
+
+def _settings(palette: Palette) -> dict[str, Any]:
+    """Matplotlib's settings of a style."""
+    from cycler import cycler
+
+    return {
+        "figure.facecolor": palette.ground,
+        "savefig.facecolor": palette.ground,
+        "savefig.edgecolor": palette.ground,
+        "axes.facecolor": palette.ground,
+        "axes.edgecolor": palette.muted,
+        "axes.labelcolor": palette.ink,
+        "axes.titlecolor": palette.ink,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.labelsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.prop_cycle": cycler(color=list(palette.series)),
+        "grid.color": palette.grid,
+        "grid.linewidth": 0.7,
+        "font.size": 9,
+        "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "text.color": palette.ink,
+        "xtick.color": palette.muted,
+        "ytick.color": palette.muted,
+        "xtick.labelcolor": palette.ink,
+        "ytick.labelcolor": palette.ink,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+    }

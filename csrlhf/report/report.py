@@ -1,0 +1,93 @@
+"""One self-contained page that shows a result to a colleague, and its figures as pictures.
+
+Evaluate, certify, sweep and compare write one each. It stands behind them: it is handed numbers and words and computes
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from csrlhf.report.blocks import Block, Section
+from csrlhf.report.figures import Figure
+from csrlhf.report.page import render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+
+class Report:
+    """Blocks below a title.
+
+    Args:
+        title: what the page is about.
+        subtitle: on what: data, counts, the day.
+    """
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self.title, self.subtitle = title, subtitle
+        self.blocks: list[Block] = []
+
+    def add(self, block: Block) -> None:
+        """Puts a block at the end.
+
+        Raises:
+            ValueError: a figure has the name of another one.
+        """
+        names = [figure.name for figure in [*self._figures(), *figures_of([block])]]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"report {self.title!r}: two figures are named {twice!r}")
+        self.blocks.append(block)
+
+    def html(self) -> str:
+        """The page."""
+        return render(self.title, self.subtitle, self.blocks)
+
+    def write(self, path: Path) -> Path:
+        """Writes the page; what stood there stays until the new one is whole.
+
+        Returns:
+            The path.
+        """
+        html = self.html()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_text(html, encoding="utf-8", newline="\n")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return path
+
+    def figures(self) -> dict[str, MatplotlibFigure]:
+        """Every figure by its name, in the light style."""
+        return {figure.name: figure.make() for figure in self._figures()}
+
+    def save_figures(self, folder: Path) -> list[Path]:
+        """Writes every figure as ``<name>.png``.
+
+        Returns:
+            The files written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, figure in self.figures().items():
+            written.append(folder / f"{name}.png")
+            figure.savefig(written[-1], dpi=150, metadata={"Software": None})
+        return written
+
+    def _figures(self) -> list[Figure]:
+        return list(figures_of(self.blocks))
+
+
+def figures_of(blocks: Sequence[Block]) -> Iterator[Figure]:
+    """The figures among blocks and in their sections."""
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Section):
+            yield from figures_of(block.blocks)
