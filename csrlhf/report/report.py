@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from csrlhf.report.blocks import Block, Section
+from csrlhf.report.blocks import Block, Section, check_block
 from csrlhf.report.figures import Figure
 from csrlhf.report.page import render
 
@@ -35,8 +35,10 @@ class Report:
         """Puts a block at the end.
 
         Raises:
+            TypeError: it is no block.
             ValueError: a figure has the name of another one.
         """
+        check_block(block)
         names = [figure.name for figure in [*self._figures(), *figures_of([block])]]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
