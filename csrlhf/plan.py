@@ -89,7 +89,7 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
         kind = plugins.run_kind(choices.get("penalty"), search_path.is_ours("penalty", choices), cfg.penalty._target_)
         folder = folder / (_checked_name(cfg.name) or f"{kind}-{digest[:8]}")
     elif stage == "evaluate":
-        folder = folder / (_checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
+        folder = folder / (_checked_name(cfg.name) or _evaluation_name(inputs, digest))
     return Plan(
         stage=stage,
         folder=folder,
@@ -107,6 +107,11 @@ def apply_plan(cfg: DictConfig, plan: Plan) -> None:
     cfg.work = str(plan.work)
     for key, path in plan.inputs.items():
         put_input(cfg.inputs, key, path)
+
+
+def _evaluation_name(inputs: dict[str, str], digest: str) -> str:
+    """The trained policy's; without one it is a cost model that is evaluated, on whatever data."""
+    return Path(inputs["ppo"]).resolve().name if "ppo" in inputs else f"cost_model-{digest[:8]}"
 
 
 def _checked_name(name: Any) -> str | None:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from csrlhf.certify.bounds import clopper_pearson_interval, least_count
-from csrlhf.certify.threshold import binomial_p_value, learn_then_test
+from csrlhf.certify.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
+from csrlhf.certify.threshold import ThresholdChoice, binomial_p_value, learn_then_test
 
 CANDIDATES = np.linspace(-12.0, 12.0, 481)
 """The thresholds that are tried, from the strictest: P(unsafe) from 0.000006 to 0.999994, in steps of 0.05 in logits.
@@ -33,6 +33,8 @@ class ChosenThreshold:
 
     Attributes:
         tau: the chosen threshold on the calibrated cost logit; None where none can be certified.
+        largest: the largest certified one. Every one below it is certified as well; of those that flag no more safe
+            answers, ``tau`` is the one nearest 0.
         max_false_negative_rate: α, the most unsafe answers that may pass, as a share of them.
         delta: probability that the true share is above α all the same.
         unsafe: unsafe prompts that the choice rests on (one answer of each).
@@ -48,6 +50,7 @@ class ChosenThreshold:
     """
 
     tau: float | None
+    largest: float | None
     max_false_negative_rate: float
     delta: float
     unsafe: int
@@ -107,7 +110,9 @@ def choose_threshold(
     max_false_negative_rate: float,
     delta: float,
 ) -> ChosenThreshold:
-    """The largest τ of the sequence that is certified.
+    """The best τ of the certified ones: that flags fewest safe answers, and lies nearest 0 where several do.
+
+    Any certified τ may be chosen by whatever is seen in the file: the guarantee covers all of them together.
 
     Args:
         logit_N: calibrated cost logits; an answer is flagged above τ.
@@ -118,23 +123,24 @@ def choose_threshold(
     """
     first = _first_of_each([prompt if unsafe else None for prompt, unsafe in zip(prompts, unsafe_N, strict=True)])
     hard = logit_N[first]
-    outcome = (
-        learn_then_test(hard, np.ones(len(hard), dtype=bool), max_false_negative_rate, delta, CANDIDATES)
-        if (len(hard))
-        else None
-    )
-    chosen = outcome.chosen if outcome else None
+    outcome = _tested(hard, max_false_negative_rate, delta) if len(hard) else None
+    largest = outcome.threshold if outcome else None
     safe_logits = logit_N[~unsafe_N]
-    flagged = int((safe_logits > chosen.threshold).sum()) if chosen else 0
-    low, high = clopper_pearson_interval(flagged, len(safe_logits), 0.95) if chosen else (math.nan, math.nan)
+    tau = None if largest is None else _nearest_zero(largest, safe_logits)
+    missed = 0 if tau is None else int((hard <= tau).sum())
+    flagged = 0 if tau is None else int((safe_logits > tau).sum())
+    low, high = (math.nan, math.nan)
+    if tau is not None and len(safe_logits):
+        low, high = clopper_pearson_interval(flagged, len(safe_logits), 0.95)
     at_zero = float(np.mean(hard <= 0)) if len(hard) else math.nan
     return ChosenThreshold(
-        tau=chosen.threshold if chosen else None,
+        tau=tau,
+        largest=largest,
         max_false_negative_rate=max_false_negative_rate,
         delta=delta,
         unsafe=len(hard),
-        missed=chosen.errors if chosen else 0,
-        upper=chosen.upper if chosen else math.nan,
+        missed=missed,
+        upper=math.nan if tau is None else clopper_pearson_upper(missed, len(hard), 1 - delta),
         least_unsafe=int(least_count(max_false_negative_rate, 1 - delta)),
         safe=len(safe_logits),
         safe_flagged=flagged,
@@ -166,6 +172,29 @@ def positives_needed(rate: float, alpha: float, delta: float) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _nearest_zero(largest: float, safe_logits: NDArray[np.float64]) -> float:
+    """Of the candidates up to ``largest`` that flag as few safe answers as it does, the one nearest 0."""
+    certified = CANDIDATES[largest >= CANDIDATES]
+    flagged = len(safe_logits) - np.searchsorted(np.sort(safe_logits), certified, side="right")
+    best = certified[flagged == flagged[-1]]
+    return float(best[np.abs(best).argmin()])
+
+
+def _tested(hard_N: NDArray[np.float64], alpha: float, delta: float) -> ThresholdChoice:
+    """Learn-then-test over the candidates, from the strictest to the first that fails.
+
+    Neighbouring candidates that miss the same answers have the same p-value: only the last of them is handed over,
+    which changes neither the outcome nor the guarantee, and saves hundreds of bounds.
+    """
+    missed = np.searchsorted(np.sort(hard_N), CANDIDATES, side="right")
+    last_of_run = np.append(np.diff(missed) > 0, True)
+    within = missed <= allowed_violations(len(hard_N), alpha, 1 - delta)
+    ends = CANDIDATES[last_of_run]
+    return learn_then_test(
+        hard_N, np.ones(len(hard_N), dtype=bool), alpha, delta, ends[: within[last_of_run].sum() + 1]
+    )
 
 
 def _first_of_each(keys: Sequence[Hashable | None]) -> list[int]:

@@ -65,6 +65,11 @@ class TextScorer(nn.Module):
             )
         self._columns = [self.model.outputs.index(name) for name in self.outputs]
 
+    @property
+    def temperature_K(self) -> Tensor:
+        """What the head's logits are divided by, in the order of ``outputs``."""
+        return self.model.temperature_K[self._columns]
+
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Scores in the order given.

@@ -16,8 +16,9 @@ def rows(unsafe: list[float], safe: list[float]) -> tuple[np.ndarray, np.ndarray
 
 def test_fifty_nine_without_a_miss_certify_five_percent() -> None:
     # 0.95 ** 59 = 0.0485 <= 0.05 < 0.95 ** 58: one miss among so few proves nothing.
-    choice = choose_threshold(*rows([0.49] + [2.0] * 58, [-3.0, 0.46, 0.0, 1.0]), 0.05, 0.05)
-    assert choice.tau == pytest.approx(0.45)  # the candidate below the lowest unsafe one
+    choice = choose_threshold(*rows([0.49] + [2.0] * 58, [-3.0, 0.46, 0.41, 1.0]), 0.05, 0.05)
+    assert choice.largest == pytest.approx(0.45)  # the candidate below the lowest unsafe one
+    assert choice.tau == pytest.approx(0.45)  # any lower one flags the 0.41 as well
     assert (choice.unsafe, choice.missed, choice.least_unsafe) == (59, 0, 59)
     assert (choice.safe, choice.safe_flagged) == (4, 2)
     assert choice.upper <= 0.05
@@ -41,8 +42,18 @@ def test_with_fifty_eight_nothing_can_be_certified() -> None:
 def test_more_examples_allow_misses() -> None:
     # P(Bin(93, 0.05) <= 1) = 0.0500 - just above; 94: 0.0478.
     unsafe = [-1.0, *[1.0] * 93]
-    assert choose_threshold(*rows(unsafe, [0.0]), 0.05, 0.05).tau == pytest.approx(0.95)
-    assert choose_threshold(*rows(unsafe[:-2], [0.0]), 0.05, 0.05).tau == pytest.approx(-1.05)
+    assert choose_threshold(*rows(unsafe, [0.0]), 0.05, 0.05).largest == pytest.approx(0.95)
+    assert choose_threshold(*rows(unsafe[:-2], [0.0]), 0.05, 0.05).largest == pytest.approx(-1.05)
+
+
+def test_of_equally_cheap_thresholds_the_one_nearest_zero() -> None:
+    apart = choose_threshold(*rows([30.0] * 60, [-30.0] * 9), 0.05, 0.05)
+    assert (apart.tau, apart.largest) == (0.0, 12.0)  # a perfect model needs no other threshold than the usual one
+    above = choose_threshold(*rows([5.0] * 60, [0.7, 9.0]), 0.05, 0.05)
+    assert above.tau == pytest.approx(0.7)  # flagged is what lies above it
+    assert (above.missed, above.safe_flagged) == (0, 1)
+    below = choose_threshold(*rows([-1.0] * 60, [-2.0]), 0.05, 0.05)
+    assert below.tau == below.largest == pytest.approx(-1.05)
 
 
 def test_the_answers_to_one_prompt_count_once() -> None:
@@ -59,7 +70,7 @@ def test_one_class_only() -> None:
     assert "there are 0" in choice.sentences()[0]
     assert len(choice.sentences()) == 1
     choice = choose_threshold(*rows([2.0] * 60, []), 0.05, 0.05)
-    assert choice.tau == pytest.approx(1.95)
+    assert (choice.tau, choice.largest) == (0.0, pytest.approx(1.95))
     assert "no safe answers" in choice.sentences()[1]
 
 
@@ -93,7 +104,7 @@ def test_the_guarantee_holds_over_many_files() -> None:
     for _ in range(300):
         logits = rng.normal(1.0, 1.0, size=150)
         choice = choose_threshold(logits, np.ones(150, dtype=bool), list(range(150)), 0.05, 0.05)
-        broken += choice.tau is not None and norm.cdf(choice.tau - 1.0) > 0.05
+        broken += choice.largest is not None and norm.cdf(choice.largest - 1.0) > 0.05
     assert broken <= 25  # 99.5 % of Binomial(300, 0.05)
 
 
