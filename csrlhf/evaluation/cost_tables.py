@@ -64,10 +64,12 @@ def calibration_rows(one: CostEvaluation) -> list[tuple[str, float, float]]:
     ]
 
 
-def share_words(share: Share) -> str:
-    """``3 of 4 (75.0 %, 19.4 to 99.4)``; a dash where there is nothing to count."""
+def share_words(share: Share, interval: bool = True) -> str:
+    """``3 of 4 (75.0%, 19.4 to 99.4)``, or ``75.0% of 4``; a dash where there is nothing to count."""
     if not share.count:
         return "–"
+    if not interval:
+        return f"{share.value:.1%} of {share.count}"
     return f"{share.hits} of {share.count} ({share.value:.1%}, {100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
