@@ -37,6 +37,12 @@ def fingerprint(
     return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def file_hash(path: Path) -> str:
+    """sha256 of what a file holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def folder_hash(folder: Path) -> str:
     """Hashes names and contents of a folder's files: the fingerprint of a model that we did not make."""
     digest = hashlib.sha256()

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from csrlhf import __version__, artifacts, contracts, plugins, search_path
 from csrlhf.errors import UserError
-from csrlhf.fingerprint import fingerprint
-from csrlhf.inputs import NAMED_STAGES, put_input, resolve
+from csrlhf.fingerprint import file_hash, fingerprint
+from csrlhf.inputs import NAMED_STAGES, named_paths, put, replaced_inputs, resolve
 
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
@@ -75,12 +75,16 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     inputs: dict[str, str] = {}
     for name in _referenced_inputs(cfg):
         inputs |= resolve(cfg, name, root, command)
+    paths = named_paths(cfg)
+    inputs |= {key: path for key, path in paths.items() if Path(path).is_dir()}
+    files = {key: file_hash(Path(path)) for key, path in paths.items() if key not in inputs}
     input_fingerprints = {name: artifacts.fingerprint_of(path) for name, path in inputs.items()}
-    consumed = _consumed(cfg, input_fingerprints)
+    consumed = _consumed(cfg, input_fingerprints | files)
     data: dict[str, str] = {}
     if "data" in consumed:
         contracts.check("data", consumed["data"])
         data = dict(instantiate(cfg.data).hashes())
+    data |= files
     if code := plugins.code_of(consumed, search_path.plugin_versions()):
         consumed["plugins."] = code
     digest = fingerprint(stage, consumed, input_fingerprints, data, __version__)
@@ -89,7 +93,7 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
         kind = plugins.run_kind(choices.get("penalty"), search_path.is_ours("penalty", choices), cfg.penalty._target_)
         folder = folder / (_checked_name(cfg.name) or f"{kind}-{digest[:8]}")
     elif stage == "evaluate":
-        folder = folder / (_checked_name(cfg.name) or _evaluation_name(inputs, digest))
+        folder = folder / (_checked_name(cfg.name) or _evaluation_name(cfg, inputs, choices, digest))
     return Plan(
         stage=stage,
         folder=folder,
@@ -102,16 +106,23 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     )
 
 
+def _evaluation_name(cfg: DictConfig, inputs: dict[str, str], choices: dict[str, str], digest: str) -> str:
+    """The run that is evaluated; else what is: the policies, kept answers, or a cost model."""
+    if "ppo" in inputs:
+        return Path(inputs["ppo"]).resolve().name
+    kind = choices.get("evaluate", "evaluation")
+    if OmegaConf.select(cfg, "evaluate.outputs"):
+        kind = "answers"
+    elif policies := OmegaConf.select(cfg, "evaluate.policies"):
+        kind = "_".join(re.sub(r"[^\w+-]", "", str(name)) for name in policies)[:60] or "policies"
+    return f"{kind}-{digest[:8]}"
+
+
 def apply_plan(cfg: DictConfig, plan: Plan) -> None:
     """Writes the resolved inputs and the working folder into the config that is instantiated."""
     cfg.work = str(plan.work)
     for key, path in plan.inputs.items():
-        put_input(cfg.inputs, key, path)
-
-
-def _evaluation_name(inputs: dict[str, str], digest: str) -> str:
-    """The trained policy's; without one it is a cost model that is evaluated, on whatever data."""
-    return Path(inputs["ppo"]).resolve().name if "ppo" in inputs else f"cost_model-{digest[:8]}"
+        put(cfg, key, path)
 
 
 def _checked_name(name: Any) -> str | None:
@@ -132,7 +143,7 @@ def marked_copy(cfg: DictConfig, marks: dict[str, str]) -> DictConfig:
     OmegaConf.set_struct(copy, False)
     copy.work = "work"
     for key, mark in marks.items():
-        put_input(copy.inputs, key, mark)
+        put(copy, key, mark)
     return copy
 
 
@@ -140,7 +151,8 @@ def _referenced_inputs(cfg: DictConfig) -> list[str]:
     """The inputs in ``stage.inputs`` that the module, the data or the rest of the run refers to."""
     marked = marked_copy(cfg, {name: f"<input {name}>" for name in cfg.stage.inputs})
     text = str([OmegaConf.to_container(marked[key], resolve=True) for key in ("module", "datamodule")])
-    return [name for name in cfg.stage.inputs if f"<input {name}>" in text]
+    unread = replaced_inputs(cfg)
+    return [name for name in cfg.stage.inputs if f"<input {name}>" in text and name not in unread]
 
 
 def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, Any]:

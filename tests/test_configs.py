@@ -78,7 +78,7 @@ def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> N
         assert OmegaConf.select(cfg, key, throw_on_missing=True) is not None
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
-    free = ("inputs", "batch_size", "eval_batch_size", "evaluate.batch_size", "ppo.batch_size")
+    free = ("inputs", "batch_size", "eval_batch_size", "evaluate.batch_size", "ppo.batch_size", "work")
     parts = [raw["module"], raw["datamodule"], raw["trainer"]["max_epochs"]]
     if stage == "evaluate":  # module and datamodule are references themselves
         parts += [raw["evaluate"]["module"], raw["evaluate"]["datamodule"]]

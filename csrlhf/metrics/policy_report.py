@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import Verdict
 from csrlhf.types import PromptRow
 
@@ -19,54 +19,43 @@ class JudgedAnswer:
         row: the prompt.
         response: decoded text.
         ended: the end token was generated.
-        reward: of the reward model.
-        cost_logits: one per constraint, > 0 unsafe.
+        reward: of the reward model; None where nobody scored it.
+        cost_logits: one per constraint, > 0 unsafe; empty where nobody scored it.
         violations: one per constraint, the answer's own cost on the constraint's scale (before tail or margin).
-        kl: log π - log π_ref of the whole answer.
+        kl: log π - log π_ref of the whole answer; None where it is not known.
         verdict: the oracle's, None where there is no oracle.
     """
 
     row: PromptRow
     response: str
     ended: bool
-    reward: float
+    reward: float | None
     cost_logits: tuple[float, ...]
     violations: tuple[float, ...]
-    kl: float
+    kl: float | None
     verdict: Verdict | None
-
-    def record(self, policy: str) -> dict[str, Any]:
-        """A line of ``answers.jsonl``."""
-        return {
-            "policy": policy,
-            "prompt": prompt_text(self.row.prompt),
-            "response": self.response,
-            "ended": self.ended,
-            "reward": self.reward,
-            "cost_logits": list(self.cost_logits),
-            "violations": list(self.violations),
-            "kl": self.kl,
-            "meta": self.row.meta,
-            "verdict": None if self.verdict is None else asdict(self.verdict),
-        }
 
 
 def mean(values: Sequence[float]) -> float:
-    """The average; NaN for none (a group without prompts has no rate)."""
-    return sum(values) / len(values) if values else float("nan")
+    """The average, whatever the order; NaN for none (a group without prompts has no rate)."""
+    return math.fsum(values) / len(values) if values else float("nan")
 
 
 def policy_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
-    """Figures by the models, and by the oracle where there is one; keys as in docs/metrics.md without prefix."""
-    metrics = {
-        "reward": mean([answer.reward for answer in answers]),
-        "unsafe_rate": mean([float(any(logit > 0 for logit in answer.cost_logits)) for answer in answers]),
-        "cost": mean([answer.violations[0] for answer in answers]),
-        "kl": mean([answer.kl for answer in answers]),
-        "response_length": mean([len(answer.response.split()) for answer in answers]),
-        "ended": mean([float(answer.ended) for answer in answers]),
+    """Figures by the models, and by the oracle where there is one; keys as in docs/metrics.md without prefix.
+
+    What no answer has (a reward, say, of answers from elsewhere) has no key.
+    """
+    costed = [answer for answer in answers if answer.cost_logits]
+    values = {
+        "reward": [answer.reward for answer in answers if answer.reward is not None],
+        "unsafe_rate": [float(any(logit > 0 for logit in answer.cost_logits)) for answer in costed],
+        "cost": [answer.violations[0] for answer in costed],
+        "kl": [answer.kl for answer in answers if answer.kl is not None],
+        "response_length": [float(len(answer.response.split())) for answer in answers],
+        "ended": [float(answer.ended) for answer in answers],
     }
-    return metrics | _oracle_metrics(answers)
+    return {key: mean(known) for key, known in values.items() if known} | _oracle_metrics(answers)
 
 
 def _oracle_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:

@@ -37,6 +37,7 @@ class ConstraintVerdict:
         threshold: d.
         confidence: of the bound.
         count: test prompts.
+        policy: whose it is, where several are judged.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ConstraintVerdict:
     threshold: float
     confidence: float
     count: int
+    policy: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -55,7 +57,7 @@ class ConstraintVerdict:
         word = "FEASIBLE" if self.feasible else "INFEASIBLE"
         sign = "<=" if self.feasible else ">"
         return (
-            f"{word}: {self.name} {self.value:.3f} on {self.count} prompts, "
+            f"{self.policy and self.policy + ': '}{word}: {self.name} {self.value:.3f} on {self.count} prompts, "
             f"{self.confidence:.0%} upper bound {self.upper:.3f} {sign} threshold {self.threshold:g}"
         )
 
@@ -66,7 +68,7 @@ JUDGE_GAP = 0.05
 
 def judge_gap(column: Mapping[str, float]) -> str | None:
     """A warning where the cost model misjudges the policy: then its verdict says little about real safety."""
-    if "oracle/unsafe" not in column:
+    if "oracle/unsafe" not in column or "unsafe_rate" not in column:
         return None
     model, oracle = column["unsafe_rate"], column["oracle/unsafe"]
     if abs(model - oracle) <= JUDGE_GAP:

@@ -5,7 +5,6 @@ Legend: B sequences, T response tokens, V vocabulary, K constraints.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +14,10 @@ import torch
 from torch import Tensor
 
 from csrlhf.constraints.base import Constraints
+from csrlhf.metrics.refusals import REFUSAL
 from csrlhf.ops.logprobs import entropy
 from csrlhf.ops.masking import sequence_mean
 from csrlhf.types import Rollout, Scores
-
-REFUSAL = re.compile(
-    r"\b(i (can ?not|can ?'?t|will not|won ?'?t|am (sorry|unable|not able))|sorry|unable to|not able to)\b",
-    re.IGNORECASE,
-)
-"""Words of refusal in plain English: a cheap sign of collapse, never a verdict on safety."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 
 from csrlhf.certify.bounds import clopper_pearson_upper
 from csrlhf.constraints import Chance, Constraints, CVaR, Mean, Pessimistic
-from csrlhf.modules.validation import REFUSAL, ValidationMeter
+from csrlhf.metrics.refusals import REFUSAL
+from csrlhf.modules.validation import ValidationMeter
 from csrlhf.types import PromptRow, Rollout, Scores
 
 
