@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -38,8 +38,8 @@ from csrlhf.report import (
     Text,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Axes = Any
+"""Matplotlib's, which the report draws on: nobody else imports it."""
 
 MISTAKES = 100
 """Worst mistakes of each kind that the page holds, per constraint."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from csrlhf.certify.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
 from csrlhf.certify.threshold import ThresholdChoice, binomial_p_value, learn_then_test
 
-CANDIDATES = np.linspace(-12.0, 12.0, 481)
+CANDIDATES = np.linspace(-12.0, 12.0, 481).round(2)
 """The thresholds that are tried, from the strictest: P(unsafe) from 0.000006 to 0.999994, in steps of 0.05 in logits.
 They are fixed before any label is seen, which the guarantee needs."""
 
