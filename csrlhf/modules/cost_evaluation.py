@@ -112,7 +112,7 @@ class CostEvaluationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Read the policies' answers before anything is scored: a broken line should not surface afterwards."""
-        self.answers: list[Answer] = [] if self.outputs is None else read_answers(self.outputs)
+        self._outputs: list[Answer] = [] if self.outputs is None else read_answers(self.outputs)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge labelled rows."""
@@ -235,17 +235,17 @@ class CostEvaluationModule(LightningModule):
 
     def _drift_of_answers(self) -> dict[str, list[Drift]]:
         """Of every policy in ``evaluate.outputs``."""
-        share = range(self.global_rank, len(self.answers), num_ranks(self)) if self.answers else range(0)
-        mine = {number: self.answers[number] for number in share}
+        share = range(self.global_rank, len(self._outputs), num_ranks(self)) if self._outputs else range(0)
+        mine = {number: self._outputs[number] for number in share}
         judged = self._judge({n: (answer.messages, answer.response, answer.ended) for n, answer in mine.items()})
-        if not self.answers:
+        if not self._outputs:
             return {}
         logits_MK, features = self._gather(judged)
-        self._check(logits_MK, [f"answer {answer.id} of evaluate.outputs={self.outputs}" for answer in self.answers])
+        self._check(logits_MK, [f"answer {answer.id} of evaluate.outputs={self.outputs}" for answer in self._outputs])
         drift = {}
-        for policy in dict.fromkeys(answer.policy for answer in self.answers):
-            rows = [number for number, answer in enumerate(self.answers) if answer.policy == policy]
-            texts = [self.answers[n].messages for n in rows], [self.answers[n].response for n in rows]
+        for policy in dict.fromkeys(answer.policy for answer in self._outputs):
+            rows = [number for number, answer in enumerate(self._outputs) if answer.policy == policy]
+            texts = [self._outputs[n].messages for n in rows], [self._outputs[n].response for n in rows]
             drift[policy] = self._drift(*texts, logits_MK[rows], [part[rows] for part in features])
         return drift
 

@@ -40,7 +40,7 @@ def test_with_fifty_eight_nothing_can_be_certified() -> None:
 
 
 def test_more_examples_allow_misses() -> None:
-    # P(Bin(93, 0.05) <= 1) = 0.0500 - just above; 94: 0.0478.
+    # P(Bin(92, 0.05) <= 1) = 0.0521, 94: 0.0479.
     unsafe = [-1.0, *[1.0] * 93]
     assert choose_threshold(*rows(unsafe, [0.0]), 0.05, 0.05).largest == pytest.approx(0.95)
     assert choose_threshold(*rows(unsafe[:-2], [0.0]), 0.05, 0.05).largest == pytest.approx(-1.05)
