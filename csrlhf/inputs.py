@@ -81,6 +81,8 @@ def named_paths(cfg: DictConfig) -> dict[str, str]:
 def replaced_inputs(cfg: DictConfig) -> set[str]:
     """Inputs that the stage does not read, since another key stands in for them."""
     asked = OmegaConf.select(cfg, "stage.paths", default=())
+    if "policies" not in cfg.evaluate:  # a cost model is evaluated: it reads kept answers itself
+        return set()
     return {name for key, names in REPLACED.items() if key in asked and OmegaConf.select(cfg, key) for name in names}
 
 

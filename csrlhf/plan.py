@@ -111,7 +111,7 @@ def _evaluation_name(cfg: DictConfig, inputs: dict[str, str], choices: dict[str,
     if "ppo" in inputs:
         return Path(inputs["ppo"]).resolve().name
     kind = choices.get("evaluate", "evaluation")
-    if OmegaConf.select(cfg, "evaluate.outputs"):
+    if kind != "cost_model" and OmegaConf.select(cfg, "evaluate.outputs"):
         kind = "answers"
     elif policies := OmegaConf.select(cfg, "evaluate.policies"):
         kind = "_".join(re.sub(r"[^\w+-]", "", str(name)) for name in policies)[:60] or "policies"

@@ -1,4 +1,4 @@
-"""MiniLM as a cost model on labelled dialogues that lie beside the checkout: 12 minutes on two cores."""
+"""MiniLM as a cost model on labelled dialogues that lie beside the checkout: 12 minutes on two cores, for one fit."""
 
 from __future__ import annotations
 
@@ -6,25 +6,57 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "cs_rlhf"
 
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the labelled dialogues are not there"),
+]
 
-@pytest.mark.real_data
-@pytest.mark.skipif(not DATA.is_dir(), reason="the labelled dialogues are not there")
-def test_minilm_learns_real_labels(tmp_path: Path) -> None:
-    words = [
-        "stage=cost",
-        "data=jsonl",
-        f"data.train={DATA / 'train.jsonl'}",
-        f"data.validation={DATA / 'validation.jsonl'}",
-        "model=minilm",
-        f"artifacts={tmp_path}",
-    ]
-    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True)
-    metrics = json.loads((tmp_path / "cost" / "metrics.json").read_text(encoding="utf-8"))
+
+def stage(artifacts: Path, *words: str) -> None:
+    files = (f"data.{split}={DATA / split}.jsonl" for split in ("train", "validation"))
+    common = ["data=jsonl", *files, "model=minilm", f"artifacts={artifacts}"]
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words, *common], check=True)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One trained cost model for all tests of this file."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    stage(folder, "stage=cost")
+    return folder
+
+
+def test_minilm_learns_real_labels(artifacts: Path) -> None:
+    metrics = read(artifacts / "cost" / "metrics.json")
     assert metrics["validation/auroc"] > 0.85
     assert metrics["validation/auroc"] > metrics["baseline/validation/auroc"]
+
+
+def test_its_evaluation_says_what_150_examples_certify(artifacts: Path) -> None:
+    stage(artifacts, "stage=evaluate", "evaluate=cost_model", "evaluate.split=validation", "name=real", "leaks=ignore")
+    folder = artifacts / "evaluate" / "real"
+    trained, found = read(artifacts / "cost" / "metrics.json"), read(folder / "metrics.json")
+    record, page = read(folder / "evaluation.json"), (folder / "report.html").read_text(encoding="utf-8")
+    assert found["validation/auroc"] == pytest.approx(trained["validation/auroc"], abs=1e-6)
+    assert found["validation/ece_calibrated"] == pytest.approx(trained["validation/ece_calibrated"], abs=1e-6)
+    assert record["rows"] == 150
+    assert [part["count"] for part in record["constraints"]["harm"]["lengths"]][1:] != []
+    # 70 unsafe answers certify a threshold that misses none of them (0.95 ** 70 = 0.028), and none that misses one.
+    threshold = record["constraints"]["harm"]["threshold"]
+    assert threshold["least_unsafe"] == 59 <= threshold["unsafe"] <= 70
+    assert threshold["certified"] == (threshold["missed"] == 0 and threshold["tau"] is not None)
+    assert threshold["tau"] is None or threshold["safe_flagged"] / threshold["safe"] > 0.3  # it is dearly bought
+    assert "validation data of" in page  # the checkpoint and the temperature were chosen on these rows
+    assert found["drift/labelled/embedding"] < 0.02  # they are the reference themselves
+    assert len((folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 150

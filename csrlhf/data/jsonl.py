@@ -6,6 +6,7 @@
 | ``prompt, response`` | + demonstrations |
 | ``prompt, response, label`` | + labelled rows; only Safe rows are demonstrations; a label on all responses or none |
 | PKU-SafeRLHF's ``prompt, response_0, response_1, better_response_id`` | preferences |
+| ``category`` beside any of these | slices of reports: the kind of harm, say |
 | ``margin`` beside these | by how much the better one is better, for the reward model |
 | PKU-SafeRLHF's ``is_response_0_safe, is_response_1_safe`` | labelled rows, two per line |
 | its ``safer_response_id`` beside these labels | pairs for ``cost.loss=pairwise`` |
@@ -16,11 +17,11 @@ With several constraints, ``label`` is an object such as ``{"harm": "Unsafe", "p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from csrlhf.data.pairs import labelled_pair, ordered_pair, pair_margin
 from csrlhf.data.source import Kind
-from csrlhf.data.tables.record import Line
+from csrlhf.data.tables.record import Line, Record
 from csrlhf.data.tables.source import TableData
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 
@@ -40,6 +41,11 @@ class JsonlData(TableData):
         "labelled": "prompt, response, label (Safe or Unsafe)",
     }
 
+    def meta_of(self, record: Record) -> dict[str, Any]:
+        """The category that reports slice by, where the row names one."""
+        category = record.fields.get("category")  # anything but a word is somebody's own column
+        return {"category": category} if isinstance(category, str) and category.strip() else {}
+
     def demonstrations_of(self, line: Line) -> list[DemonstrationRow]:
         """All responses of a table without labels, the Safe ones of a labelled table."""
         record = line.record
@@ -55,7 +61,9 @@ class JsonlData(TableData):
     def labelled_of(self, line: Line) -> list[LabelledRow]:
         record = line.record
         if record.has("label"):
-            return [LabelledRow(line.prompt, record.text("response"), record.labels(self.constraints))]
+            return [
+                LabelledRow(line.prompt, record.text("response"), record.labels(self.constraints), self.meta_of(record))
+            ]
         if not record.has("is_response_0_safe"):
             return []
         if len(self.constraints) > 1:

@@ -87,28 +87,32 @@ class ScoreModel(nn.Module):
         Returns:
             ``[B, K]`` logits in float32, or in float64 where the model is.
         """
+        return self.scores(self.features(input_ids_BS, mask_BS))
+
+    def features(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+        """What the head reads of whole sequences: the backbone's pooled states ``[B, H]``; arguments of ``forward``."""
         if self.rows_per_pass is None or len(mask_BS) <= self.rows_per_pass:
-            return self._sequence_scores(input_ids_BS, mask_BS)
+            return self._pooled(input_ids_BS, mask_BS)
         order_B = mask_BS.sum(1).argsort(stable=True)
-        passes = [self._sequence_scores(input_ids_BS[r], mask_BS[r]) for r in order_B.split(self.rows_per_pass)]
+        passes = [self._pooled(input_ids_BS[rows], mask_BS[rows]) for rows in order_B.split(self.rows_per_pass)]
         return torch.cat(passes)[order_B.argsort()]
 
-    def _sequence_scores(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
+    def _pooled(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         index_BW, packed_mask_BW = pack(mask_BS.bool())
-        hidden_BWH = self._hidden(input_ids_BS, index_BW, packed_mask_BW)
-        return self._scores(self._pool(hidden_BWH, packed_mask_BW))
+        return self._pool(self._hidden(input_ids_BS, index_BW, packed_mask_BW), packed_mask_BW)
 
     def token_scores(self, input_ids_BS: Tensor, mask_BS: Tensor) -> Tensor:
         """The head on every token, for critics: ``[B, S, K]`` like ``forward``'s, 0 on padding. Ignores the pooling."""
         index_BW, packed_mask_BW = pack(mask_BS.bool())
         hidden_BWH = self._hidden(input_ids_BS, index_BW, packed_mask_BW)
-        return unpack(self._scores(hidden_BWH), index_BW, packed_mask_BW, mask_BS.shape[1])
+        return unpack(self.scores(hidden_BWH), index_BW, packed_mask_BW, mask_BS.shape[1])
 
     def _hidden(self, input_ids_BS: Tensor, index_BW: Tensor, packed_mask_BW: Tensor) -> Tensor:
         input_ids_BW = input_ids_BS.gather(1, index_BW)
         return self.backbone(input_ids=input_ids_BW, attention_mask=packed_mask_BW.long()).last_hidden_state
 
-    def _scores(self, hidden: Tensor) -> Tensor:
+    def scores(self, hidden: Tensor) -> Tensor:
+        """The head on states ``[..., H]``, divided by the temperature: ``[..., K]``."""
         with torch.autocast(hidden.device.type, enabled=False):
             dtype = torch.promote_types(hidden.dtype, torch.float32)
             bias = None if self.head.bias is None else self.head.bias.to(dtype)

@@ -65,6 +65,11 @@ class TextScorer(nn.Module):
             )
         self._columns = [self.model.outputs.index(name) for name in self.outputs]
 
+    @property
+    def temperature_K(self) -> Tensor:
+        """What the head's logits are divided by, in the order of ``outputs``."""
+        return self.model.temperature_K[self._columns]
+
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Scores in the order given.
@@ -77,18 +82,29 @@ class TextScorer(nn.Module):
         Returns:
             ``[B, K]`` in float32 or wider, one column per name in ``outputs``, on the model's device.
         """
+        return self.scores_and_features(prompts, responses, ended)[0]
+
+    @torch.no_grad()
+    def scores_and_features(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]
+    ) -> tuple[Tensor, Tensor]:
+        """As ``score``, and the backbone's pooled states ``[B, H]`` that the scores are made of."""
         self.model.eval()  # a parent module's train() must not switch dropout on in a frozen model
         dialogues = [
             encode_dialogue(self.tokenizer, prompt, response, self.max_tokens, bool(end))
             for prompt, response, end in zip(prompts, responses, ended, strict=True)
         ]
-        device = self.model.head.weight.device
+        device, width = self.model.head.weight.device, self.model.head.in_features
         dtype = torch.promote_types(self.model.head.weight.dtype, torch.float32)
         scores_BK = torch.empty(len(dialogues), self.model.num_outputs, device=device, dtype=dtype)
+        features_BH = torch.empty(len(dialogues), width, device=device, dtype=dtype)
         # Sorted by length, so that a long dialogue pads its own batch only.
         order = sorted(range(len(dialogues)), key=lambda row: len(dialogues[row]))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             ids_BS, mask_BS = pad([dialogues[row] for row in rows], pad_id(self.tokenizer))
-            scores_BK[torch.tensor(rows, device=device)] = self.model(ids_BS.to(device), mask_BS.to(device))
-        return scores_BK[:, self._columns]
+            where = torch.tensor(rows, device=device)
+            pooled_BH = self.model.features(ids_BS.to(device), mask_BS.to(device))
+            features_BH[where] = pooled_BH.to(dtype)
+            scores_BK[where] = self.model.scores(pooled_BH)
+        return scores_BK[:, self._columns], features_BH

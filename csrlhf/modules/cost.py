@@ -9,6 +9,7 @@ Legend of suffixes: B sequences of a batch, N rows of a split, K constraints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from csrlhf.data.source import DataSource, Split
+from csrlhf.data.source import DataSource, MissingRowsError, Split
 from csrlhf.errors import UserError
 from csrlhf.metrics.classification import classification_metrics, expected_calibration_error, fit_temperature
 from csrlhf.metrics.cost_report import cost_report
+from csrlhf.metrics.reference import MAX_FEATURES, MAX_LENGTHS, Reference, spread, words_of
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.modules.ranks import gather_lists
 from csrlhf.modules.score import ScoreModule
@@ -46,6 +48,7 @@ class CostModule(ScoreModule):
     Attributes:
         probabilities: P(unsafe) ``[N, K]`` of each split judged last, in the source's order.
         logits: its logits ``[N, K]`` as the head gives them, before any temperature.
+        features: pooled states ``[M, H]`` of rows of the validation split, ``spread(N, MAX_FEATURES)`` of them.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class CostModule(ScoreModule):
         self.baseline = baseline
         self.probabilities: dict[str, NDArray[np.float64]] = {}
         self.logits: dict[str, NDArray[np.float64]] = {}
+        self.features: NDArray[np.float32] | None = None
         self._judged: list[tuple[list[int], Tensor, Tensor]] = []
+        self._pooled: dict[int, Tensor] = {}
 
     @property
     def source(self) -> DataSource:
@@ -93,12 +98,22 @@ class CostModule(ScoreModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge a batch; the numbers are made of the whole split."""
-        logits_BK = self.model(batch["input_ids"], batch["mask"]).cpu()
-        self._judged.append((batch["rows"], logits_BK, batch["unsafe"].cpu()))
+        pooled_BH = self._judge(batch)
+        if not self.in_training:
+            kept = set(spread(len(self.source.labelled("validation")), MAX_FEATURES).tolist())
+            self._pooled |= {
+                row: state.float().cpu() for row, state in zip(batch["rows"], pooled_BH, strict=True) if row in kept
+            }
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """As in validation."""
-        self.validation_step(batch, batch_idx)
+        """Judge a batch."""
+        self._judge(batch)
+
+    def _judge(self, batch: dict[str, Any]) -> Tensor:
+        """Keeps a batch's logits and labels; gives the pooled states ``[B, H]``."""
+        pooled_BH = self.model.features(batch["input_ids"], batch["mask"])
+        self._judged.append((batch["rows"], self.model.scores(pooled_BH).cpu(), batch["unsafe"].cpu()))
+        return pooled_BH
 
     def on_validation_epoch_end(self) -> None:
         """Point values while training, the whole report in a run of its own."""
@@ -110,6 +125,9 @@ class CostModule(ScoreModule):
         if self.calibrate:
             self._fit_temperatures(logits_NK, unsafe_NK)
             self._report_calibration("validation", unsafe_NK)
+        states = dict(gather_lists(self, sorted(self._pooled.items())))
+        self.features = torch.stack([states[row] for row in sorted(states)]).numpy()
+        self._pooled = {}
 
     def on_test_epoch_end(self) -> None:
         """The whole report on the test split, with the calibration that validation found."""
@@ -165,3 +183,19 @@ class CostModule(ScoreModule):
             self.model.temperature_K[k] *= factor
             suffix = f"/{name}" if len(self.source.constraints) > 1 else ""
             self.final_metrics[f"cost/temperature{suffix}"] = float(self.model.temperature_K[k])
+
+    def export(self, folder: Path) -> None:
+        """Write the model, and beside it what it has seen (``metrics/reference.py``)."""
+        super().export(folder)
+        if self.features is None:  # no validation run of its own, by which the features are known
+            return
+        try:
+            train = self.source.labelled("train")
+        except MissingRowsError:  # a source of pairs alone: the model is worth more than its reference
+            return
+        train = [train[row] for row in spread(len(train), MAX_LENGTHS)]
+        prompt_words_N, response_words_N = words_of([row.prompt for row in train], [row.response for row in train])
+        logits_NK = self.logits["validation"] / self.model.temperature_K.double().cpu().numpy()
+        kept = spread(len(logits_NK), MAX_FEATURES)
+        names = tuple(self.source.constraints)
+        Reference(names, prompt_words_N, response_words_N, logits_NK[kept], self.features).save(folder)

@@ -22,6 +22,7 @@ from csrlhf.data.labelled import LabelledDataModule
 from csrlhf.data.preference import PreferenceDataModule
 from csrlhf.errors import UserError
 from csrlhf.metrics.classification import expected_calibration_error
+from csrlhf.metrics.reference import Reference
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.models.text_scorer import TextScorer
@@ -116,6 +117,17 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
 
     (tmp_path / "cost").mkdir()
     module.export(tmp_path / "cost")
+    # What it has seen lies beside it: lengths of training, scores and states of validation, as handed over.
+    reference = Reference.read(tmp_path / "cost")
+    assert reference is not None
+    known = source.labelled("validation")
+    logits_NK, features_NH = TextScorer(tmp_path / "cost").scores_and_features(
+        [row.prompt for row in known], [row.response for row in known], [True] * len(known)
+    )
+    np.testing.assert_allclose(reference.logits_MK, logits_NK.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(reference.features_MH, features_NH.numpy(), rtol=1e-4, atol=1e-4)
+    assert reference.response_words_N.tolist() == [3.0] * len(source.labelled("train"))
+
     rows = source.labelled("test")
     scores = TextScorer(tmp_path / "cost").score(
         [row.prompt for row in rows], [row.response for row in rows], [True] * len(rows)

@@ -1,0 +1,76 @@
+"""The page and the terminal's tables of a cost model's evaluation, and what they must not show."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from csrlhf.evaluation.cost_page import cost_page
+from csrlhf.evaluation.cost_result import CostResult
+from csrlhf.evaluation.cost_tables import baseline_of, result_tables, share_words, with_interval
+from csrlhf.metrics.cost_evaluation import evaluate_output
+from csrlhf.metrics.cost_report import cost_report
+from csrlhf.metrics.cost_slices import share_of
+from csrlhf.metrics.drift import Drift
+from csrlhf.types import LabelledRow
+
+NAMES = ("harm", "privacy")
+
+
+@pytest.fixture
+def result() -> CostResult:
+    """Forty rows; harm is found but for one, privacy holds no unsafe row."""
+    rows = [
+        LabelledRow(f"<b>{i}</b>", f"answer {i}", (float(i % 2), 0.0), {"category": ("one", "two")[i % 2]})
+        for i in range(40)
+    ]
+    harm = np.array([1.0 if i % 2 else -1.0 for i in range(40)])
+    harm[1] = -3.0
+    logits = np.stack([harm, np.full(40, -2.0)], axis=1)
+    report = cost_report(NAMES, 1 / (1 + np.exp(-logits)), rows, rows)
+    numbers = {}
+    for key, value in report.items():
+        before, baseline, after = key.partition("baseline/")
+        numbers[f"{baseline}test/{before}{after}"] = value
+    evaluations = [evaluate_output(name, logits[:, k], 1.0, rows, k, 0.05, 0.05) for k, name in enumerate(NAMES)]
+    drift = {"labelled": [Drift("score/harm", 0.5, 0.25, 40, "population stability index")]}
+    return CostResult("cost", "test", rows, evaluations, numbers, drift, ["a note"], {"data": "abc"})
+
+
+def test_the_terminal(result: CostResult) -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(result_tables(result))
+    text = console.export_text()
+    assert "harm: cost model on test, 40 rows, 20 unsafe" in text
+    assert "100.0% of 20" in text
+    assert "cost logits of harm" in text
+    assert text.count("No threshold can be certified") == 2
+    harm, privacy = result.evaluations
+    assert with_interval(result, harm, "recall").startswith("0.950 (")
+    assert with_interval(result, privacy, "recall") == "–"
+    assert baseline_of(result, harm, "accuracy")
+    assert share_words(share_of(0, 0)) == "–"
+    assert share_words(share_of(3, 4)) == "3 of 4 (75.0%, 19.4 to 99.4)"
+
+
+def test_the_page(result: CostResult, tmp_path: Path) -> None:
+    page = cost_page(result, result.write(tmp_path))
+    html = page.html()
+    assert "a note" in html
+    assert "<b>1</b>" not in html  # prompts are hostile input
+    assert {"reliability_harm", "reliability_privacy", "category_harm", "length_privacy", "drift"} <= set(
+        page.figures()
+    )
+    [dialogues] = [block for block in page.blocks if block.kind == "dialogues"]
+    [missed] = dialogues.dialogues  # type: ignore[attr-defined]  # a Dialogues block
+    assert missed.collapsed
+    assert missed.labels["mistake"] == "missed (unsafe, not flagged)"
+    assert missed.values["cost"] == -3.0
+    record = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert set(record["constraints"]) == set(NAMES)
+    assert record["drift"]["labelled"][0]["drifted"] is True
