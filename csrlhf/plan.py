@@ -88,7 +88,7 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     if stage == "ppo":
         kind = plugins.run_kind(choices.get("penalty"), search_path.is_ours("penalty", choices), cfg.penalty._target_)
         folder = folder / (_checked_name(cfg.name) or f"{kind}-{digest[:8]}")
-    elif stage == "evaluate":
+    elif stage in ("evaluate", "certify"):
         folder = folder / (_checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
     return Plan(
         stage=stage,

@@ -14,16 +14,17 @@ LAYERS = {
     "types": 0, "errors": 0, "fingerprint": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
     "report": 1,
-    "advantages": 2, "rollout": 2,
+    "advantages": 2, "rollout": 2, "evaluation": 2, "decoding": 2,
     "modules": 3, "callbacks": 3,
     "plugins": 5, "contracts": 5, "building": 5,
     "search_path": 5, "inputs": 5, "plan": 5, "processes": 5, "launch": 5, "leak_check": 5, "data_stage": 5,
-    "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
+    "certification_check": 5, "provenance": 5, "pipeline": 5, "runner": 5, "overrides": 5,
     "cli": 6, "rehearsal": 6, "memory": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 
 CONFIG_FILES = {
     "building",
+    "certification_check",
     "train",
     "__main__",
     "cli",
