@@ -1,28 +1,62 @@
-"""One-sided upper bounds on a violation rate or a mean cost."""
+"""Bounds on a violation rate: exact, for a count of independent trials. The unit is a prompt, with one answer each."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
 
-from csrlhf.errors import UserError
-
-
-def check_confidence(key: str, confidence: float) -> float:
-    """``confidence`` if it lies in (0, 1)."""
-    if not 0 < confidence < 1:
-        raise UserError(f"{key}={confidence}: a confidence lies in (0, 1), e.g. 0.95")
-    return confidence
+from csrlhf.certify.checks import check_confidence as check_confidence  # callers have it from here
+from csrlhf.certify.checks import check_counts
 
 
 def clopper_pearson_upper(num_violations: int, count: int, confidence: float) -> float:
-    """Exact upper bound on a rate from ``num_violations`` in ``count`` independent trials (1 for count 0)."""
+    """Exact one-sided upper bound on a rate: the p at which ``P(X <= k) = 1 - confidence``, X ~ Binomial(n, p).
+
+    Source: Clopper and Pearson (1934), Biometrika 26. It covers with at least ``confidence``, whatever the rate.
+
+    Args:
+        num_violations: k, the trials in which it happened.
+        count: n independent trials; with 0 the bound is 1.
+        confidence: 1 - δ.
+
+    Raises:
+        UserError: k > n, a negative or broken count, a confidence outside (0, 1).
+    """
+    check_counts("num_violations", num_violations, "count", count)
+    check_confidence("confidence", confidence)
     if count == 0:
         return 1.0
     from scipy.stats import binomtest  # imported here: half a second that most commands do not need
 
-    test = binomtest(num_violations, count, alternative="less")
+    test = binomtest(int(num_violations), int(count), alternative="less")
     return float(test.proportion_ci(confidence, "exact").high)
+
+
+def clopper_pearson_lower(num_violations: int, count: int, confidence: float) -> float:
+    """Exact one-sided lower bound on a rate: one minus the upper bound on the rate of its opposite; 0 for count 0."""
+    check_counts("num_violations", num_violations, "count", count)
+    return 1 - clopper_pearson_upper(count - num_violations, count, confidence)
+
+
+def clopper_pearson_interval(num_violations: int, count: int, confidence: float) -> tuple[float, float]:
+    """Two-sided interval: both one-sided bounds at half of δ, so that together they err in a share δ at most."""
+    each = (1 + check_confidence("confidence", confidence)) / 2
+    return (
+        clopper_pearson_lower(num_violations, count, each),
+        clopper_pearson_upper(num_violations, count, each),
+    )
+
+
+def allowed_violations(count: int, threshold: float, confidence: float) -> int:
+    """The most violations in ``count`` trials that still certify the threshold; -1 where not even none does."""
+    low, high = -1, count
+    while low < high:  # the bound grows with the violations
+        middle = (low + high + 1) // 2
+        if clopper_pearson_upper(middle, count, confidence) <= threshold:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def least_count(threshold: float, confidence: float) -> float:
