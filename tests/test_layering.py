@@ -73,7 +73,8 @@ def imported(path: Path) -> set[str]:
 def test_imports_point_downwards_and_stay_in_their_rooms(path: Path) -> None:
     here = part(path)
     if here == "__init__":
-        assert imported(path) <= {"__future__"}
+        # What csrlhf offers of decoding is imported when it is asked for.
+        assert imported(path) <= {"__future__", "typing", "csrlhf.decoding"}
         return
     for name in imported(path):
         words = name.split(".")

@@ -4,9 +4,9 @@ Every τ is a null hypothesis "the error at τ is above α" with an exact binomi
 sequence, each at the full δ, until the first that is not rejected: whatever τ is then chosen among the rejected ones,
 ``P(its error > α) <= δ``. The order must be fixed before the labels are seen; it need not be one of growing error.
 
-MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap a classifier's ``predict_proba``, and its
-fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values and
-its family-wise control.
+MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap a classifier's ``predict_proba``, and
+its fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values
+and its family-wise control.
 
 Legend of suffixes: N labelled answers.
 """
@@ -17,7 +17,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from csrlhf.certify.bounds import clopper_pearson_upper
@@ -119,12 +118,8 @@ def learn_then_test(
     for threshold in candidates:
         accepted_N = score_N <= threshold
         errors = int((accepted_N & unsafe_N).sum())
-        counts = {
-            "miss_rate": unsafe_N.sum(),
-            "unsafe_accepted": len(unsafe_N),
-            "unsafe_given_accepted": accepted_N.sum(),
-        }
-        count = int(counts[risk])
+        over_N = {"miss_rate": unsafe_N, "unsafe_accepted": unsafe_N | True, "unsafe_given_accepted": accepted_N}
+        count = int(over_N[risk].sum())
         p_value = binomial_p_value(errors, count, alpha)
         going = going and p_value <= delta
         upper = clopper_pearson_upper(errors, count, 1 - delta)

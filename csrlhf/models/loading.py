@@ -64,7 +64,7 @@ def _package_folder(spec: str) -> Path:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Mute the report on keys that taking a trunk out of a language model leaves unused on purpose."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -75,7 +75,7 @@ def _quiet_loading() -> Iterator[None]:
 
 
 @contextmanager
-def _as_user_error(spec: str | Path) -> Iterator[None]:
+def as_user_error(spec: str | Path) -> Iterator[None]:
     """A missing or unreadable model is a mistake in the input, not in the program."""
     try:
         yield
@@ -93,7 +93,7 @@ def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
-    with _as_user_error(spec), _quiet_loading():
+    with as_user_error(spec), quiet_loading():
         tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -107,7 +107,7 @@ def load_config(spec: str | Path) -> PretrainedConfig:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
-    with _as_user_error(spec), _quiet_loading():
+    with as_user_error(spec), quiet_loading():
         return AutoConfig.from_pretrained(path)
 
 
@@ -118,7 +118,7 @@ def load_policy(spec: str | Path) -> PreTrainedModel:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
-    with _as_user_error(spec), _quiet_loading():
+    with as_user_error(spec), quiet_loading():
         return AutoModelForCausalLM.from_pretrained(path, dtype="float32")
 
 
@@ -136,7 +136,7 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         UserError: there is none at ``spec``, or it is an encoder with a decoder.
     """
     path = resolve_path(spec)
-    with _as_user_error(spec), _quiet_loading():
+    with as_user_error(spec), quiet_loading():
         config = AutoConfig.from_pretrained(path)
         if getattr(config, "is_encoder_decoder", False):
             raise UserError(
