@@ -79,7 +79,10 @@ def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> N
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     free = ("inputs", "batch_size", "eval_batch_size", "evaluate.batch_size", "ppo.batch_size")
-    for reference in references([raw["module"], raw["datamodule"], raw["trainer"]["max_epochs"]]):
+    parts = [raw["module"], raw["datamodule"], raw["trainer"]["max_epochs"]]
+    if stage == "evaluate":  # module and datamodule are references themselves
+        parts += [raw["evaluate"]["module"], raw["evaluate"]["datamodule"]]
+    for reference in references(parts):
         covered = any(reference == key or reference.startswith(f"{key}.") for key in consumed)
         assert covered or reference.startswith(free), f"{stage} refers to {reference}, which it does not consume"
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from csrlhf import artifacts
 from csrlhf.certify.estimate import Estimate
-from csrlhf.certify.exact_penalty import dual_tail, duty_cycle_estimate, exact_penalty
+from csrlhf.certify.exact_penalty import exact_penalty
+from csrlhf.certify.lambda_star import dual_tail, duty_cycle_estimate
 from csrlhf.errors import UserError
 
 SWEEP = "lambda_star.json"
