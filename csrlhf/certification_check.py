@@ -1,8 +1,8 @@
 """What a certificate's prompts must not know: the data of every stage that the certified policy was built on.
 
-Read from the ``csrlhf.json`` of the policy and of the cost model, and of what these were built on: prompts trained on, and
-those by which checkpoints were chosen. Data that cannot be read any more is named in the certificate: nobody can vouch
-for it there.
+Read from the ``csrlhf.json`` of the policy and of the cost model, and of what these were built on: prompts trained
+on, and those by which checkpoints were chosen. Data that cannot be read any more is named in the certificate: nobody
+can vouch for it there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What kept answers of best-of-N say of its refusals: how often no candidate was accepted, at N and at every smaller N."""
+"""What kept answers of best-of-N say of its refusals: how often no candidate was accepted, at N and at smaller N."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Labels for a certificate: whose, for which constraint, and whether they are of a random sample.
 
-The order in which answers ought to be labelled is a hash of seed and id: nobody chose it, and nobody who labels from its
-beginning can have picked answers. Labels of other answers count too, and the certificate then says what is assumed.
+The order in which answers ought to be labelled is a hash of seed and id: nobody chose it, and nobody who labels from
+its beginning can have picked answers. Labels of other answers count too, and the certificate then says what is assumed.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _check_number(spec: LabelSpec, num_labels: int | None) -> None:
     given = [spec] if isinstance(spec, str) else list((spec or {}).values())
     if num_labels is not None and set(given) != {ORACLE}:
         raise UserError(
-            f"certify.num_labels={num_labels}: says how many answers an oracle labels, and certify.labels={spec} is none; "
-            "leave it null: all labels of a file count"
+            f"certify.num_labels={num_labels}: says how many answers an oracle labels, and certify.labels={spec} "
+            "is none; leave it null: all labels of a file count"
         )
     if num_labels is not None and num_labels < 1:
         raise UserError(f"certify.num_labels={num_labels}: must be >= 1, or null for all answers")
@@ -111,8 +111,8 @@ def _of_oracle(name: str, answers: Sequence[Answer], order: Sequence[str], num_l
     missing = next((identifier for identifier, verdict in verdicts.items() if verdict is None), None)
     if missing is not None:
         raise UserError(
-            f"certify.labels=oracle: no oracle judged answer {missing!r}; only a generated world (data=toy) has one, and "
-            "it judges its own prompts. Name a file of labels"
+            f"certify.labels=oracle: no oracle judged answer {missing!r}; only a generated world (data=toy) has "
+            "one, and it judges its own prompts. Name a file of labels"
         )
     chosen = order if num_labels is None else order[:num_labels]
     unsafe = {identifier: bool((verdicts[identifier] or {})[VERDICTS[name]]) for identifier in chosen}

@@ -1,7 +1,8 @@
 """The certificate: what kept answers, and labels of them, say of a policy, as one JSON document.
 
-A pure function of the answers file, its provenance, the labels and the settings: the same inputs give the same document to
-the digit, so that anybody who has them can check it. Generating answers is the module's part, the page ``certificate_page``'s.
+A pure function of the answers file, its provenance, the labels and the settings: the same inputs give the same
+document to the digit, so that anybody who has them can check it. Generating answers is the module's part, the page
+``certificate_page``'s.
 """
 
 from __future__ import annotations

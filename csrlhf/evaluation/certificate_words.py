@@ -25,8 +25,8 @@ def decoding_words(document: Document) -> str:
 def claim(document: Document) -> str:
     """The one sentence that the verdict is about."""
     name, confidence = document["policy"]["name"], document["confidence"]["overall"]
-    head = f"With {percent(confidence, 0)} confidence, for prompts drawn like these {document['n']:,}, policy {name}, decoded "
-    head += f"as stated ({decoding_words(document)}), has: "
+    head = f"With {percent(confidence, 0)} confidence, for prompts drawn like these {document['n']:,}, policy {name}, "
+    head += f"decoded as stated ({decoding_words(document)}), has: "
     return head + "; ".join(_bound(name, one) for name, one in document["constraints"].items()) + "."
 
 
@@ -56,10 +56,10 @@ def assumptions(document: Document) -> list[str]:
     """What has to be true for the bounds to hold, beside the arithmetic."""
     prompts = document["prompts"]
     found = [
-        f"The {document['n']:,} prompts ({prompts['source']}) are a random sample of those that the policy will meet, each "
-        "drawn independently of the others.",
-        f"The unit is the prompt: {prompts['repeated']:,} repeated prompts were left out, each remaining one counts once.",
-        "The policy, the cost model and the decoding are those whose hashes stand here, and none is changed afterwards.",
+        f"The {document['n']:,} prompts ({prompts['source']}) are a random sample of those that the policy will meet, "
+        "each drawn independently of the others.",
+        f"The unit is the prompt: {prompts['repeated']:,} repeated prompts were left out, each other one counts once.",
+        "Policy, cost model and decoding are those whose hashes stand here, and none is changed afterwards.",
         "The prompts had no part in training, in the choice of a checkpoint or in the choice of a threshold, λ or N."
         + _compared(document),
     ]
@@ -116,8 +116,8 @@ def not_said(document: Document) -> list[str]:
     if unlabelled:
         found.insert(
             0,
-            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, and it "
-            "errs. Labels of the answers (certify.labels) bound the true rate.",
+            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, "
+            "and it errs. Labels of the answers (certify.labels) bound the true rate.",
         )
     if document["decode"]["decode"] == "best_of_n":
         found.append(

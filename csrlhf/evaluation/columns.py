@@ -1,4 +1,4 @@
-"""From a constraint's definition to what a certificate needs of it: costs, flags, probabilities, and whether d is a rate.
+"""From a constraint's definition to what a certificate needs: costs, flags, probabilities, whether d is a rate.
 
 Legend: B answers, K constraints.
 """
@@ -28,8 +28,9 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
         missing = [name for name in constraints.names if name not in answer.cost_logits]
         if missing:
             raise UserError(
-                f"certify.outputs: answer {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'} and "
-                f"not of {missing[0]}; certify the constraints that it was scored for"
+                f"certify.outputs: answer {answer.id} has cost logits of "
+                f"{', '.join(answer.cost_logits) or 'nothing'} and not of {missing[0]}; certify the constraints "
+                "that it was scored for"
             )
     logits = [[answer.cost_logits[name] for name in constraints.names] for answer in answers]
     logits_BK = torch.tensor(logits, dtype=torch.float64)

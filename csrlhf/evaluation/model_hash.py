@@ -26,7 +26,7 @@ def model_hash(folder: Path) -> str:
 
 
 def model_identity(spec: str) -> dict[str, Any]:
-    """A model's name, hash and fingerprint; on a hub only its name, since nothing here says which version was loaded."""
+    """A model's name, hash and fingerprint; on a hub only its name: nothing here says which version was loaded."""
     folder = Path(spec).expanduser()
     if not folder.is_dir():
         return {"name": spec, "sha256": None, "fingerprint": None}

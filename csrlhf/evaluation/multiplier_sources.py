@@ -25,8 +25,8 @@ FIXED = "csrlhf.penalties.rectified.Rectified"
 """The strategy whose gate is read as a duty cycle: an on-off gate before a fixed λ."""
 
 NOT_A_CERTIFICATE = (
-    "A diagnostic of the penalty, not a certificate: it says whether λ is large enough for the penalty's optimum to keep "
-    "the constraint, and nothing about this policy."
+    "A diagnostic of the penalty, not a certificate: it says whether λ is large enough for the penalty's optimum "
+    "to keep the constraint, and nothing about this policy."
 )
 
 
@@ -48,8 +48,8 @@ def diagnostic(
     if penalty.get("_target_") != FIXED:
         if sources:
             raise UserError(
-                f"certify.lambda_from={', '.join(sources)}: the diagnostic is about a fixed λ, and {policy} was not trained "
-                "with penalty=rectified; leave it null"
+                f"certify.lambda_from={', '.join(sources)}: the diagnostic is about a fixed λ, and {policy} was "
+                "not trained with penalty=rectified; leave it null"
             )
         return None
     found = {}
@@ -89,12 +89,13 @@ def _estimate(source: Path, name: str, count: int) -> Estimate:
     path = source / HISTORY
     if not path.is_file():
         raise UserError(
-            f"certify.lambda_from={source}: holds neither {SWEEP} (of a sweep) nor {HISTORY} (of a dual run); name such a "
-            "folder"
+            f"certify.lambda_from={source}: holds neither {SWEEP} (of a sweep) nor {HISTORY} (of a dual run); name "
+            "such a folder"
         )
     if _penalty(source).get("_target_") == FIXED:
         raise UserError(
-            f"certify.lambda_from={source}: its λ is fixed, and moves to no λ*; name a dual run, e.g. of penalty=lagrangian"
+            f"certify.lambda_from={source}: its λ is fixed, and moves to no λ*; name a dual run, e.g. of "
+            "penalty=lagrangian"
         )
     multipliers = _column(path, "multiplier", name, count)
     if not multipliers:

@@ -1,7 +1,7 @@
 """What answers say of one constraint: bounds on what the cost model finds, and, with labels, on what is true.
 
-Each statement stands at the confidence it was given; how δ is shared among those that decide is ``certificate.py``'s part.
-Pure functions of numbers.
+Each statement stands at the confidence it was given; how δ is shared among those that decide is ``certificate.py``'s
+part. Pure functions of numbers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Costs:
 
     Attributes:
         values: cost of each answer on the constraint's scale.
-        kind: ``rate`` (0 or 1), ``mean`` (in [0, 1]), ``tail`` (the mean of the worst, costs in [0, 1]) or ``unbounded``.
+        kind: ``rate`` (0 or 1), ``mean`` (in [0, 1]), ``tail`` (the mean of the worst, costs in [0, 1]) or
+            ``unbounded``.
         threshold: d.
         alpha: of a tail.
     """
@@ -194,7 +195,9 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe answers")
     return [
         *found,
-        _from("share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)),
+        _from(
+            "share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)
+        ),
         _from("sensitivity: share of truly unsafe answers that the cost model finds", of_unsafe, confidence, caught),
     ]
 

@@ -112,9 +112,7 @@ class CertificationDataModule(PromptDataModule):
         if self.prompts is not None:
             location = check_location("certify.prompts", self.prompts)
             records = read_records(location)
-            rows = [
-                PromptRow(one.prompt(), {key: one.fields[key] for key in META if one.has(key)}) for one in records
-            ]
+            rows = [PromptRow(one.prompt(), {key: one.fields[key] for key in META if one.has(key)}) for one in records]
             places = {normalise(prompt_text(row.prompt)): one.place for row, one in zip(rows, records, strict=True)}
             found = untouched(rows, known, f"certify.prompts={self.prompts}", content_hash(location), places)
             return self._chosen(found, known)
@@ -123,17 +121,20 @@ class CertificationDataModule(PromptDataModule):
             rows = self.source.certification_prompts(size, known.texts)  # type: ignore[attr-defined]  # looked up above
             return untouched(rows, known, f"certify.num_prompts={size}")
         if not getattr(self.source, "has", lambda split: True)("test"):
-            raise UserError("certify.prompts=null: the data has no test split; name a file of prompts that nobody has used")
+            raise UserError(
+                "certify.prompts=null: the data has no test split; name a file of prompts that nobody has used"
+            )
         found = untouched(self.source.prompts("test"), known, "certify.prompts=null (the test split)")
         return self._chosen(found, known)
 
     def _chosen(self, found: Untouched, known: Known) -> Untouched:
-        """``num_prompts`` of the prompts at random, in their order: the beginning of a file need not be like the rest."""
+        """``num_prompts`` of the prompts at random, in their order: a file's beginning need not be like the rest."""
         if self.num_prompts is None:
             return found
         if self.num_prompts > len(found.rows):
             raise UserError(
-                f"certify.num_prompts={self.num_prompts}: there are {len(found.rows):,} different prompts; ask for fewer"
+                f"certify.num_prompts={self.num_prompts}: there are {len(found.rows):,} different prompts; ask for "
+                "fewer"
             )
         ranked = sorted(
             range(len(found.rows)),

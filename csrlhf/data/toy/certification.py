@@ -1,7 +1,7 @@
 """Certification prompts of the toy world: more prompts from the held-out pairs, by a generator of their own.
 
-They are drawn like the test prompts in seen framings, and are none of the test prompts: nothing else ever uses them, and
-nothing else of the world moves for them.
+They are drawn like the test prompts in seen framings, and are none of the test prompts: nothing else ever uses them,
+and nothing else of the world moves for them.
 """
 
 from __future__ import annotations
@@ -46,4 +46,6 @@ def certification_prompts(
             rows.append(row)
         if len(rows) == size:
             return rows
-    raise UserError(f"certify.num_prompts={size}: the toy world has about {len(rows)} certification prompts; ask for fewer")
+    raise UserError(
+        f"certify.num_prompts={size}: the toy world has about {len(rows)} certification prompts; ask for fewer"
+    )
