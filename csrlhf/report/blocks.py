@@ -25,6 +25,13 @@ class Block:
     kind: ClassVar[str]
 
 
+def check_block(block: Any) -> None:
+    """Raises a TypeError for what no report can show."""
+    if not isinstance(block, Block):
+        known = "Text, Cards, Table, Matrix, Figure, Dialogues, Certificate, KeyValues, Section"
+        raise TypeError(f"{block!r} is no block of a report ({known})")
+
+
 @dataclass(frozen=True)
 class Text(Block):
     """Plain words; paragraphs stand apart by blank lines."""
@@ -129,3 +136,7 @@ class Section(Block):
     title: str
     blocks: Sequence[Block]
     kind: ClassVar[str] = "section"
+
+    def __post_init__(self) -> None:
+        for block in self.blocks:
+            check_block(block)

@@ -56,8 +56,11 @@ class Figure(Block):
         with rc_context(_settings(palette)):
             figure = MatplotlibFigure(figsize=self.size, layout="constrained")
             FigureCanvasAgg(figure)
-            axes = figure.add_subplot()
-            self.draw(axes, palette)
+            try:
+                self.draw(figure.add_subplot(), palette)
+            except Exception as error:
+                error.add_note(f"while drawing the figure {self.name!r}")
+                raise
         return figure
 
     def data_uri(self, palette: Palette) -> str:

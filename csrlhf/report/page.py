@@ -80,7 +80,7 @@ def render(title: str, subtitle: str, blocks: Sequence[Block]) -> str:
             page=Page(blocks),
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=Markup(_policy(style, script)),
         )
     )
     return SURROGATES.sub("\ufffd", html)

@@ -84,6 +84,12 @@
     return select;
   }
 
+  function counted(shown, matching, total) {
+    if (matching === 0) return total === 0 ? "There are no dialogues." : `None of ${total} dialogues matches.`;
+    const found = matching === total ? `${total} dialogues` : `${matching} of ${total} dialogues match`;
+    return shown === matching ? `${found}.` : `${found}; the first ${shown} are shown.`;
+  }
+
   function setUp(section) {
     const data = JSON.parse(document.getElementById(section.dataset.source).textContent);
     const [bar, count, list] = [".filters", ".count", ".list"].map((name) => section.querySelector(name));
@@ -104,15 +110,17 @@
     }
     const order = choice([["", "as given"], ...data.orders.flatMap((key, index) =>
       [[`-${index}`, `${key}, highest first`], [`+${index}`, `${key}, lowest first`]])]);
-    order.dataset.order = "";
+    order.className = "order";
     if (data.orders.length) bar.append(labelled("order", order));
     const search = make("input");
     search.type = "search";
     search.placeholder = "words in prompt or answer";
     bar.append(labelled("search", search));
-    const more = make("button", "", "Show more");
+    const clear = make("button", "plain", "Clear filters");
+    clear.type = "button";
+    bar.append(clear);
+    const more = make("button", "more", "Show more");
     more.type = "button";
-    more.dataset.more = "";
 
     let matching = [];
     let shown = 0;
@@ -123,9 +131,8 @@
       list.append(part);
       more.remove();
       if (shown < matching.length) section.append(more);
-      const total = data.dialogues.length;
-      const of = matching.length === total ? `${total}` : `${matching.length} that match, of ${total}`;
-      count.textContent = shown === total ? `${total} dialogues` : `${shown} of ${of} dialogues`;
+      count.textContent = counted(shown, matching.length, data.dialogues.length);
+      clear.hidden = ![...selects.values(), search].some((field) => field.value !== "");
     }
     function apply() {
       const words = search.value.trim().toLowerCase();
@@ -149,6 +156,11 @@
     }
     for (const field of [...selects.values(), order]) field.addEventListener("change", apply);
     search.addEventListener("input", apply);
+    clear.addEventListener("click", () => {
+      for (const field of [...selects.values(), search]) field.value = "";
+      apply();
+      search.focus();
+    });
     more.addEventListener("click", () => {
       const before = list.children.length;
       extend();
