@@ -24,12 +24,13 @@ def clopper_pearson_upper(num_violations: int, count: int, confidence: float) ->
     """
     check_counts("num_violations", num_violations, "count", count)
     check_confidence("confidence", confidence)
-    if count == 0:
+    if num_violations == count:  # nothing was seen that speaks against 1; also where nothing was seen at all
         return 1.0
-    from scipy.stats import binomtest  # imported here: half a second that most commands do not need
+    from scipy.special import betaincinv  # imported here: a fifth of a second that most commands do not need
 
-    test = binomtest(int(num_violations), int(count), alternative="less")
-    return float(test.proportion_ci(confidence, "exact").high)
+    # The quantile of Beta(k + 1, n - k): what binomtest(k, n, alternative="less").proportion_ci(confidence, "exact")
+    # finds by search, a thousand times faster.
+    return float(betaincinv(num_violations + 1, count - num_violations, confidence))
 
 
 def clopper_pearson_lower(num_violations: int, count: int, confidence: float) -> float:

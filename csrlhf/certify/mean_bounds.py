@@ -68,17 +68,16 @@ def betting_upper(values: ArrayLike, confidence: float, low: float = 0.0, high: 
     log_target = math.log(1 / (1 - check_confidence("confidence", confidence)))
     rest_U, number_U = np.unique(1 - unit_N, return_counts=True)  # equal costs are one factor with an exponent
     from scipy.optimize import brentq
-    from scipy.special import logsumexp
 
     def surplus(p: float) -> float:
         with np.errstate(divide="ignore"):  # the full bet loses everything at a cost of 1: log 0
             log_factor_GU = np.log1p(BETS[:, None] * (rest_U / p - 1))
-        return float(logsumexp(log_factor_GU @ number_U)) - math.log(len(BETS)) - log_target
+        return float(np.logaddexp.reduce(log_factor_GU @ number_U)) - math.log(len(BETS)) - log_target
 
     mean_p, smallest_p = float((1 - unit_N).mean()), 1e-12
     if mean_p <= smallest_p or surplus(smallest_p) <= 0:
         return high
-    p = float(brentq(surplus, smallest_p, mean_p, xtol=1e-12))  # at the sample's mean no gambler has won
+    p = float(brentq(surplus, smallest_p, mean_p, xtol=1e-10))  # at the sample's mean no gambler has won
     return min(high, high - p * (high - low))
 
 

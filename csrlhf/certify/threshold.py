@@ -8,16 +8,16 @@ MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap 
 its fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values
 and its family-wise control.
 
-Legend of suffixes: N labelled answers.
+Legend of suffixes: N labelled answers, T thresholds.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from csrlhf.certify.bounds import clopper_pearson_upper
 from csrlhf.certify.checks import check_confidence, finite_array, truth_array
@@ -113,26 +113,32 @@ def learn_then_test(
     if risk not in RISKS:
         raise UserError(f"risk={risk!r}: choose one of {', '.join(RISKS)}")
     check_confidence("1 - delta", 1 - delta)
-    tests: list[ThresholdTest] = []
-    going = True
-    for threshold in candidates:
-        accepted_N = score_N <= threshold
-        errors = int((accepted_N & unsafe_N).sum())
-        over_N = {"miss_rate": unsafe_N, "unsafe_accepted": unsafe_N | True, "unsafe_given_accepted": accepted_N}
-        count = int(over_N[risk].sum())
-        p_value = binomial_p_value(errors, count, alpha)
-        going = going and p_value <= delta
-        upper = clopper_pearson_upper(errors, count, 1 - delta)
-        tests.append(ThresholdTest(float(threshold), errors, count, p_value, upper, float(accepted_N.mean()), going))
+    accepted_TN = score_N <= candidates[:, None]
+    over_TN = {"miss_rate": unsafe_N, "unsafe_accepted": unsafe_N | True, "unsafe_given_accepted": accepted_TN}[risk]
+    error_T = (accepted_TN & unsafe_N).sum(axis=1)
+    count_T = np.broadcast_to(over_TN, accepted_TN.shape).sum(axis=1)
+    p_value_T = binomial_p_values(error_T, count_T, alpha)
+    certified_T = np.logical_and.accumulate(p_value_T <= delta)
+    tests = tuple(
+        ThresholdTest(
+            threshold=float(threshold),
+            errors=int(errors),
+            count=int(count),
+            p_value=float(p_value),
+            upper=clopper_pearson_upper(int(errors), int(count), 1 - delta),
+            accepted=float(accepted_N.mean()),
+            certified=bool(certified),
+        )
+        for threshold, errors, count, p_value, accepted_N, certified in zip(
+            candidates, error_T, count_T, p_value_T, accepted_TN, certified_T, strict=True
+        )
+    )
     chosen = [test.threshold for test in tests if test.certified]
-    return ThresholdChoice(chosen[-1] if chosen else None, risk, alpha, delta, tuple(tests))
+    return ThresholdChoice(chosen[-1] if chosen else None, risk, alpha, delta, tests)
 
 
-def binomial_p_value(errors: int, count: int, alpha: float) -> float:
+def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDArray[np.float64]:
     """``P(X <= errors)``, X ~ Binomial(count, α): small where so few errors would be luck; 1 for count 0."""
-    if count == 0:
-        return 1.0
     from scipy.stats import binom
 
-    value = float(binom.cdf(errors, count, alpha))
-    return value if math.isfinite(value) else 1.0
+    return np.where(np.asarray(counts) > 0, binom.cdf(errors, np.maximum(counts, 1), alpha), 1.0)
