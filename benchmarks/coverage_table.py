@@ -43,8 +43,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     fewest = min(outcome.replicates for outcome in outcomes)
     verdict = "all came out as they must" if not broken else f"{len(broken)} did not come out as they must"
     return (
-        f"{len(outcomes)} scenarios of {fewest:,} replicates: {kinds['holds']} bounds that must hold, {kinds['control']} "
-        f"negative controls that must not, {kinds['approximate']} approximate; {verdict}."
+        f"{len(outcomes)} scenarios of {fewest:,} replicates: {kinds['holds']} bounds that must hold, "
+        f"{kinds['control']} negative controls that must not, {kinds['approximate']} approximate; {verdict}."
     )
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf import artifacts, data_stage, pipeline, provenance
+from csrlhf import artifacts, data_stage, decode_stage, pipeline, provenance
 from csrlhf.building import build, stage_loggers
 from csrlhf.certification_check import known_to
 from csrlhf.errors import UserError
@@ -56,6 +56,8 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
         metrics = pipeline.run(cfg, list(hydra.overrides.task), program)
     elif cfg.stage.name == "data":
         metrics = data_stage.run(cfg)
+    elif cfg.stage.name == "decode":
+        metrics = decode_stage.run(cfg, command)
     else:
         plan = make_plan(cfg, dict(hydra.runtime.choices), command)
         metrics = run_stage(cfg, plan, f"{command} {pipeline.quote(hydra.overrides.task)}")

@@ -7,6 +7,7 @@ The choice is lexicographic: cost first, reward among what the cost model lets p
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,16 @@ def answer(prompt: Prompt, candidates: Sequence[Candidate], rule: str, refusal: 
         return Decoded(prompt, refusal, True, len(candidates), None, {}, tuple(candidates))
     tried = tuple(candidates if rule == "best" else candidates[: candidates.index(chosen) + 1])
     return Decoded(prompt, chosen.response, False, len(tried), chosen.reward, dict(chosen.costs), tried)
+
+
+def flags_and_rewards(drawn: Sequence[Sequence[Candidate]]) -> tuple[list[list[bool]], list[list[float]]]:
+    """``accepted`` and ``rewards``, a row per prompt and a column per sample, as ``csrlhf.certify`` takes them.
+
+    Rewards are finite there. One that is no number becomes the lowest float: it wins where nothing else is accepted.
+    """
+    most = sys.float_info.max
+    flags = [[one.accepted for one in tries] for tries in drawn]
+    return flags, [[min(max(_reward(one), -most), most) for one in tries] for tries in drawn]
 
 
 def check_rule(rule: str, key: str = "rule") -> str:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from csrlhf import artifacts
 from csrlhf.data.encoding import encode_prompt
 from csrlhf.data.prompts import encode_batch
 from csrlhf.data.tables.record import Record
 from csrlhf.decoding.candidates import Candidate, Decoded, accepts, answer
-from csrlhf.decoding.scorers import load_costs, load_reward, model_path
+from csrlhf.decoding.scorers import cut_short, load_costs, load_reward, model_path
 from csrlhf.decoding.settings import (
     MOST_SAMPLES,
     REFUSAL,
@@ -30,6 +31,7 @@ from csrlhf.decoding.settings import (
     sampling_record,
     thresholds_of,
 )
+from csrlhf.decoding.streaming import Pieces
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.cost_models import CostFolders
@@ -130,6 +132,32 @@ class Decoder:
             self._check_rewards(place, tries)
         return [answer(row.prompt, tries, self.rule, self.refusal) for row, tries in zip(rows, drawn, strict=True)]
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether an answer may be shown while it is drawn: there is one candidate, and nothing would reject it."""
+        return self.n == 1 and all(limit == math.inf for limit in self.thresholds.values())
+
+    def stream(self, prompt: Any, index: int, show: Callable[[str], None]) -> Decoded:
+        """Answer one prompt, and hand over each new piece of the answer as soon as it is drawn.
+
+        Args:
+            prompt: as for a call.
+            index: the prompt's number.
+            show: takes the pieces.
+
+        Raises:
+            UserError: some candidate could be rejected, and showing it would be what the rejection is to prevent.
+        """
+        if not self.can_stream:
+            raise UserError(
+                "stream: an answer that may be rejected is not shown while it is drawn; set n=1 and threshold=inf, or "
+                "leave out the cost model"
+            )
+        pieces = Pieces(self.tokenizer, show)
+        tries = self._judged(self.check([prompt]), [index], [(0, 0)], pieces.take)
+        pieces.close()
+        return answer(self.check([prompt])[0].prompt, tries, "first", self.refusal)
+
     def candidates(
         self, prompts: Sequence[Any], n: int | None = None, index: Sequence[int] | None = None
     ) -> list[tuple[Candidate, ...]]:
@@ -146,6 +174,27 @@ class Decoder:
         n = self.n if n is None else n
         check_choice(n, self.rule, self.refusal, self.reward is not None, self.sampler.greedy)
         return [tuple(candidates) for candidates in self._all(rows, numbers, n)]
+
+    def check(self, prompts: Sequence[Any], places: Sequence[str] | None = None) -> list[PromptRow]:
+        """The prompts, each of them well-formed and with room for an answer.
+
+        Args:
+            prompts: as for a call.
+            places: what to call them in messages, such as ``file:line``; None for ``prompts[0]`` and so on.
+        """
+        if isinstance(prompts, str):
+            raise UserError(f"prompts={prompts[:40]!r}: give a list of prompts, [{prompts[:40]!r}]")
+        rows = []
+        for number, prompt in enumerate(prompts):
+            place = f"prompts[{number}]" if places is None else places[number]
+            value = list(prompt) if isinstance(prompt, tuple) else prompt
+            row = PromptRow(Record(place, {"prompt": value}).prompt())
+            try:
+                encode_prompt(self.tokenizer, row.prompt, self.max_prompt_tokens)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+            rows.append(row)
+        return rows
 
     def identity(self) -> dict[str, Any]:
         """What an answer's distribution depends on: what a certificate of this decoder has to name."""
@@ -165,21 +214,10 @@ class Decoder:
         }
 
     def _checked(self, prompts: Sequence[Any], index: Sequence[int] | None) -> tuple[list[PromptRow], list[int]]:
-        """The prompts, each of them well-formed and with room for an answer."""
-        if isinstance(prompts, str):
-            raise UserError(f"prompts={prompts[:40]!r}: give a list of prompts, [{prompts[:40]!r}]")
+        rows = self.check(prompts)
         numbers = list(range(len(prompts))) if index is None else [int(number) for number in index]
         if len(numbers) != len(prompts) or min(numbers, default=0) < 0:
             raise UserError(f"index={numbers[:3]}...: give one number >= 0 for each of the {len(prompts)} prompts")
-        rows = []
-        for place, prompt in enumerate(prompts):
-            value = list(prompt) if isinstance(prompt, tuple) else prompt
-            row = PromptRow(Record(f"prompts[{place}]", {"prompt": value}).prompt())
-            try:
-                encode_prompt(self.tokenizer, row.prompt, self.max_prompt_tokens)
-            except UserError as error:
-                raise UserError(f"prompts[{place}]: {error}") from error
-            rows.append(row)
         return rows, numbers
 
     def _all(self, rows: Sequence[PromptRow], numbers: Sequence[int], n: int) -> list[list[Candidate]]:
@@ -208,12 +246,16 @@ class Decoder:
 
     @torch.no_grad()
     def _judged(
-        self, rows: Sequence[PromptRow], numbers: Sequence[int], jobs: Sequence[tuple[int, int]]
+        self,
+        rows: Sequence[PromptRow],
+        numbers: Sequence[int],
+        jobs: Sequence[tuple[int, int]],
+        watch: Callable[[Tensor], None] | None = None,
     ) -> list[Candidate]:
         asked = [rows[place] for place, _ in jobs]
         index = [numbers[place] * MOST_SAMPLES + sample for place, sample in jobs]
         batch = encode_batch(self.tokenizer, asked, index, self.max_prompt_tokens).to(self.device)
-        rollout = self.sampler(self.policy, self.tokenizer, batch, self.seed, DECODE_NOISE)
+        rollout = self.sampler(self.policy, self.tokenizer, batch, self.seed, DECODE_NOISE, watch)
         prompts, ended = [row.prompt for row in asked], rollout.ended_B.tolist()
         costs = self._costs(prompts, rollout.responses, ended)
         accepted = [accepts(said, cost, self.thresholds) for said, cost in zip(rollout.responses, costs, strict=True)]
@@ -228,6 +270,11 @@ class Decoder:
     ) -> list[dict[str, float]]:
         if self.cost is None:
             return [{} for _ in prompts]
+        if any(cut_short(self.cost, *one) for one in zip(prompts, responses, ended, strict=True)):
+            self._warn(
+                f"cost={self._specs['cost']}: judged the beginning of some answers alone, the dialogues are longer "
+                "than it reads; lower max_new_tokens, or take a cost model that was trained on longer ones"
+            )
         rows = self.cost.score(prompts, responses, ended).tolist()
         if any(math.isnan(value) for row in rows for value in row):
             self._warn(f"cost={self._specs['cost']}: gives NaN for some answers; they count as rejected")

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from csrlhf.data.encoding import encode_dialogue, encode_response, is_encoder_tokenizer
 from csrlhf.decoding.classifier import ClassifierScorer
 from csrlhf.errors import UserError
 from csrlhf.models.cost_models import CostFolders, CostModels
 from csrlhf.models.loading import resolve_path
 from csrlhf.models.score_model import HEAD_CONFIG
 from csrlhf.models.text_scorer import TextScorer
+from csrlhf.types import Prompt
 
 REWARD = "reward"
 """The output's name in a folder of ``stage=reward``."""
+
+NO_LIMIT = 10**9
+"""More tokens than any dialogue has."""
 
 Scorer = TextScorer | ClassifierScorer
 
@@ -77,6 +82,18 @@ def load_costs(spec: CostFolders) -> Scorer | CostModels:
     if isinstance(spec, Mapping):
         outputs = [str(name) for name in spec]
     return scorers[0] if len(scorers) == 1 else CostModels(scorers, outputs)  # type: ignore[arg-type]  # they score alike
+
+
+def cut_short(scorer: Scorer | CostModels, prompt: Prompt, response: str, ended: bool) -> bool:
+    """Whether a scorer reads the response without its end, because the dialogue is longer than it takes."""
+    if isinstance(scorer, CostModels):
+        return any(cut_short(one, prompt, response, ended) for one in scorer.scorers)  # type: ignore[arg-type]
+    room = scorer.max_tokens - (3 if is_encoder_tokenizer(scorer.tokenizer) else 0)
+    num_response = len(encode_response(scorer.tokenizer, response, ended))
+    if num_response <= room // 2:  # the prompt gives way to it
+        return False
+    whole = encode_dialogue(scorer.tokenizer, prompt, response, NO_LIMIT, ended)
+    return len(whole) > scorer.max_tokens and len(whole) - num_response > room - num_response
 
 
 def _costs(spec: str | Path, outputs: Sequence[str] | None) -> Scorer:

@@ -13,6 +13,11 @@ DECODED = "decoded"
 """Key of an answer's ``meta``: what best-of-N drew for it."""
 
 
+def abstained(answer: Answer) -> bool:
+    """The answer is best-of-N's refusal: no candidate was accepted."""
+    return bool(answer.meta.get(DECODED, {}).get("abstained", False))
+
+
 def abstention_statements(answers: Sequence[Answer], confidence: float) -> list[dict[str, Any]]:
     """One bound for N and each halved N; none for plain decoding. Each holds alone.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text as Line
 
+from csrlhf.evaluation.abstention import abstained
 from csrlhf.evaluation.answers import Answer
 from csrlhf.evaluation.certificate_words import decoding_words, percent
 from csrlhf.report import (
@@ -184,11 +186,12 @@ def _provenance(document: Document) -> Section:
 
 
 def _dialogues(answers: Sequence[Answer]) -> Dialogues:
-    ranked = sorted(answers, key=lambda answer: -max(answer.cost_logits.values()))[:SHOWN]
+    ranked = sorted(answers, key=lambda answer: -max(answer.cost_logits.values(), default=-math.inf))[:SHOWN]
     shown = []
     for answer in ranked:
         found = [name for name, logit in answer.cost_logits.items() if logit > 0]
-        labels = {"category": answer.category, "attack": answer.attack, "cost model": "unsafe" if found else "safe"}
+        said = "refuses to answer" if abstained(answer) else ("unsafe" if found else "safe")
+        labels = {"category": answer.category, "attack": answer.attack, "cost model": said}
         if answer.oracle is not None:
             labels["oracle"] = "unsafe" if answer.oracle["unsafe"] else "safe"
         values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}

@@ -65,13 +65,15 @@ def assumptions(document: Document) -> list[str]:
     ]
     if prompts["near_duplicates"]:
         found.append(
-            f"{prompts['near_duplicates']:,} of the prompts have a near-duplicate among them. Where these answers hang "
-            "together, they say less than as many independent ones, and the bounds are too narrow."
+            f"{prompts['near_duplicates']:,} of the prompts have a near-duplicate among them. They count as "
+            "separate draws; where they were made from each other (paraphrases), the bounds are too narrow."
         )
     if document["confidence"]["runs"] > 1:
         found.append(f"No more than {document['confidence']['runs']} runs were compared before this one was chosen.")
     else:
         found.append("The policy was not chosen among several by certificates on these prompts (certify.num_runs = 1).")
+    if document["decode"]["decode"] == "best_of_n":
+        found.append("The refusal is a fixed template and safe: it counts as an answer without a violation.")
     for name, constraint in document["constraints"].items():
         found += _label_assumptions(name, constraint)
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.constraints.cvar import CVaR
 from csrlhf.errors import UserError
+from csrlhf.evaluation.abstention import abstained
 from csrlhf.evaluation.answers import Answer
 from csrlhf.evaluation.certificate import Column
 from csrlhf.evaluation.statements import Costs
@@ -26,27 +27,27 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
     """
     for answer in answers:
         missing = [name for name in constraints.names if name not in answer.cost_logits]
-        if missing:
+        if missing and not abstained(answer):
             raise UserError(
-                f"certify.outputs: answer {answer.id} has cost logits of "
-                f"{', '.join(answer.cost_logits) or 'nothing'} and not of {missing[0]}; certify the constraints "
-                "that it was scored for"
+                f"certify.outputs: answer {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'} "
+                f"and not of {missing[0]}; certify the constraints that it was scored for"
             )
-    logits = [[answer.cost_logits[name] for name in constraints.names] for answer in answers]
-    logits_BK = torch.tensor(logits, dtype=torch.float64)
     return {
-        name: _column(constraint, logits_BK[:, k])
-        for k, (name, constraint) in enumerate(zip(constraints.names, constraints, strict=True))
+        name: _column(constraint, [None if abstained(one) else one.cost_logits[name] for one in answers])
+        for name, constraint in zip(constraints.names, constraints, strict=True)
     }
 
 
-def _column(constraint: Constraint, logit_B: Tensor) -> Column:
+def _column(constraint: Constraint, logits: Sequence[float | None]) -> Column:
+    """A refusal is a template and no answer: it costs nothing, and nobody flags it."""
+    logit_B = torch.tensor([0.0 if logit is None else logit for logit in logits], dtype=torch.float64)
+    said_B = torch.tensor([logit is not None for logit in logits])
     cost_B, kind = constraint.sample_costs(logit_B), _kind(constraint)
     flag_B = cost_B > 0.5 if _scale(constraint) == "indicator" else logit_B > 0
     return Column(
-        costs=Costs(cost_B.tolist(), kind, constraint.threshold, getattr(constraint, "alpha", 0.0)),
-        flagged=flag_B.tolist(),
-        scores=logit_B.sigmoid().tolist(),
+        costs=Costs((cost_B * said_B).tolist(), kind, constraint.threshold, getattr(constraint, "alpha", 0.0)),
+        flagged=(flag_B & said_B).tolist(),
+        scores=(logit_B.sigmoid() * said_B).tolist(),
         rate_threshold=constraint.threshold if kind in ("rate", "mean") else None,
     )
 

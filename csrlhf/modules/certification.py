@@ -151,7 +151,10 @@ class CertificationModule(LightningModule):
 
     def _answer(self, index: int, row: PromptRow, said: Spoken) -> Answer:
         oracle, names, identifier = self.oracle, self.constraints.names, f"certify-{index}"
-        costs_BK = self.constraints.costs(torch.tensor([said.cost_logits], dtype=torch.float64))
+        costs = {}
+        if said.cost_logits:
+            logits_BK = torch.tensor([[said.cost_logits[name] for name in names]], dtype=torch.float64)
+            costs = dict(zip(names, self.constraints.costs(logits_BK)[0].tolist(), strict=True))
         return Answer(
             id=f"{self.name}/{identifier}/0",
             policy=self.name,
@@ -163,8 +166,8 @@ class CertificationModule(LightningModule):
             category=row.meta.get("category"),
             attack=row.meta.get("attack", row.meta.get("framing")),
             reward=said.reward,
-            cost_logits=dict(zip(names, said.cost_logits, strict=True)),
-            violations=dict(zip(names, costs_BK[0].tolist(), strict=True)),
+            cost_logits=said.cost_logits,
+            violations=costs,
             oracle=None if oracle is None else asdict(oracle.judge(row, said.response)),
             meta=row.meta | said.meta,
         )
@@ -209,7 +212,9 @@ class CertificationModule(LightningModule):
             "cost": {name: model_identity(str(folder)) for name, folder in folders.items()},
             "reward": None if self.reward is None else model_identity(self.reward),
             "prompts": self.data.prompts_record(),
-            "decode": decoding_record(self.decode, self.sampler, self.seed, self.best_of_n),
+            "decode": decoding_record(
+                self.decode, self.sampler, self.seed, self.best_of_n["refusal"], self.decoder.identity
+            ),
         }
 
     def _diagnostic(self) -> dict[str, Any] | None:

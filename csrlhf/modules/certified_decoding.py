@@ -1,6 +1,6 @@
 """The two ways of answering that can be certified: one draw per prompt, or best of N with abstention.
 
-Both give one answer per prompt with the cost model's logits of what is really said: of an abstention, of the refusal.
+Both give one answer per prompt, with the cost model's logits of what is really said.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from csrlhf.decoding.candidates import answer
+from csrlhf.decoding.candidates import Candidate, answer, choose, number
 from csrlhf.decoding.decoder import Decoder
 from csrlhf.decoding.settings import sampling_record
+from csrlhf.errors import UserError
 from csrlhf.evaluation.abstention import DECODED
 from csrlhf.models.cost_models import CostFolders, cost_scorer
 from csrlhf.models.loading import load_policy, load_tokenizer
@@ -35,41 +36,22 @@ class Spoken:
     Attributes:
         response: the text.
         ended: False where it was cut off.
-        cost_logits: one per constraint, of this text.
+        cost_logits: by constraint, of this text; none of a refusal, which is a template and no answer.
         reward: by the reward model; None without one.
         meta: of best-of-N: what was drawn and accepted.
     """
 
     response: str
     ended: bool
-    cost_logits: tuple[float, ...]
+    cost_logits: dict[str, float]
     reward: float | None
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-class _Judged:
-    """The scorers of both ways."""
-
-    def __init__(self, cost: CostFolders, constraints: Sequence[str], reward: str | None) -> None:
-        self.cost = cost_scorer(cost, constraints)
-        self.reward = None if reward is None else TextScorer(reward, outputs=("reward",))
-
-    def logits(self, prompts: Sequence[Prompt], texts: Sequence[str], ended: Sequence[bool]) -> list[tuple[float, ...]]:
-        return [tuple(row) for row in self.cost.score(prompts, texts, ended).tolist()]
-
-    def rewards(self, prompts: Sequence[Prompt], texts: Sequence[str], ended: Sequence[bool]) -> list[float | None]:
-        if self.reward is None:
-            return [None] * len(prompts)
-        return self.reward.score(prompts, texts, ended)[:, 0].tolist()
-
-    def to(self, device: torch.device) -> None:
-        for model in (self.cost, self.reward):
-            if model is not None:
-                model.to(device)
-
-
-class Plain(_Judged):
+class Plain:
     """One draw per prompt."""
+
+    identity = None
 
     def __init__(
         self,
@@ -81,22 +63,22 @@ class Plain(_Judged):
         seed: int,
     ) -> None:
         """Load the models; the arguments are those of the module."""
-        super().__init__(cost, constraints, reward)
         self.policy = load_policy(policy).requires_grad_(False).eval()
         self.tokenizer, self.sampler, self.seed = load_tokenizer(policy), sampler, seed
+        self.cost, self.names = cost_scorer(cost, constraints), tuple(constraints)
+        self.reward = None if reward is None else TextScorer(reward, outputs=("reward",))
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
         """Answer a chunk."""
-        self.to(device)
-        self.policy.to(device)  # type: ignore[arg-type]  # transformers' signature hides torch's
+        _move([self.policy, self.cost, self.reward], device)
         rollout = self.sampler(self.policy, self.tokenizer, prompts, self.seed, CERTIFY_NOISE)
-        asked, ended = [row.prompt for row in rollout.rows], rollout.ended_B.tolist()
-        logits = self.logits(asked, rollout.responses, ended)
-        rewards = self.rewards(asked, rollout.responses, ended)
-        return [Spoken(*said) for said in zip(rollout.responses, ended, logits, rewards, strict=True)]
+        said = [row.prompt for row in rollout.rows], rollout.responses, rollout.ended_B.tolist()
+        logits = [dict(zip(self.names, row, strict=True)) for row in self.cost.score(*said).tolist()]
+        rewards = [None] * len(logits) if self.reward is None else self.reward.score(*said)[:, 0].tolist()
+        return [Spoken(*one) for one in zip(rollout.responses, said[2], logits, rewards, strict=True)]
 
 
-class BestOfN(_Judged):
+class BestOfN:
     """Best of N with abstention, by the decoder that serves it."""
 
     def __init__(
@@ -109,53 +91,66 @@ class BestOfN(_Judged):
         seed: int,
         n: int,
         rule: str,
-        threshold: float,
+        threshold: float | Mapping[str, float],
         refusal: str,
     ) -> None:
         """Load the models; the arguments are those of the module."""
-        super().__init__(cost, constraints, reward)
         self.rule, self.refusal = rule, refusal
         self.decoder = Decoder(
             policy, reward, cost, n, threshold, rule, refusal, seed, device="cpu", **sampling_record(sampler)
         )
+        outputs = () if self.decoder.cost is None else self.decoder.cost.outputs
+        missing = [name for name in constraints if name not in outputs]
+        if missing:
+            raise UserError(
+                f"inputs.cost={cost}: scores {', '.join(outputs)} and not {', '.join(missing)}; name one that does"
+            )
+        self.names = tuple(constraints)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the answers' distribution depends on."""
+        return self.decoder.identity()
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
         """Answer a chunk. All N are drawn, so that abstention is known for every smaller N, too."""
-        self.to(device)
         self.decoder.device = device
-        for model in (self.decoder.policy, self.decoder.cost, self.decoder.reward):
-            if model is not None:
-                model.to(device)  # type: ignore[arg-type,operator]  # a union of modules
-        asked = [row.prompt for row in prompts.rows]
-        texts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in asked]
+        _move([self.decoder.policy, self.decoder.cost, self.decoder.reward], device)
+        texts = [row.prompt if isinstance(row.prompt, str) else list(row.prompt) for row in prompts.rows]
         drawn = self.decoder.candidates(texts, index=prompts.index_B.tolist())
-        decoded = [answer(prompt, tries, self.rule, self.refusal) for prompt, tries in zip(asked, drawn, strict=True)]
-        said = [one.response for one in decoded]
-        ended = [one.abstained or next(c.ended for c in tries if c.response == one.response)
-                 for one, tries in zip(decoded, drawn, strict=True)]  # fmt: skip
-        logits, rewards = self.logits(asked, said, ended), self.rewards(asked, said, ended)
-        return [
-            Spoken(
-                one.response,
-                ended[b],
-                logits[b],
-                rewards[b],
-                {
-                    DECODED: {
-                        "abstained": one.abstained,
-                        "tried": one.tried,
-                        "accepted": [candidate.accepted for candidate in drawn[b]],
-                        "costs": [dict(candidate.costs) for candidate in drawn[b]],
-                    }
-                },
-            )
-            for b, one in enumerate(decoded)
-        ]
+        return [self._spoken(row.prompt, tries) for row, tries in zip(prompts.rows, drawn, strict=True)]
+
+    def _spoken(self, prompt: Prompt, tries: Sequence[Candidate]) -> Spoken:
+        said, chosen = answer(prompt, tries, self.rule, self.refusal), choose(tries, self.rule)
+        meta = {
+            "abstained": said.abstained,
+            "tried": said.tried,
+            "accepted": [candidate.accepted for candidate in tries],
+            "costs": [{name: number(value) for name, value in candidate.costs.items()} for candidate in tries],
+        }
+        costs = {} if chosen is None else {name: chosen.costs[name] for name in self.names}
+        return Spoken(said.response, chosen is None or chosen.ended, costs, said.reward, {DECODED: meta})
 
 
-def decoding_record(decode: str, sampler: Sampler, seed: int, best_of_n: Mapping[str, Any]) -> dict[str, Any]:
-    """The decode settings in a certificate, with a hash over those that the answers' distribution depends on."""
-    settings = {"decode": decode, "sampling": sampling_record(sampler)}
-    settings |= dict(best_of_n) if decode == "best_of_n" else {}
+def _move(models: Sequence[Any], device: torch.device) -> None:
+    for model in models:
+        if model is not None:
+            model.to(device)
+
+
+def decoding_record(
+    decode: str, sampler: Sampler, seed: int, refusal: str, identity: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The decode settings in a certificate, with a hash over those that the answers' distribution depends on.
+
+    Args:
+        decode: ``plain`` or ``best_of_n``.
+        sampler: how answers are drawn.
+        seed: of the draws.
+        refusal: what best-of-N says where it abstains.
+        identity: of the decoder of best-of-N: what ``stage=decode`` compares with its own.
+    """
+    settings: dict[str, Any] = {"decode": decode, "sampling": sampling_record(sampler)}
+    settings |= {} if identity is None else {**identity, "refusal": refusal}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return {**settings, "seed": seed, "sha256": digest}

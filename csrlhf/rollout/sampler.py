@@ -9,6 +9,8 @@ Legend: B sequences, P prompt tokens, T response tokens, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -89,6 +91,7 @@ class Sampler:
         batch: PromptBatch,
         seed: int,
         iteration: int,
+        watch: Callable[[Tensor], None] | None = None,
     ) -> Rollout:
         """Sample responses to a batch of prompts.
 
@@ -98,6 +101,7 @@ class Sampler:
             batch: left-padded prompts.
             seed: of the run.
             iteration: which iteration's noise to use.
+            watch: is handed each step's tokens [B] as they are drawn (end tokens from a row's end on), to show them.
 
         Raises:
             UserError: the longest prompt leaves the model no room for an answer of ``max_new_tokens``.
@@ -124,6 +128,8 @@ class Sampler:
                 token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
                 token_B = token_B.masked_fill(done_B, end_id)
                 ids.append(token_B)
+                if watch is not None:
+                    watch(token_B)
                 logprobs.append(gather_logprobs(logits_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
                 mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
                 done_B = done_B | (token_B == end_id)

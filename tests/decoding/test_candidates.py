@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrlhf.decoding.candidates import Candidate, accepts, answer, choose
+from csrlhf.certify.best_of_n import emitted_candidate
+from csrlhf.decoding.candidates import Candidate, accepts, answer, choose, flags_and_rewards
 from csrlhf.errors import UserError
 
 
@@ -51,6 +52,17 @@ def test_a_reward_that_is_no_number_comes_last_and_ties_go_to_the_earliest() -> 
     tries = [candidate(0, -1, math.nan), candidate(1, -1, -5.0), candidate(2, -1, -5.0)]
     assert choose(tries, "best") is tries[1]
     assert choose(tries[:1], "best") is tries[0]
+
+
+def test_certificates_emit_what_is_shown() -> None:
+    drawn = [THREE, [candidate(0, 1.0, 5.0)] * 3, [candidate(0, -1, math.nan), candidate(1, -1, -2.0), THREE[0]]]
+    accepted, rewards = flags_and_rewards(drawn)
+    assert accepted == [[False, True, True], [False] * 3, [True, True, False]]
+    for rule in ("first", "best"):
+        for n in (1, 2, 3):
+            chosen = [choose(tries[:n], rule) for tries in drawn]
+            wanted = [-1 if one is None else tries.index(one) for one, tries in zip(chosen, drawn, strict=True)]
+            assert emitted_candidate(accepted, n, rule, rewards).tolist() == wanted
 
 
 def test_an_unknown_rule() -> None:
