@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.constraints.cvar import CVaR
