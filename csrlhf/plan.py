@@ -161,7 +161,7 @@ def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, 
 
 
 def _with_contents(value: Any, key: str = "") -> Any:
-    """Files and local model folders replaced by a hash of what is in them: others at the same place are other inputs."""
+    """Files and local model folders replaced by a hash of what is in them: other contents are another input."""
     if isinstance(value, dict):
         return {name: _with_contents(item, key if key in FILES else str(name)) for name, item in value.items()}
     if isinstance(value, list):

@@ -11,16 +11,17 @@ from csrlhf.evaluation.answers import about_path, read_about
 from csrlhf.evaluation.model_hash import model_identity
 
 
-def kept_about(outputs: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def read_kept(outputs: str) -> dict[str, Any]:
     """The provenance of kept answers.
 
     Args:
         outputs: an ``answers.jsonl`` of an earlier certificate.
-        inputs: folders of the policy ``ppo`` and of the cost models ``cost``, as they are now.
 
     Raises:
-        UserError: the file was changed, is of no certificate, or is of another policy or cost model.
+        UserError: the file is missing, was changed, or is of no certificate.
     """
+    if not Path(outputs).expanduser().is_file():
+        raise UserError(f"certify.outputs={outputs}: there is no such file; name an answers.jsonl of stage=certify")
     about = read_about(outputs)
     if about.get("kind") != "certification":
         raise UserError(
@@ -34,6 +35,17 @@ def kept_about(outputs: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
             f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the answers as they were. "
             "Restore the file, or generate anew"
         )
+    return about
+
+
+def check_models(about: Mapping[str, Any], outputs: str, inputs: Mapping[str, Any]) -> None:
+    """Raises where kept answers are of another policy or cost model.
+
+    Args:
+        about: their provenance.
+        outputs: their file, for the message.
+        inputs: folders of the policy ``ppo`` and of the cost models ``cost``, as they are now.
+    """
     cost = inputs["cost"]
     folders = [cost] if isinstance(cost, str | Path) else list(cost.values() if isinstance(cost, Mapping) else cost)
     now = {"ppo": {model_identity(str(inputs["ppo"]))["sha256"]}}
@@ -45,4 +57,3 @@ def kept_about(outputs: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
                 f"inputs.{key}={inputs[key]}: is not the {words} of the answers in {outputs} (other weights or "
                 f"settings); point inputs.{key}= to that one"
             )
-    return about

@@ -30,7 +30,7 @@ from csrlhf.evaluation.certificate import Evidence, Settings, make_certificate
 from csrlhf.evaluation.certificate_numbers import certificate_metrics, versions
 from csrlhf.evaluation.certificate_page import print_certificate, write_page
 from csrlhf.evaluation.columns import columns_of
-from csrlhf.evaluation.kept import kept_about
+from csrlhf.evaluation.kept import check_models, read_kept
 from csrlhf.evaluation.model_hash import model_identity
 from csrlhf.evaluation.multiplier_sources import diagnostic
 from csrlhf.models.loading import load_tokenizer
@@ -182,7 +182,8 @@ class CertificationModule(LightningModule):
                 digest = write_answers(Path(folder) / "answers.jsonl", self.collected, self._about)
         else:
             self.collected = self.data.kept
-            self._about = kept_about(self.outputs, self.inputs)
+            self._about = read_kept(self.outputs)
+            check_models(self._about, self.outputs, self.inputs)
             digest = self._about["sha256"]
         found = self.data.found
         assert found is not None  # `setup` has read them

@@ -24,6 +24,7 @@ from csrlhf.data.tables.locations import check_location, content_hash, read_reco
 from csrlhf.data.untouched import Known, Untouched, untouched
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers import Answer, read_answers
+from csrlhf.evaluation.kept import read_kept
 from csrlhf.types import PromptRow
 
 GENERATED_PROMPTS = 2000
@@ -102,6 +103,7 @@ class CertificationDataModule(PromptDataModule):
             generated=known.generated and not chosen,
         )
         if self.outputs is not None:
+            read_kept(self.outputs)  # before its lines: whoever edits a file may break them as well
             self.kept = read_answers(self.outputs)
             rows = [PromptRow(answer.messages, answer.meta) for answer in self.kept]
             self.found = untouched(rows, known, f"certify.outputs={self.outputs}")
