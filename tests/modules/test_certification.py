@@ -127,7 +127,7 @@ def test_answers_of_another_policy_or_cost_model_are_no_evidence(
 def test_another_threshold_needs_no_new_answers(certify: Certify, tmp_path: Path) -> None:
     certify()
     outputs = str(tmp_path / "out" / "answers.jsonl")
-    assert certify({"harm": Chance(0.99)}, outputs=outputs).document["verdict"] == "CERTIFIED"
+    assert certify({"harm": Chance(0.99)}, outputs=outputs, export="again").document["verdict"] == "CERTIFIED"
 
 
 def test_a_prompt_that_was_trained_on_is_refused(certify: Certify, prompt_file: Path) -> None:
