@@ -71,7 +71,7 @@ def test_a_certificate_is_published_and_verified_by_a_second_call(certify: Calla
         "metrics.json",
         "csrlhf.json",
     }
-    assert names | {"label_order.txt"} <= {path.name for path in folder.iterdir()}
+    assert names | {"label_order.txt", "csrlhf.json"} <= {path.name for path in folder.iterdir()}
     first = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
     assert (first["n"], first["prompts"]["repeated"]) == (16, 1)
     assert first["verdict"] in done.out
