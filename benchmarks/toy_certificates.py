@@ -201,14 +201,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts", help="where the pipeline's results are")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "toy_certificates", help="where pools are kept")
-    parser.add_argument("--pool", type=int, default=4000, help="answers per policy")
+    parser.add_argument(
+        "--pool", type=int, default=4000, help="answers of the trained policy; a quarter of the SFT policy's"
+    )
     parser.add_argument("--replicates", type=int, default=1000, help="simulated certificates per scenario")
     given = parser.parse_args(arguments)
     if given.replicates < 1 or given.pool < 1:
         parser.error("--pool and --replicates must be at least 1")
     if artifacts.read_record(given.artifacts / "cost") is None:
         raise UserError(f"--artifacts={given.artifacts}: there is no cost model; make one with: python train.py")
-    pools = {policy: pool(given.out, given.artifacts, policy, given.pool) for policy in ("ppo", "sft")}
+    sizes = {"ppo": given.pool, "sft": max(1, given.pool // 4)}  # unsafe answers are rare in the first alone
+    pools = {policy: pool(given.out, given.artifacts, policy, size) for policy, size in sizes.items()}
     found = [one for draw in DRAWS for one in outcomes(given.out, draw, given.replicates, *pools[draw.policy])]
     cases = [
         certificate(resampled(pools[policy][0], count, Random(f"case/{policy}/{count}")), pools[policy][1], labels)

@@ -137,7 +137,7 @@ def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None
     axes.set_yticks(range(len(records)), [_short(record) for record in reversed(records)])
     axes.set_ylim(-0.7, len(records) - 0.3)
     axes.set_xlim(left=min(0.0, *(max(record["lower"], -1e9) for record in records)))
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="best", frameon=False)
 
 
 def _short(record: Mapping[str, Any]) -> str:
