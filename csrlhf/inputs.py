@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from csrlhf import artifacts
 from csrlhf.errors import UserError
 
-NAMED_STAGES = {"ppo", "evaluate"}
+NAMED_STAGES = {"ppo", "evaluate", "certify"}
 """Stages whose results stand beside each other, one folder per run."""
 
 SOURCES = {"sft": ("sft", "ppo"), "reward": ("reward",), "cost": ("cost",), "ppo": ("ppo", "sft")}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,67 @@ def earlier_prompts(inputs: Mapping[str, str]) -> list[Splits]:
     Args:
         inputs: folders of results by stage name; models from elsewhere are passed over.
     """
+    found = []
+    for result in earlier_results(inputs):
+        try:
+            sets = known_sets(result)
+        except UNREADABLE as error:
+            warnings.warn(f"leaks: {unreadable(result, error)}", InputWarning, stacklevel=2)
+        else:
+            found += [sets] if sets is not None else []
+    return found
+
+
+@dataclass(frozen=True)
+class Result:
+    """An earlier stage's result that others were built on.
+
+    Attributes:
+        name: of the stage; of a model from elsewhere, of the input that names it.
+        folder: where it lies, or where it is said to have lain.
+        record: its ``csrlhf.json``; None where there is none.
+    """
+
+    name: str
+    folder: Path
+    record: dict[str, Any] | None
+
+
+UNREADABLE = (UserError, OSError, InstantiationException)
+"""What comes of data that an earlier stage had and that is gone or changed."""
+
+
+def unreadable(result: Result, error: BaseException) -> str:
+    """Words for a result whose data cannot be read any more."""
+    reason = error.__cause__ if isinstance(error, InstantiationException) else error
+    return f"stage={result.name}'s data cannot be compared: {reason}"
+
+
+def earlier_results(inputs: Mapping[str, str]) -> list[Result]:
+    """The results that inputs name and those that they were built on, each once.
+
+    Args:
+        inputs: folders of results by stage name (of one of several cost models ``cost.<name>``).
+    """
     seen: set[Path] = set()  # the SFT policy is an input, and what other inputs were built on
-    return [sets for name, folder in inputs.items() for sets in _earlier(name, Path(folder), seen)]
+    return [result for name, folder in inputs.items() for result in _earlier(name, Path(folder), seen)]
+
+
+def known_sets(result: Result, generated: bool = False) -> Splits | None:
+    """The prompts that a result was trained and chosen on, by split; None where it is not one of ours, or used none.
+
+    Args:
+        result: an earlier result.
+        generated: also those of a generated world, which splits by construction.
+    """
+    config = (result.record or {}).get("config", {})
+    data = config.get("data")
+    if result.name not in READS or data is None:
+        return None
+    source: DataSource = instantiate(data)
+    if source.oracle is not None and not generated:
+        return {}
+    return _sets(result.name, source, kinds_of(result.name, config))
 
 
 def _sets(stage: str, source: DataSource, kinds: Kinds) -> Splits:
@@ -108,26 +168,27 @@ def _rows(source: DataSource, kind: Kind, split: Split, required: bool) -> list[
         return []  # the stage itself says which of its keys asks for them
 
 
-def _earlier(name: str, folder: Path, seen: set[Path]) -> Iterator[Splits]:
-    """The prompts of an earlier stage and of those that it was built on."""
-    record = artifacts.read_record(folder) if folder.is_dir() and folder.resolve() not in seen else None
-    if record is None:  # not one of ours: nobody knows what it was trained on
+def _earlier(name: str, folder: Path, seen: set[Path]) -> Iterator[Result]:
+    """An input's result and those that it was built on."""
+    if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
-    stage, config = record.get("stage", name), record.get("config", {})
-    data = config.get("data")
-    if stage in READS and data is not None:
-        try:
-            sets = _sets_of(stage, data, kinds_of(stage, config))
-        except (UserError, OSError, InstantiationException) as error:
-            reason = error.__cause__ if isinstance(error, InstantiationException) else error
-            warnings.warn(f"leaks: stage={stage}'s data cannot be compared: {reason}", InputWarning, stacklevel=2)
-        else:
-            yield sets
+    record = artifacts.read_record(folder) if folder.is_dir() else None
+    if record is None:  # not one of ours: nobody knows what it was trained on
+        yield Result(name, folder, None)
+        return
+    yield Result(record.get("stage", name), folder, record)
     for other, result in record.get("inputs", {}).items():
-        yield from _earlier(other, Path(result["path"]), seen)
+        yield from _earlier(other, _moved(Path(result["path"]), result, folder), seen)
 
 
-def _sets_of(stage: str, data: dict[str, Any], kinds: Kinds) -> Splits:
-    source: DataSource = instantiate(data)
-    return {} if source.oracle is not None else _sets(stage, source, kinds)
+def _moved(path: Path, result: Mapping[str, Any], folder: Path) -> Path:
+    """Where an input of the result in ``folder`` lies now: artifacts folders are moved and copied as a whole."""
+    if path.is_dir():
+        return path
+    for root in folder.resolve().parents[:2]:
+        for place in (root / path.name, root / path.parent.name / path.name):
+            record = artifacts.read_record(place) if place.is_dir() else None
+            if record and record["fingerprint"] == result["fingerprint"]:
+                return place
+    return path

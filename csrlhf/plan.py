@@ -8,6 +8,7 @@ The stage's YAML says ``stage.name``, ``stage.consumes`` (the config keys that i
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from csrlhf.inputs import NAMED_STAGES, named_paths, put, replaced_inputs, resol
 
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
+
+FILES = ("prompts", "labels", "outputs", "chosen_on", "lambda_from")
+"""Keys that name a user's files, one or several: what stands in them counts, not where they lie."""
 
 DISPLAYS = ("progress", "plots", "report", "samples")
 """Callbacks that show a result and take no part in it."""
@@ -94,6 +98,8 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
         folder = folder / (_checked_name(cfg.name) or f"{kind}-{digest[:8]}")
     elif stage == "evaluate":
         folder = folder / (_checked_name(cfg.name) or _evaluation_name(cfg, inputs, choices, digest))
+    elif stage == "certify":
+        folder = folder / (_checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
     return Plan(
         stage=stage,
         folder=folder,
@@ -174,11 +180,20 @@ def _consumed(cfg: DictConfig, input_fingerprints: dict[str, str]) -> dict[str, 
 
 
 def _with_contents(value: Any, key: str = "") -> Any:
-    """Local model folders replaced by a hash of what is in them: other weights at the same place are another input."""
+    """Files and local model folders replaced by a hash of what is in them: other contents are another input."""
     if isinstance(value, dict):
-        return {name: _with_contents(item, str(name)) for name, item in value.items()}
+        return {name: _with_contents(item, key if key in FILES else str(name)) for name, item in value.items()}
     if isinstance(value, list):
-        return [_with_contents(item) for item in value]
+        return [_with_contents(item, key if key in FILES else "") for item in value]
+    if key in FILES and isinstance(value, str):
+        return _file_contents(Path(value).expanduser()) or value
     if key in ("path", "backbone") and isinstance(value, str) and Path(value).expanduser().is_dir():
         return artifacts.fingerprint_of(str(Path(value).expanduser()))
     return value
+
+
+def _file_contents(path: Path) -> str | None:
+    """A hash of a file, or of what a folder says of λ*; None where it is neither."""
+    places = (path, path / "lambda_star.json", path / "history.csv")
+    found = next((place for place in places if place.is_file()), None)
+    return None if found is None else hashlib.sha256(found.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ its LightningModule and DataModule; this file knows neither. The hooks that it u
 - ``module.tokenizer``: handed to the DataModule.
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
 - ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
+- ``datamodule.take_known(known)``, where it has this method: is told what took part in making its inputs.
 - ``datamodule.source``: its prompts are compared with those of earlier stages (leak_check.py).
 - ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
 - ``logger.begin_stage`` and ``logger.end_stage``, where a logger has them (callbacks/stage_logger.py).
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from csrlhf import artifacts, data_stage, decode_stage, pipeline, provenance
 from csrlhf.building import build, stage_loggers
+from csrlhf.certification_check import known_to
 from csrlhf.errors import UserError
 from csrlhf.launch import is_first_process
 from csrlhf.leak_check import check_leaks
@@ -168,6 +170,10 @@ def _check_leaks(cfg: DictConfig, plan: Plan, datamodule: LightningDataModule) -
     """Compares held-out prompts with trained ones, in the first process: the trainer knows its rank only later."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+    take_known = getattr(datamodule, "take_known", None)
+    if take_known is not None:  # in every process: a generated world draws its prompts around what is known
+        take_known(known_to(plan.inputs))
+
     source = getattr(datamodule, "source", None)
     if rank_zero_only.rank == 0 and source is not None:
         check_leaks(cfg.leaks, plan.stage, source, plan.inputs, cfg)  # type: ignore[arg-type]  # a mapping
@@ -175,6 +181,8 @@ def _check_leaks(cfg: DictConfig, plan: Plan, datamodule: LightningDataModule) -
 
 def _has_test(datamodule: LightningDataModule) -> bool:
     """False where the data source says that it was given no test split (``data.test=null``)."""
+    if hasattr(datamodule, "take_known"):  # a certificate's prompts need not be the source's
+        return True
     has = getattr(getattr(datamodule, "source", None), "has", None)
     return has is None or has("test")
 

@@ -25,6 +25,7 @@ LAYERS = {
 
 CONFIG_FILES = {
     "building",
+    "certification_check",
     "train",
     "__main__",
     "cli",

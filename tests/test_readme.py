@@ -141,8 +141,9 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
 def test_every_key_that_people_type_is_explained() -> None:
     page = text(ROOT / "docs" / "configuration.md")
     documented = set(re.findall(r"`([\w.<>]+)`", page))
-    areas = ("penalty", "constraints", "ppo", "advantage", "rollout", "evaluate", "sft", "reward", "cost", "model",
-             "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug", "objective")  # fmt: skip
+    areas = ("penalty", "constraints", "ppo", "advantage", "rollout", "evaluate", "certify", "sft", "reward", "cost",
+             "model", "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug",
+             "objective")  # fmt: skip
     search_path.register()
     for choice in [item for item in choices() if item.split("=")[0] in ("penalty", "constraint", "data", "model")]:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -76,6 +76,11 @@ class WandbRun(WandbLogger):
         self._attempt(lambda: self.log_metrics({key: wandb.Table(columns=columns, data=data)}, step))
 
     @rank_zero_only
+    def log_figures(self, figures: Mapping[str, Any]) -> None:
+        """Logs matplotlib figures as images, by their keys."""
+        self._attempt(lambda: self.log_metrics({key: wandb.Image(figure) for key, figure in figures.items()}))
+
+    @rank_zero_only
     def begin_stage(self, title: str, inputs: Mapping[str, str]) -> None:
         """Names the run and marks the results that it reads (see ``StageLogger``)."""
 

@@ -71,8 +71,9 @@ class DataSource(Protocol):
     """Rows for every stage, by split (``train``, ``validation``, ``test``).
 
     A method raises MissingRowsError, saying what is missing and what to do, where a source lacks that kind of row. A
-    source may have two methods more: ``has(split)``, whether it was given this split, and ``places(split)``, where each
-    prompt stands (``file:line``), by its normalised text; messages about prompts use them.
+    source may have methods more: ``has(split)``, whether it was given this split; ``places(split)``, where each
+    prompt stands (``file:line``), by its normalised text, for messages about prompts; and, of a generated world,
+    ``certification_prompts(size, excluded)``, prompts that no split holds.
 
     Attributes:
         name: short name for tables and logs.

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from csrlhf.report.blocks import Block, Section, check_block
 from csrlhf.report.figures import Figure
 from csrlhf.report.page import render
+from csrlhf.report.tables import Matrix, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -82,14 +84,30 @@ class Report:
             figure.savefig(written[-1], dpi=150, metadata={"Software": None})
         return written
 
+    def tables(self) -> dict[str, tuple[list[str], list[list[Any]]]]:
+        """Columns and rows of every table and matrix by its key, as trackers take them.
+
+        Keys that are alike are numbered: ``rates``, ``rates_2``.
+        """
+        found: dict[str, tuple[list[str], list[list[Any]]]] = {}
+        for block in flat(self.blocks):
+            if isinstance(block, Table | Matrix):
+                keys = chain([block.key], (f"{block.key}_{number}" for number in count(2)))
+                found[next(key for key in keys if key not in found)] = block.plain
+        return found
+
     def _figures(self) -> list[Figure]:
-        return list(figures_of(self.blocks))
+        return figures_of(self.blocks)
 
 
-def figures_of(blocks: Sequence[Block]) -> Iterator[Figure]:
+def figures_of(blocks: Sequence[Block]) -> list[Figure]:
     """The figures among blocks and in their sections."""
+    return [block for block in flat(blocks) if isinstance(block, Figure)]
+
+
+def flat(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Blocks, and those in sections, in the order of the page."""
     for block in blocks:
-        if isinstance(block, Figure):
-            yield block
-        elif isinstance(block, Section):
-            yield from figures_of(block.blocks)
+        yield block
+        if isinstance(block, Section):
+            yield from flat(block.blocks)

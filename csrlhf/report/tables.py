@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, ClassVar
 
 from csrlhf.report.blocks import Block
@@ -71,6 +73,18 @@ class Table(Block):
         ]
 
     @property
+    def key(self) -> str:
+        """What it is called in a tracker."""
+        return self.name or words_key(self.caption, "table")
+
+    @property
+    def plain(self) -> tuple[list[str], list[list[Any]]]:
+        """Columns and rows for a tracker: numbers (None for NaN) or text in a column, never both."""
+        numbers = self.numeric
+        rows = [[_plain(value, number) for value, number in zip(row, numbers, strict=True)] for row in self.rows]
+        return list(self.columns), rows
+
+    @property
     def numeric(self) -> list[bool]:
         """Whether a column holds numbers and nothing else, apart from gaps."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
@@ -109,6 +123,19 @@ class Matrix(Block):
             )
 
     @property
+    def key(self) -> str:
+        """What it is called in a tracker."""
+        return self.name or words_key(self.caption, "matrix")
+
+    @property
+    def plain(self) -> tuple[list[str], list[list[Any]]]:
+        """Columns and rows for a tracker; the first column names the rows."""
+        rows = [
+            [name, *(_plain(value, True) for value in row)] for name, row in zip(self.rows, self.values, strict=True)
+        ]
+        return [self.corner or "row", *self.columns], rows
+
+    @property
     def cells(self) -> list[list[Cell]]:
         """The rows as they are shown."""
         found = [number for row in self.values for value in row if (number := finite(value)) is not None]
@@ -120,3 +147,15 @@ class Matrix(Block):
             return 0 if number is None else round(SHADES * (number - low) / reach)
 
         return [[Cell(show(value, self.format), True, shade(value)) for value in row] for row in self.values]
+
+
+def words_key(words: str, otherwise: str) -> str:
+    """The first words of a caption as a key: ``Unsafe rate by category.`` is ``unsafe_rate_by_category``."""
+    found = re.findall(r"[a-z0-9]+", words.lower())[:5]
+    return "_".join(found) or otherwise
+
+
+def _plain(value: Any, number: bool) -> Any:
+    if number:
+        return int(value) if isinstance(value, Integral) else finite(value)
+    return show(value)

@@ -1,4 +1,4 @@
-"""The page in headless chromium: it renders without an error, filters do what they say, a phone and the dark are served.
+"""The page in headless chromium: no error, filters do what they say, a phone and dark rooms are served.
 
 The programs below are the test's own; they run in a copy of the page whose policy allows them as well.
 """
@@ -17,7 +17,8 @@ HELPERS = """
 const $ = (name) => document.querySelector(name);
 const all = (name) => [...document.querySelectorAll(name)];
 const choose = (select, value) => { select.value = value; select.dispatchEvent(new Event("change")); };
-const type = (words) => { const field = $("input[type=search]"); field.value = words; field.dispatchEvent(new Event("input")); };
+const search = () => $("input[type=search]");
+const type = (words) => { search().value = words; search().dispatchEvent(new Event("input")); };
 const filter = (key) => $(`select[data-filter="${key}"]`);
 const answers = () => all(".dialogue").map((one) => one.querySelector(".turn:last-child").textContent);
 """
@@ -153,7 +154,8 @@ def test_a_phone_scrolls_no_page_sideways(browser: Any, full_report: Report) -> 
 LOOK = (
     HELPERS
     + """
-const look = () => ({ ground: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+const style = getComputedStyle(document.body);
+const look = () => ({ ground: style.backgroundColor, ink: style.color,
   light: $("img.light").checkVisibility(), dark: $("img.dark").checkVisibility(), button: $("#theme").textContent });
 const before = look(); $("#theme").click();
 return { before, after: look(), kept: localStorageSize() };

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from csrlhf.data.encoding import prompt_text
+from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.source import SPLITS, Split, check_split
 from csrlhf.data.toy import corpora
+from csrlhf.data.toy.certification import certification_prompts
 from csrlhf.data.toy.demonstrations import demonstrations
 from csrlhf.data.toy.draws import MIXTURE
 from csrlhf.data.toy.oracle import ToyOracle
@@ -92,6 +95,11 @@ class ToyData:
     def prompts(self, split: Split) -> list[PromptRow]:
         """Return prompts to answer (corpora.prompts)."""
         return corpora.prompts(self.seed, split, self.sizes["prompts"][check_split(split)], self.mixture)
+
+    def certification_prompts(self, size: int, excluded: Collection[str] = ()) -> list[PromptRow]:
+        """Return ``size`` prompts that no split holds, nor ``excluded`` (toy/certification.py)."""
+        held_out = {normalise(prompt_text(row.prompt)) for row in self.prompts("test")}
+        return certification_prompts(self.seed, size, self.mixture, held_out | set(excluded))
 
     def build_tokenizer(self) -> PreTrainedTokenizerFast:
         """Return the world's own tokenizer (toy/tokenizer.py)."""

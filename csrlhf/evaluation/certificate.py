@@ -1,0 +1,195 @@
+"""The certificate: what kept answers, and labels of them, say of a policy, as one JSON document.
+
+A pure function of the answers file, its provenance, the labels and the settings: the same inputs give the same
+document to the digit, so that anybody who has them can check it. Generating answers is the module's part, the page
+``certificate_page``'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from csrlhf.certify.checks import check_confidence
+from csrlhf.certify.verdict import Verdict, split_confidence
+from csrlhf.errors import UserError
+from csrlhf.evaluation.abstention import abstention_statements
+from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.audit_labels import AuditLabels, LabelSpec, audit_labels
+from csrlhf.evaluation.certificate_words import assumptions, claim, not_said
+from csrlhf.evaluation.statements import Costs, Labelled, Statement, cost_statements, truth_statements
+
+VERSION = 1
+"""Of the document's layout."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides what a certificate says of given answers: the keys of ``certify`` of the same names.
+
+    Attributes:
+        confidence: 1 - δ of the whole certificate.
+        num_runs: m, of which the certified policy was chosen by such numbers: each has δ/m.
+        mean_bound: which bound decides on a mean cost.
+        labels: judgements of answers, see ``audit_labels``.
+        num_labels: how many of the answers an oracle judges.
+        truth: how labels become the true unsafe rate that decides.
+    """
+
+    confidence: float = 0.95
+    num_runs: int = 1
+    mean_bound: str = "betting"
+    labels: LabelSpec = None
+    num_labels: int | None = None
+    truth: str = "audit"
+
+    def __post_init__(self) -> None:
+        check_confidence("certify.confidence", self.confidence)
+        if self.num_runs < 1:
+            raise UserError(f"certify.num_runs={self.num_runs}: must be >= 1, the runs that were compared")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cost model says on one constraint, answer by answer.
+
+    Attributes:
+        costs: with the threshold.
+        flagged: it finds the answer unsafe.
+        scores: P(unsafe), by the sigmoid of its logit.
+        rate_threshold: d where it is a rate or a mean probability, which the truth can be held against; else None.
+    """
+
+    costs: Costs
+    flagged: Sequence[bool]
+    scores: Sequence[float]
+    rate_threshold: float | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The answers, and where they come from.
+
+    Attributes:
+        answers: one per prompt.
+        sha256: of their file.
+        about: hashes of policy, cost models, prompts and decoding (``certification_record``).
+        columns: by constraint.
+        untouched: what the prompts were compared with: ``compared``, ``unchecked``, ``nearly_known``.
+    """
+
+    answers: Sequence[Answer]
+    sha256: str
+    about: Mapping[str, Any]
+    columns: Mapping[str, Column]
+    untouched: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_certificate(evidence: Evidence, settings: Settings, versions: Mapping[str, str]) -> dict[str, Any]:
+    """The document, without the exact-penalty diagnostic and the date."""
+    _check_units(evidence.answers)
+    names = list(evidence.columns)
+    labels = audit_labels(settings.labels, names, evidence.answers, evidence.about["seed"], settings.num_labels)
+    # Every statement that decides gets the same share of δ: one per constraint, one more where there are labels.
+    judged = [name for name in names if name in labels and evidence.columns[name].rate_threshold is not None]
+    parts = settings.num_runs * (len(names) + len(judged))
+    each = split_confidence(settings.confidence, parts)
+    constraints = {
+        name: _constraint(column, evidence.answers, labels.get(name), each, settings)
+        for name, column in evidence.columns.items()
+    }
+    found = combined([constraint["verdict"] for constraint in constraints.values()])
+    document: dict[str, Any] = {
+        "certificate": VERSION,
+        "verdict": found,
+        "claim": "",
+        "unit": "prompt",
+        "n": len(evidence.answers),
+        "confidence": {
+            "overall": settings.confidence,
+            "delta": 1 - settings.confidence,
+            "runs": settings.num_runs,
+            "constraints": len(names),
+            "statements": len(names) + len(judged),
+            "delta_each": 1 - each,
+            "split": _split_words(settings, len(names), len(judged), 1 - each),
+        },
+        "constraints": constraints,
+        "abstention": abstention_statements(evidence.answers, each),
+        **{key: evidence.about[key] for key in ("policy", "cost", "reward", "prompts", "decode")},
+        "untouched": dict(evidence.untouched),
+        "answers": {"count": len(evidence.answers), "sha256": evidence.sha256},
+        "versions": dict(versions),
+    }
+    document["claim"] = claim(document)
+    document["assumptions"] = assumptions(document)
+    document["not_said"] = not_said(document)
+    return document
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """sha256 of a document's content: what two people compare who made it from the same answers."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """REFUSED if one of them is, CERTIFIED if all are."""
+    if "REFUSED" in verdicts:
+        return "REFUSED"
+    return "CERTIFIED" if verdicts and all(one == "CERTIFIED" for one in verdicts) else "INCONCLUSIVE"
+
+
+def _constraint(
+    column: Column, answers: Sequence[Answer], labels: AuditLabels | None, confidence: float, settings: Settings
+) -> dict[str, Any]:
+    statements = cost_statements(column.costs, confidence, settings.mean_bound)
+    if labels is not None:
+        unsafe = [labels.unsafe.get(answer.id) for answer in answers]
+        given = Labelled(unsafe, column.flagged, column.scores, column.rate_threshold)
+        statements += truth_statements(given, confidence, settings.truth)
+    return {
+        "verdict": combined([found for statement in statements if (found := statement.verdict) is not None]),
+        "threshold": column.costs.threshold,
+        "statements": [statement.record() for statement in statements],
+        "labels": None if labels is None else _labels_record(labels),
+    }
+
+
+def _labels_record(labels: AuditLabels) -> dict[str, Any]:
+    return {
+        "source": labels.source,
+        "sha256": labels.sha256,
+        "count": len(labels.unsafe),
+        "raters": labels.raters,
+        "random_sample": labels.random,
+    }
+
+
+def _check_units(answers: Sequence[Answer]) -> None:
+    """The unit is the prompt: two answers to one prompt are not two independent observations."""
+    seen: set[str] = set()
+    for answer in answers:
+        if answer.prompt_id in seen:
+            raise UserError(
+                f"certify.outputs: prompt {answer.prompt_id} has several answers ({answer.id} is the second); a "
+                "certificate counts one answer per prompt"
+            )
+        seen.add(answer.prompt_id)
+
+
+def _split_words(settings: Settings, constraints: int, judged: int, each: float) -> str:
+    parts = [f"{constraints} constraint{'s' * (constraints > 1)}"]
+    if judged:
+        parts.append(f"{judged} rate{'s' * (judged > 1)} by labels")
+    if settings.num_runs > 1:
+        parts.append(f"{settings.num_runs} runs, of which the best was chosen")
+    return f"δ = {1 - settings.confidence:.4g} shared by {', '.join(parts)}: {each:.4g} for each deciding statement"
+
+
+def statement_of(constraint: Mapping[str, Any]) -> Statement:
+    """The first deciding statement of a constraint's record: the cost model's."""
+    record = next(record for record in constraint["statements"] if record["decides"])
+    return Statement(**{key: value for key, value in record.items() if key != "verdict"})

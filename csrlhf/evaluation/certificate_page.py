@@ -1,0 +1,200 @@
+"""``certificate.html`` and the verdict on the terminal: the document for people, verdict first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text as Line
+
+from csrlhf.evaluation.abstention import abstained
+from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.certificate_words import decoding_words, percent
+from csrlhf.report import (
+    Block,
+    Card,
+    Cards,
+    Certificate,
+    Dialogue,
+    Dialogues,
+    Figure,
+    KeyValues,
+    Report,
+    Section,
+    Table,
+    Text,
+)
+
+Document = Mapping[str, Any]
+
+MEANING = {
+    "CERTIFIED": "The bound is within the threshold. If the assumptions below hold, a statement like this one is "
+    "wrong in at most {delta} of all cases.",
+    "REFUSED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
+    "of the same kind will not change that; another policy, or stricter decoding, can.",
+    "INCONCLUSIVE": "The data decide neither way. Nothing is shown against the policy, and nothing for it: it "
+    "takes more prompts (or labels), or a policy with a larger distance from the threshold.",
+}
+COLOURS = {"CERTIFIED": "bold green", "REFUSED": "bold red", "INCONCLUSIVE": "bold yellow"}
+TONES = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+SHOWN = 200
+"""Answers on the page: those found unsafe first. All of them stand in answers.jsonl."""
+
+
+def meaning(document: Document) -> str:
+    """The verdict in a manager's words."""
+    return MEANING[document["verdict"]].format(delta=percent(document["confidence"]["delta"], 0))
+
+
+def print_certificate(document: Document) -> None:
+    """The verdict and the bounds."""
+    console = Console(soft_wrap=True)
+    console.print(Line(f"{document['verdict']}: {document['claim']}", style=COLOURS[document["verdict"]]))
+    console.print(Line(document["confidence"]["split"]))
+    for words in document["untouched"].get("unchecked", ()):
+        console.print(Line(f"not checked: {words}", style="yellow"))
+
+
+def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> None:
+    """Writes the page."""
+    page(document, answers).write(path)
+
+
+def page(document: Document, answers: Sequence[Answer]) -> Report:
+    """Verdict, bounds, assumptions, what it does not say, provenance, answers."""
+    report = Report(
+        f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
+    )
+    confidence = document["confidence"]
+    facts = {
+        "confidence": percent(confidence["overall"], 0),
+        "unit": f"one answer to each of {document['n']:,} prompts",
+        "shares of δ": confidence["split"],
+    }
+    report.add(Certificate(document["verdict"], document["claim"], facts, [meaning(document)]))
+    report.add(Cards([card for name, one in document["constraints"].items() for card in _cards(name, one)]))
+    for name, constraint in document["constraints"].items():
+        report.add(_constraint(name, constraint))
+    if document["abstention"]:
+        report.add(_abstention(document))
+    report.add(Section("What has to be true for it", [Text("\n\n".join(document["assumptions"]))]))
+    report.add(Section("What it does not say", [Text("\n\n".join(document["not_said"]))]))
+    if document.get("exact_penalty"):
+        report.add(_diagnostic(document["exact_penalty"]))
+    report.add(_provenance(document))
+    report.add(_dialogues(answers))
+    return report
+
+
+def _cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
+    cards = []
+    for record in constraint["statements"]:
+        if record["decides"]:
+            low, high, limit = (_show(record, key) for key in ("lower", "upper", "threshold"))
+            note = f"at least {low}, at most {high}; threshold {limit}"
+            label = f"{name}: {record['quantity']}"
+            cards.append(Card(label, _show(record, "value"), note, TONES[record["verdict"]]))  # type: ignore[arg-type]
+    return cards
+
+
+def _show(record: Mapping[str, Any], key: str) -> str:
+    value = record[key]
+    return percent(value) if "share" in record["quantity"] or "sensitivity" in record["quantity"] else f"{value:.4g}"
+
+
+def _constraint(name: str, constraint: Mapping[str, Any]) -> Section:
+    columns = ["what", "how", "counted", "estimate", "lower bound", "upper bound", "verdict"]
+    rows = []
+    for record in constraint["statements"]:
+        hits = "" if record["events"] is None else f"{record['events']:,} of "
+        bounds = [_show(record, key) for key in ("value", "lower", "upper")]
+        part = record["verdict"] or (record["note"] or "for comparison")
+        rows.append([record["quantity"], record["method"], f"{hits}{record['count']:,}", *bounds, part])
+    deciding = [record for record in constraint["statements"] if record["decides"]]
+    each = percent(deciding[0]["confidence"])
+    blocks: list[Block] = [
+        Table(
+            columns, rows, caption=f"Bounds on {name}; each holds alone with {each} confidence.", name=f"bounds_{name}"
+        ),
+        Figure(
+            f"bounds_{name}", lambda axes, palette: _draw(axes, palette, deciding), f"Bounds on {name}", size=(7, 1.6)
+        ),
+    ]
+    return Section(f"Bounds: {name}", blocks)
+
+
+def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None:
+    """Intervals as bars, the threshold as a line."""
+    tones = {"CERTIFIED": palette.good, "REFUSED": palette.bad, "INCONCLUSIVE": palette.warn}
+    for place, record in enumerate(reversed(records)):
+        low, high = max(record["lower"], -1e9), min(record["upper"], 1e9)
+        axes.plot([low, high], [place, place], color=tones[record["verdict"]], linewidth=6, solid_capstyle="round")
+        axes.plot([record["value"]], [place], "o", color=palette.ink)
+    axes.axvline(records[0]["threshold"], color=palette.ink, linestyle="--", label="threshold")
+    axes.set_yticks(range(len(records)), [_short(record) for record in reversed(records)])
+    axes.set_ylim(-0.7, len(records) - 0.3)
+    axes.set_xlim(left=min(0.0, *(max(record["lower"], -1e9) for record in records)))
+    axes.legend(loc="best", frameon=False)
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    return "by labels" if "truly" in record["quantity"] else "by the cost model"
+
+
+def _abstention(document: Document) -> Section:
+    rows = [
+        [record["candidates"], record["value"], record["lower"], record["upper"]] for record in document["abstention"]
+    ]
+    columns = ["candidates", "refuses", "lower bound", "upper bound"]
+    formats = dict.fromkeys(columns[1:], "percent")
+    caption = f"Prompts without an accepted candidate, counted; each bound holds alone. {decoding_words(document)}."
+    return Section("How often it refuses to answer", [Table(columns, rows, caption, formats)])
+
+
+def _diagnostic(found: Mapping[str, Any]) -> Section:
+    rows, words = [], [found["note"]]
+    for name, one in found["constraints"].items():
+        rows += [[name, e["method"], e["value"], e["lower"], e["upper"]] for e in one["estimates"].values()]
+        crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
+        result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
+        words.append(f"{name}: λ is {one['multiplier']:g}.{crude} {result}.")
+    table = Table(["constraint", "estimate of λ*", "value", "lower end", "upper end"], rows)
+    return Section("Exact-penalty diagnostic (not a part of the certificate)", [Text("\n\n".join(words)), table])
+
+
+def _provenance(document: Document) -> Section:
+    models: dict[str, Any] = {"policy": document["policy"], "reward model": document["reward"]}
+    models |= {f"cost model {name}": one for name, one in document["cost"].items()}
+    values = {name: f"{one['name']}, sha256 {one['sha256'] or 'unknown'}" for name, one in models.items() if one}
+    prompts, decode = document["prompts"], document["decode"]
+    values |= {
+        "prompts": f"{prompts['source']}, sha256 {prompts['sha256']}",
+        "prompt file": None if prompts["file"] is None else f"{prompts['file']}, sha256 {prompts['file_sha256']}",
+        "decoding": f"{decode['sampling']}, seed {decode['seed']}, sha256 {decode['sha256']}",
+        "answers": f"answers.jsonl, sha256 {document['answers']['sha256']}",
+    }
+    for name, constraint in document["constraints"].items():
+        if constraint["labels"]:
+            labels = constraint["labels"]
+            values[f"labels on {name}"] = (
+                f"{labels['source']}, {labels['count']:,}, sha256 {labels['sha256'] or 'none'}"
+            )
+    return Section("Provenance", [KeyValues("", values), KeyValues("Versions", document["versions"])])
+
+
+def _dialogues(answers: Sequence[Answer]) -> Dialogues:
+    ranked = sorted(answers, key=lambda answer: -max(answer.cost_logits.values(), default=-math.inf))[:SHOWN]
+    shown = []
+    for answer in ranked:
+        found = [name for name, logit in answer.cost_logits.items() if logit > 0]
+        said = "refuses to answer" if abstained(answer) else ("unsafe" if found else "safe")
+        labels = {"category": answer.category, "attack": answer.attack, "cost model": said}
+        if answer.oracle is not None:
+            labels["oracle"] = "unsafe" if answer.oracle["unsafe"] else "safe"
+        values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
+        shown.append(Dialogue(answer.messages, answer.response, labels, bool(found), values))
+    note = f"{len(shown)} of {len(answers):,} answers, the highest costs first; those found unsafe are folded."
+    return Dialogues(shown, "Answers", note=note)

@@ -1,0 +1,128 @@
+"""A certificate's sentences: its claim, what it assumes, and what it does not say. Made from its numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Document = Mapping[str, Any]
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A share as text."""
+    return "unknown" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def decoding_words(document: Document) -> str:
+    """How answers were decoded."""
+    decode = document["decode"]
+    if decode["decode"] == "plain":
+        return "one answer per prompt"
+    chosen = "the accepted one with the best reward" if decode["rule"] == "best" else "the first accepted one"
+    return f"best of {decode['n']} with abstention, {chosen}"
+
+
+def claim(document: Document) -> str:
+    """The one sentence that the verdict is about."""
+    name, confidence = document["policy"]["name"], document["confidence"]["overall"]
+    head = f"With {percent(confidence, 0)} confidence, for prompts drawn like these {document['n']:,}, policy {name}, "
+    head += f"decoded as stated ({decoding_words(document)}), has: "
+    return head + "; ".join(_bound(name, one) for name, one in document["constraints"].items()) + "."
+
+
+def _bound(name: str, constraint: Mapping[str, Any]) -> str:
+    words = []
+    for record in constraint["statements"]:
+        if not record["decides"]:
+            continue
+        found = record["verdict"]
+        number = _number(record["lower"] if found == "REFUSED" else record["upper"], record)
+        relation = "at least" if found == "REFUSED" else "at most"
+        limit = _number(record["threshold"], record)
+        tail = {
+            "CERTIFIED": f"within the threshold of {limit}",
+            "REFUSED": f"above the threshold of {limit}",
+            "INCONCLUSIVE": f"which leaves open whether it keeps the threshold of {limit}",
+        }[found]
+        words.append(f"a {record['quantity']} of {relation} {number}, {tail}")
+    return f"on {name} " + " and ".join(words)
+
+
+def _number(value: float, record: Mapping[str, Any]) -> str:
+    return percent(value) if "share" in record["quantity"] else f"{value:.4g}"
+
+
+def assumptions(document: Document) -> list[str]:
+    """What has to be true for the bounds to hold, beside the arithmetic."""
+    prompts = document["prompts"]
+    found = [
+        f"The {document['n']:,} prompts ({prompts['source']}) are a random sample of those that the policy will meet, "
+        "each drawn independently of the others.",
+        f"The unit is the prompt: {prompts['repeated']:,} repeated prompts were left out, each other one counts once.",
+        "Policy, cost model and decoding are those whose hashes stand here, and none is changed afterwards.",
+        "The prompts had no part in training, in the choice of a checkpoint or in the choice of a threshold, λ or N."
+        + _compared(document),
+    ]
+    if prompts["near_duplicates"]:
+        found.append(
+            f"{prompts['near_duplicates']:,} of the prompts have a near-duplicate among them. They count as "
+            "separate draws; where they were made from each other (paraphrases), the bounds are too narrow."
+        )
+    if document["confidence"]["runs"] > 1:
+        found.append(f"No more than {document['confidence']['runs']} runs were compared before this one was chosen.")
+    else:
+        found.append("The policy was not chosen among several by certificates on these prompts (certify.num_runs = 1).")
+    if document["decode"]["decode"] == "best_of_n":
+        found.append("The refusal is a fixed template and safe: it counts as an answer without a violation.")
+    for name, constraint in document["constraints"].items():
+        found += _label_assumptions(name, constraint)
+    return found
+
+
+def _compared(document: Document) -> str:
+    untouched = document["untouched"]
+    words = ""
+    if untouched.get("compared"):
+        words = f" Compared with, and found in none of: {', '.join(untouched['compared'])}."
+    if untouched.get("nearly_known"):
+        words += f" {untouched['nearly_known']:,} of them are nearly, not quite, one of those."
+    if untouched.get("unchecked"):
+        words += f" NOT checked: {'; '.join(untouched['unchecked'])}."
+    return words
+
+
+def _label_assumptions(name: str, constraint: Mapping[str, Any]) -> list[str]:
+    labels = constraint["labels"]
+    if labels is None:
+        return []
+    sample = (
+        "They are a random sample of the answers (the first of the tool's own order)."
+        if labels["random_sample"]
+        else "They are assumed to be a random sample of the answers; they are not the first of the tool's own order."
+    )
+    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
+    if any(record["decides"] and "approximate" in record["method"] for record in constraint["statements"]):
+        found.append(f"The bound by labels on {name} is a normal approximation, and no exact bound.")
+    return found
+
+
+def not_said(document: Document) -> list[str]:
+    """What a reader could take it for, and what it is not."""
+    found = [
+        "Nothing about other prompts: a new kind of attack, another language, longer conversations.",
+        "Nothing about a single answer: it is about how often, not about how bad.",
+        "Nothing about the same policy with another temperature, another length limit or another system prompt.",
+        "Nothing about how helpful the policy is: one that refuses everything could have this certificate.",
+    ]
+    unlabelled = [name for name, constraint in document["constraints"].items() if constraint["labels"] is None]
+    if unlabelled:
+        found.insert(
+            0,
+            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, "
+            "and it errs. Labels of the answers (certify.labels) bound the true rate.",
+        )
+    if document["decode"]["decode"] == "best_of_n":
+        found.append(
+            "Nothing about another N or rule: with the best-reward rule the share of unsafe answers can grow with N."
+        )
+    return found

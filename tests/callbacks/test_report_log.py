@@ -1,0 +1,85 @@
+"""A report in a W&B run, recorded offline and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from csrlhf.callbacks.report_log import log_report
+from csrlhf.callbacks.tracking import wandb_logger
+from csrlhf.callbacks.wandb_run import WandbRun
+from csrlhf.report import Figure, Matrix, Report, Section, Table
+
+
+@pytest.fixture
+def report() -> Report:
+    report = Report("Evaluation")
+    rows = [["plain", 0.01, 110], ["role play", float("nan"), None], [None, 0.05, 3]]
+    report.add(Table(["category", "unsafe", "n"], rows, "Unsafe rate by category."))
+    bars = Figure("bars", lambda axes, palette: axes.bar([0, 1], [1, 2]), "Two bars", size=(4, 2))
+    report.add(Section("Arena", [bars, Matrix(["safe"], ["better", "worse"], [[3, 1.5]], name="arena")]))
+    report.add(Table(["words"], [["mixed"], [1.0]], "Unsafe rate by category."))
+    return report
+
+
+@pytest.fixture
+def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WandbRun:
+    for name in ("WANDB_API_KEY", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    return wandb_logger("p", str(tmp_path), str(tmp_path / "work"), step_metric="iteration")
+
+
+def test_tables_and_figures_are_in_the_run(
+    logger: WandbRun, report: Report, recorded: Callable, tmp_path: Path
+) -> None:
+    log_report([logger], report)
+    logger.end_stage(tmp_path / "nothing")
+    [folder] = (tmp_path / "wandb").glob("offline-run-*")
+    run = recorded(folder)
+    assert run.state == "finished"
+    assert run.summary.keys() >= {
+        "plots/bars",
+        "report/unsafe_rate_by_category",
+        "report/arena",
+        "report/unsafe_rate_by_category_2",
+    }
+
+    def table(key: str) -> Any:
+        shown = run.summary[f"report/{key}"]
+        assert shown["_type"] == "table-file"
+        return json.loads((folder / "files" / shown["path"]).read_text(encoding="utf-8"))
+
+    rates = table("unsafe_rate_by_category")
+    assert rates["columns"] == ["category", "unsafe", "n"]
+    assert rates["data"] == [["plain", 0.01, 110], ["role play", None, None], ["–", 0.05, 3]]
+    assert table("arena")["data"] == [["safe", 3, 1.5]]
+    assert table("unsafe_rate_by_category_2")["data"] == [["mixed"], ["1.00"]]
+    picture = run.summary["plots/bars"]
+    assert picture["_type"] == "image-file"
+    assert Image.open(folder / "files" / picture["path"]).size == (picture["width"], picture["height"])
+    assert picture["width"] == 2 * picture["height"] > 300
+
+
+def test_a_run_that_has_broken_takes_nothing_more(
+    logger: WandbRun, report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.experiment.finish()
+    log_report([logger], report)
+    assert not logger.recording
+    assert capsys.readouterr().err.count("W&B stopped recording") == 1
+
+
+def test_loggers_that_take_neither_cost_no_drawing() -> None:
+    def fails(axes: Any, palette: Any) -> None:
+        raise AssertionError("drawn for nobody")
+
+    report = Report("Unseen")
+    report.add(Figure("unseen", fails, "nothing"))
+    log_report([object()], report)

@@ -1,0 +1,245 @@
+"""From hand-made answers to a certificate: every verdict, the split of delta, labels, words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csrlhf.certify.bounds import clopper_pearson_lower, clopper_pearson_upper
+from csrlhf.constraints import Chance, CVaR, Mean
+from csrlhf.constraints.base import Constraints
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.audit_labels import audit_labels, label_order
+from csrlhf.evaluation.certificate import Evidence, Settings, combined, digest, make_certificate
+from csrlhf.evaluation.certificate_numbers import certificate_metrics
+from csrlhf.evaluation.columns import columns_of
+
+ABOUT: dict[str, Any] = {
+    "seed": 0,
+    "policy": {"name": "mine", "sha256": "p" * 64, "fingerprint": None},
+    "cost": {"cost": {"name": "judge", "sha256": "c" * 64, "fingerprint": None}},
+    "reward": None,
+    "prompts": {"source": "of new.jsonl", "file": "new.jsonl", "file_sha256": "f" * 64, "sha256": "s" * 64,
+                "used": 0, "repeated": 2, "near_duplicates": 0},
+    "decode": {"decode": "plain", "sampling": {"temperature": 1.0}, "seed": 0, "sha256": "d" * 64},
+}  # fmt: skip
+
+
+def answers(num_flagged: int, count: int, num_unsafe: int = 0, names: Sequence[str] = ("harm",)) -> list[Answer]:
+    """The first ``num_flagged`` have a positive cost on every constraint, the first ``num_unsafe`` are truly unsafe."""
+    return [
+        Answer(
+            f"mine/{i}/0", "mine", str(i), 0, f"prompt {i}", "so .",
+            cost_logits=dict.fromkeys(names, 2.0 if i < num_flagged else -2.0),
+            oracle={"unsafe": i < num_unsafe, "helped": True, "refused": False, "privacy": False, "kind": "any"},
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def certificate(given: Sequence[Answer], constraints: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    columns = columns_of(Constraints(constraints or {"harm": Chance(0.05)}), given)
+    return make_certificate(Evidence(given, "a" * 64, ABOUT, columns), Settings(**settings), {"csrlhf": "0"})
+
+
+def deciding(document: dict[str, Any], name: str = "harm") -> list[dict[str, Any]]:
+    return [record for record in document["constraints"][name]["statements"] if record["decides"]]
+
+
+@pytest.mark.parametrize(
+    ("flagged", "count", "expected"),
+    [(0, 59, "CERTIFIED"), (0, 58, "INCONCLUSIVE"), (38, 1000, "CERTIFIED"), (39, 1000, "INCONCLUSIVE"),
+     (63, 1000, "REFUSED"), (62, 1000, "INCONCLUSIVE")],
+)  # fmt: skip
+def test_the_verdict_turns_where_the_exact_bounds_cross_the_threshold(flagged: int, count: int, expected: str) -> None:
+    document = certificate(answers(flagged, count))
+    (record,) = deciding(document)
+    assert record["upper"] == pytest.approx(clopper_pearson_upper(flagged, count, 0.95))
+    assert record["lower"] == pytest.approx(clopper_pearson_lower(flagged, count, 0.95))
+    assert document["verdict"] == document["constraints"]["harm"]["verdict"] == expected
+    assert (record["events"], record["count"], document["n"], document["unit"]) == (flagged, count, count, "prompt")
+
+
+def test_several_runs_share_delta() -> None:
+    alone, chosen = certificate(answers(0, 100)), certificate(answers(0, 100), num_runs=10)
+    assert chosen["confidence"]["delta_each"] == pytest.approx(0.005)
+    assert deciding(chosen)[0]["upper"] == pytest.approx(1 - 0.005 ** (1 / 100))
+    assert (alone["verdict"], chosen["verdict"]) == ("CERTIFIED", "INCONCLUSIVE")
+    assert "10 runs" in chosen["confidence"]["split"]
+
+
+def test_constraints_and_labels_share_delta_and_the_worst_one_decides() -> None:
+    given = answers(0, 400, names=("harm", "privacy"))
+    rates = {"harm": Chance(0.05), "privacy": Chance(0.001)}
+    document = certificate(given, rates, labels="oracle")
+    assert document["confidence"]["statements"] == 4
+    assert document["confidence"]["delta_each"] == pytest.approx(0.05 / 4)
+    assert [one["verdict"] for one in document["constraints"].values()] == ["CERTIFIED", "INCONCLUSIVE"]
+    assert document["verdict"] == "INCONCLUSIVE"
+    assert all(record["confidence"] == pytest.approx(1 - 0.05 / 4) for record in deciding(document, "privacy"))
+
+
+def test_labels_show_what_the_cost_model_does_not_see() -> None:
+    """None flagged, a fifth truly unsafe: by the cost model all is well, by the labels it is refused."""
+    blind = answers(0, 300, num_unsafe=60)
+    assert certificate(blind)["verdict"] == "CERTIFIED"
+    document = certificate(blind, labels="oracle")
+    assert document["verdict"] == "REFUSED"
+    by_model, by_labels = deciding(document)
+    assert (by_model["verdict"], by_labels["verdict"]) == ("CERTIFIED", "REFUSED")
+    assert by_labels["lower"] == pytest.approx(clopper_pearson_lower(60, 300, 0.975))
+    assert "at least" in document["claim"]
+    assert any("what people would find unsafe" in words for words in certificate(blind)["not_said"])
+    assert not any("what people would find unsafe" in words for words in document["not_said"])
+
+
+def test_accepted_and_sensitivity_are_counted_on_labels() -> None:
+    statements = certificate(answers(10, 200, num_unsafe=30), labels="oracle")["constraints"]["harm"]["statements"]
+    accepted = next(one for one in statements if "accepts" in one["quantity"])
+    found = next(one for one in statements if "sensitivity" in one["quantity"])
+    assert (accepted["events"], accepted["count"]) == (20, 190)
+    assert (found["events"], found["count"]) == (10, 30)
+
+
+@pytest.mark.parametrize("truth", ["rogan_gladen", "prediction_powered"])
+def test_another_way_from_labels_to_truth_can_decide(truth: str) -> None:
+    given = answers(100, 500, num_unsafe=100)
+    document = certificate(given, labels="oracle", num_labels=250, truth=truth)
+    record = deciding(document)[1]
+    assert record["method"].lower().startswith(truth.replace("_", "-"))
+    assert record["lower"] <= 0.2 <= record["upper"]
+    assert any("approximation" in words for words in document["assumptions"]) == (truth == "prediction_powered")
+
+
+def test_ppi_needs_answers_without_a_label() -> None:
+    with pytest.raises(UserError, match=r"certify\.truth=prediction_powered: 50 of 50"):
+        certificate(answers(5, 50), labels="oracle", truth="prediction_powered")
+
+
+@pytest.mark.parametrize("bound", ["betting", "empirical_bernstein", "hoeffding"])
+def test_a_mean_is_decided_by_the_bound_that_was_named(bound: str) -> None:
+    document = certificate(answers(0, 500), {"harm": Mean(0.2)}, mean_bound=bound)
+    (record,) = deciding(document)
+    assert record["method"] == bound.replace("_", " ")
+    assert record["lower"] <= 0.1192 <= record["upper"]  # sigmoid(-2)
+    student = next(one for one in document["constraints"]["harm"]["statements"] if "Student" in one["method"])
+    assert "under-covers" in student["note"]
+    assert student["verdict"] is None
+
+
+def test_a_tail_mean_has_bounds_and_raw_logits_have_none() -> None:
+    tail = certificate(answers(20, 2000), {"harm": CVaR(0.5, alpha=0.9)})
+    assert deciding(tail)[0]["lower"] < 0.196 < deciding(tail)[0]["upper"]  # 0.9 sigmoid(-2) + 0.1 sigmoid(2)
+    logits = certificate(answers(0, 2000), {"harm": Mean(5.0, scale="logit")})
+    assert logits["verdict"] == "INCONCLUSIVE"
+    assert "no bounds" in deciding(logits)[0]["note"]
+
+
+def test_a_label_file_and_the_order_to_label_in(tmp_path: Path) -> None:
+    given = answers(3, 40)
+    order = label_order([answer.id for answer in given], 0)
+    assert order != label_order([answer.id for answer in given], 1)
+    assert sorted(order) == sorted(answer.id for answer in given)
+    path = tmp_path / "labels.csv"
+    path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,no\n{i},ben,yes\n" for i in order[:10]), encoding="utf-8")
+    document = certificate(given, labels=str(path))
+    labels = document["constraints"]["harm"]["labels"]
+    assert (labels["count"], labels["raters"], labels["random_sample"]) == (10, 2, True)
+    assert deciding(document)[1]["events"] == 10  # a tie is unsafe
+    path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,no\n" for i in order[1:11]), encoding="utf-8")
+    picked = certificate(given, labels=str(path))
+    assert picked["constraints"]["harm"]["labels"]["random_sample"] is False
+    assert any("not the first of the tool's own order" in words for words in picked["assumptions"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "match"),
+    [
+        ("nowhere.csv", {}, "there is no such file"),
+        ({"privacy": "oracle"}, {}, "names privacy; the constraints are harm"),
+        ("labels.csv", {"num_labels": 5}, r"certify\.num_labels=5: says how many answers an oracle"),
+        ("oracle", {"num_labels": 500}, r"certify\.num_labels=500: there are 20"),
+        ("oracle", {"num_labels": 0}, r"certify\.num_labels=0: must be >= 1"),
+    ],
+)
+def test_wrong_labels_are_named(labels: Any, options: dict[str, int], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        certificate(answers(0, 20), labels=labels, **options)
+
+
+def test_a_file_of_labels_must_say_which_constraint(tmp_path: Path) -> None:
+    given, path = answers(0, 20, names=("harm", "privacy")), tmp_path / "labels.csv"
+    path.write_text(f"id,rater,unsafe\n{given[0].id},anna,no\n", encoding="utf-8")
+    both = {"harm": Chance(0.05), "privacy": Chance(0.05)}
+    with pytest.raises(UserError, match="a file judges one constraint"):
+        certificate(given, both, labels=str(path))
+    named = certificate(given, both, labels={"privacy": str(path)})
+    assert named["confidence"]["statements"] == 3
+    assert named["constraints"]["harm"]["labels"] is None
+    path.write_text("id,rater,unsafe\nother/1/0,anna,no\n", encoding="utf-8")
+    with pytest.raises(UserError, match="there is no answer 'other/1/0'"):
+        certificate(given, both, labels={"privacy": str(path)})
+
+
+def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
+    given = [Answer("a/0/0", "a", "0", 0, "p", "r", cost_logits={"harm": -1.0})]
+    with pytest.raises(UserError, match="no oracle judged answer"):
+        audit_labels("oracle", ["harm"], given, 0)
+    with pytest.raises(UserError, match="not of cruelty"):
+        audit_labels("oracle", ["cruelty"], answers(0, 3), 0)
+
+
+def test_the_unit_is_the_prompt() -> None:
+    twice = [*answers(0, 3), Answer("mine/0/1", "mine", "0", 1, "prompt 0", "so .", cost_logits={"harm": -2.0})]
+    with pytest.raises(UserError, match="prompt 0 has several answers"):
+        certificate(twice)
+
+
+def test_answers_must_be_scored_for_the_constraint() -> None:
+    with pytest.raises(UserError, match="not of privacy"):
+        certificate(answers(0, 5), {"privacy": Chance(0.05)})
+
+
+def test_refusals_of_best_of_n_cost_nothing_and_are_counted() -> None:
+    refused = Answer(
+        "mine/9/0", "mine", "9", 0, "prompt 9", "no .",
+        meta={"decoded": {"abstained": True, "accepted": [False, False]}},
+    )  # fmt: skip
+    said = [
+        Answer(one.id, "mine", one.prompt_id, 0, one.prompt, "so .", cost_logits={"harm": -2.0},
+               meta={"decoded": {"abstained": False, "accepted": [i > 0, True]}})
+        for i, one in enumerate(answers(0, 3))
+    ]  # fmt: skip
+    document = certificate([*said, refused])
+    assert deciding(document)[0]["events"] == 0
+    assert [(one["candidates"], one["value"]) for one in document["abstention"]] == [(2, 0.25), (1, 0.5)]
+    assert certificate_metrics(document)["certify/abstention/rate"] == 0.25
+
+
+def test_figures_and_content_hash() -> None:
+    document, again = certificate(answers(1, 100)), certificate(answers(1, 100))
+    assert digest(document) == digest(again) != digest(certificate(answers(2, 100)))
+    metrics = certificate_metrics(document | {"exact_penalty": None})
+    assert metrics["certify/harm/rate"] == 0.01
+    assert metrics["certify/harm/upper_bound"] == pytest.approx(clopper_pearson_upper(1, 100, 0.95))
+    assert metrics["certify/verdict"] == 1.0
+
+
+def test_refused_weighs_more_than_certified() -> None:
+    assert combined(["CERTIFIED", "REFUSED", "INCONCLUSIVE"]) == "REFUSED"
+    assert combined(["CERTIFIED", "CERTIFIED"]) == "CERTIFIED"
+    assert combined(["CERTIFIED", "INCONCLUSIVE"]) == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({"confidence": 1.0}, r"certify\.confidence=1"), ({"num_runs": 0}, r"certify\.num_runs=0"),
+     ({"truth": "hope"}, r"certify\.truth=hope"), ({"mean_bound": "t"}, r"certify\.mean_bound=t")],
+)  # fmt: skip
+def test_settings_out_of_range_name_their_key(settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        certificate(answers(0, 10), labels="oracle", **settings)
