@@ -212,7 +212,7 @@ class Browser:
         )
         words = ["--dump-dom", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=8000"]
         if dark:
-            words.append("--blink-settings=preferredColorScheme=0")
+            words += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
         done = self.call(*words, frame.as_uri())
         answer = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
         assert answer, f"no answer from the page: {done.stderr[-2000:]}"

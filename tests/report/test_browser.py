@@ -138,14 +138,16 @@ def test_a_phone_scrolls_no_page_sideways(browser: Any, full_report: Report) -> 
     seen = browser.run(
         full_report.html(),
         HELPERS + "const box = all('.scroll').at(-1);"
-        "return { page: document.documentElement.scrollWidth, window: innerWidth,"
+        "const root = document.documentElement;"
+        "return { page: root.scrollWidth, seen: root.clientWidth, window: innerWidth,"
         " box: [box.clientWidth, box.scrollWidth],"
         " wide: all('figure img.light').map((one) => one.getBoundingClientRect().right),"
         " small: all('button, select, input').filter((one) => one.offsetHeight && one.offsetHeight < 32).length };",
         width=390,
     )
     assert seen["errors"] == []
-    assert seen["window"] == seen["page"] == 390
+    assert seen["window"] == 390
+    assert seen["page"] <= seen["seen"]
     assert seen["box"][0] <= 358 < seen["box"][1]
     assert max(seen["wide"]) <= 390
     assert seen["small"] == 0  # a finger hits every control
@@ -158,7 +160,7 @@ const style = getComputedStyle(document.body);
 const look = () => ({ ground: style.backgroundColor, ink: style.color,
   light: $("img.light").checkVisibility(), dark: $("img.dark").checkVisibility(), button: $("#theme").textContent });
 const before = look(); $("#theme").click();
-return { before, after: look(), kept: localStorageSize() };
+return { before, system: matchMedia("(prefers-color-scheme: dark)").matches, after: look(), kept: localStorageSize() };
 function localStorageSize() { try { return localStorage.length; } catch { return 0; } }
 """
 )
@@ -173,6 +175,8 @@ def test_the_system_chooses_and_the_button_changes(
     browser: Any, full_report: Report, dark: bool, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     seen = browser.run(full_report.html(), LOOK, dark=dark)
+    if seen["system"] is not dark:
+        pytest.skip("this chromium cannot be told what colours the system prefers")
     assert (seen["errors"], seen["before"], seen["after"], seen["kept"]) == ([], before, after, 0)
 
 
