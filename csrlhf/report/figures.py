@@ -95,7 +95,7 @@ class Figure(Block):
         return round(self.size[1] * 96)
 
 
-def _settings(palette: Palette) -> dict[str, Any]:
+def _settings(palette: Palette) -> dict[Any, Any]:
     """Matplotlib's settings of a style."""
     from cycler import cycler
 
@@ -115,6 +115,7 @@ def _settings(palette: Palette) -> dict[str, Any]:
         "axes.spines.right": False,
         "axes.linewidth": 0.8,
         "axes.grid": True,
+        "axes.grid.axis": "y",
         "axes.axisbelow": True,
         "axes.prop_cycle": cycler(color=list(palette.series)),
         "grid.color": palette.grid,
