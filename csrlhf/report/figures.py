@@ -38,7 +38,7 @@ class Figure(Block):
     draw: Draw
     alt: str
     caption: str = ""
-    size: tuple[float, float] = (5.6, 3.5)
+    size: tuple[float, float] = (5.2, 3.3)
     kind: ClassVar[str] = "figure"
 
     def __post_init__(self) -> None:
@@ -108,9 +108,9 @@ def _settings(palette: Palette) -> dict[Any, Any]:
         "axes.labelcolor": palette.ink,
         "axes.titlecolor": palette.ink,
         "axes.titlelocation": "left",
-        "axes.titlesize": 10,
+        "axes.titlesize": 11,
         "axes.titleweight": "bold",
-        "axes.labelsize": 9,
+        "axes.labelsize": 10.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.linewidth": 0.8,
@@ -120,9 +120,9 @@ def _settings(palette: Palette) -> dict[Any, Any]:
         "axes.prop_cycle": cycler(color=list(palette.series)),
         "grid.color": palette.grid,
         "grid.linewidth": 0.7,
-        "font.size": 9,
+        "font.size": 10.5,
         "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
-        "legend.fontsize": 8.5,
+        "legend.fontsize": 10,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
         "text.color": palette.ink,
@@ -130,6 +130,6 @@ def _settings(palette: Palette) -> dict[Any, Any]:
         "ytick.color": palette.muted,
         "xtick.labelcolor": palette.ink,
         "ytick.labelcolor": palette.ink,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
     }
