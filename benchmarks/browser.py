@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,15 @@ QUIET = (
 )
 """It shows no window, asks no network and keeps nothing."""
 
+HAND_OVER = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 10) for word in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads file 3 and writes file 4: puts the pipes' ends there (out of the way first) and becomes chromium."""
+
 PATIENCE = 120.0
 """Seconds to wait for an answer; a busy machine needs ten for the start."""
 
@@ -52,8 +62,7 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         here_in, its_out = os.pipe()
         its_in, here_out = os.pipe()
-        # Chromium reads file 3 and writes file 4; the shell puts the pipes' ends there.
-        words = ["sh", "-c", f'exec "$0" "$@" 3<&{its_in} 4>&{its_out}', program, *QUIET]
+        words = [sys.executable, "-I", "-c", HAND_OVER, str(its_in), str(its_out), program, *QUIET]
         words += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
             words, pass_fds=(its_in, its_out), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -73,20 +82,21 @@ class Browser:
     ) -> None:
         self._process.terminate()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         os.close(self._in)
         os.close(self._out)
 
-    def open(self, page: Path, width: int = 1200, height: int = 900, **media: str) -> Tab:
+    def open(self, page: Path, width: int = 1200, height: int = 900, javascript: bool = True, **media: str) -> Tab:
         """Opens a page and waits until it is loaded.
 
         Args:
             page: the file.
             width: of the window in pixels.
             height: of the window in pixels.
+            javascript: whether the page's own programs run.
             **media: what the system prefers, e.g. ``prefers_color_scheme="dark"``; ``media="print"`` is paper.
         """
         tab = Tab(self)
@@ -94,6 +104,7 @@ class Browser:
         features = [{"name": name.replace("_", "-"), "value": value} for name, value in media.items()]
         tab.ask("Emulation.setEmulatedMedia", media=kind, features=features)
         tab.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        tab.ask("Emulation.setScriptExecutionDisabled", value=not javascript)
         tab.load(page)
         return tab
 

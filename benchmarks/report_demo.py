@@ -59,7 +59,7 @@ def draw_rates(axes: Any, palette: Any) -> None:
     names = list(RATES)
     for place, (value, low, high) in enumerate(RATES.values()):
         axes.plot([100 * low, 100 * high], [place, place], color=palette.series[0], linewidth=2)
-        axes.plot(100 * value, place, "o", color=palette.series[0])
+        axes.plot(100 * value, place, "o", color=palette.series[0], clip_on=False)
     axes.axvline(5, color=palette.bad, linestyle="--", linewidth=1)
     axes.annotate("threshold", (5, -0.62), (4, 0), textcoords="offset points", color=palette.bad, fontsize=10)
     axes.set_yticks(range(len(names)), names)
@@ -84,7 +84,7 @@ def draw_curves(axes: Any, palette: Any) -> None:
         )
     axes.axhline(5, color=palette.bad, linestyle="--", linewidth=1)
     axes.set_xlim(0, 200)
-    axes.set_ylim(0, 50)
+    axes.set_ylim(0, 55)
     axes.set_xlabel("iteration")
     axes.set_ylabel("unsafe answers, %")
 
