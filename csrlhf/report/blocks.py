@@ -5,6 +5,7 @@ A block holds content only. How it looks stands in ``assets/``; ``kind`` names i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -73,10 +74,16 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards(Block):
-    """Cards beside each other."""
+    """Cards beside each other, at most five in a row."""
 
     cards: Sequence[Card]
     kind: ClassVar[str] = "cards"
+
+    @property
+    def columns(self) -> int:
+        """How many stand in a row: rows are filled alike, so that no card is left alone in the last one."""
+        rows = max(1, math.ceil(len(self.cards) / 5))
+        return math.ceil(len(self.cards) / rows)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Figure(Block):
     draw: Draw
     alt: str
     caption: str = ""
-    size: tuple[float, float] = (5.6, 3.5)
+    size: tuple[float, float] = (5.2, 3.3)
     kind: ClassVar[str] = "figure"
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Figure(Block):
         return round(self.size[1] * 96)
 
 
-def _settings(palette: Palette) -> dict[str, Any]:
+def _settings(palette: Palette) -> dict[Any, Any]:
     """Matplotlib's settings of a style."""
     from cycler import cycler
 
@@ -108,20 +108,21 @@ def _settings(palette: Palette) -> dict[str, Any]:
         "axes.labelcolor": palette.ink,
         "axes.titlecolor": palette.ink,
         "axes.titlelocation": "left",
-        "axes.titlesize": 10,
+        "axes.titlesize": 11,
         "axes.titleweight": "bold",
-        "axes.labelsize": 9,
+        "axes.labelsize": 10.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.linewidth": 0.8,
         "axes.grid": True,
+        "axes.grid.axis": "y",
         "axes.axisbelow": True,
         "axes.prop_cycle": cycler(color=list(palette.series)),
         "grid.color": palette.grid,
         "grid.linewidth": 0.7,
-        "font.size": 9,
+        "font.size": 10.5,
         "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
-        "legend.fontsize": 8.5,
+        "legend.fontsize": 10,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
         "text.color": palette.ink,
@@ -129,6 +130,6 @@ def _settings(palette: Palette) -> dict[str, Any]:
         "ytick.color": palette.muted,
         "xtick.labelcolor": palette.ink,
         "ytick.labelcolor": palette.ink,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -46,6 +47,19 @@ def check_style(style: str | int | None) -> None:
 def is_number(value: Any) -> bool:
     """Whether a value stands to the right in its column."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def reads_as_number(words: str) -> bool:
+    """Whether words are a number to a reader: with a unit of percent, an interval, a count of a total.
+
+    Example:
+        ``31.4 % [23.3, 40.5]``, ``0.00 to 0.02``, ``14 of 2,000``, ``< 1e-10``; not ``2 runs``, ``2026-11-21``.
+    """
+    rest = re.sub(r"\b(?:to|of)\b", "", _NUMBER.sub("#", words))
+    return "#" in rest and re.fullmatch(r"[#\s%()\[\]<>≤≥=±,;]*", rest) is not None
+
+
+_NUMBER = re.compile(r"(?<![\w.-])[-−+]?(?:∞|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.-])")
 
 
 def finite(value: Any) -> float | None:

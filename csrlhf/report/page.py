@@ -52,7 +52,7 @@ class Page:
         return next(self._next)
 
     def number(self) -> int:
-        """Counts the blocks of dialogues."""
+        """A number for an id, another one each time."""
         self._number += 1
         return self._number
 

@@ -17,7 +17,8 @@ class Palette:
         good: what is safe, or an aim reached.
         warn: what is undecided.
         bad: what is unsafe.
-        series: one colour a curve; distinguishable with the common colour-vision deficiencies.
+        series: one colour a curve; distinguishable with the common colour-vision deficiencies;
+            red comes late, so that two or three curves are not taken for good and bad ones.
     """
 
     ground: str
@@ -38,7 +39,7 @@ LIGHT = Palette(
     good="#2c7a4b",
     warn="#8f5f00",
     bad="#b3283e",
-    series=("#0b6e99", "#d1495b", "#3f8f5b", "#8c5fa8", "#c98a1b", "#5c6670"),
+    series=("#0b6e99", "#b87a10", "#3f8f5b", "#8c5fa8", "#d1495b", "#5c6670"),
 )
 DARK = Palette(
     ground="#14171a",
@@ -48,5 +49,5 @@ DARK = Palette(
     good="#6cc08b",
     warn="#e0ad4f",
     bad="#f28b99",
-    series=("#5db4dd", "#f28b99", "#7cc796", "#c39bdc", "#e3b04b", "#a3adb8"),
+    series=("#5db4dd", "#e3b04b", "#7cc796", "#c39bdc", "#f28b99", "#a3adb8"),
 )

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 from csrlhf.report.blocks import Block
-from csrlhf.report.numbers import check_style, finite, is_number, show
+from csrlhf.report.numbers import MISSING, check_style, finite, is_number, reads_as_number, show
 
 SHADES = 10
 """Steps of a matrix's colour, from none to full."""
@@ -65,11 +65,21 @@ class Table(Block):
     @property
     def cells(self) -> list[list[Cell]]:
         """The rows as they are shown."""
-        styles = [self.formats.get(column) for column in self.columns]
-        numbers = self.numeric
+        styles, rights = [self.formats.get(column) for column in self.columns], self.right
         return [
-            [Cell(show(value, style), number) for value, style, number in zip(row, styles, numbers, strict=True)]
+            [Cell(show(value, style), right) for value, style, right in zip(row, styles, rights, strict=True)]
             for row in self.rows
+        ]
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether a column stands to the right: numbers, and words that read as such (``1.2 % (0.4 to 3)``)."""
+        columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
+        filled = [[show(value) for value in column if value is not None] for column in columns]
+        words = [[word for word in column if word not in ("", MISSING)] for column in filled]
+        return [
+            number or (bool(column) and all(reads_as_number(word) for word in column))
+            for number, column in zip(self.numeric, words, strict=True)
         ]
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from PIL import Image
 
 from csrlhf.callbacks.report_log import log_report
@@ -27,12 +29,16 @@ def report() -> Report:
     return report
 
 
-@pytest.fixture
-def logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WandbRun:
+@pytest.fixture(autouse=True)
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_API_KEY", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> WandbRun:
     return wandb_logger("p", str(tmp_path), str(tmp_path / "work"), step_metric="iteration")
 
 
@@ -65,6 +71,18 @@ def test_tables_and_figures_are_in_the_run(
     assert picture["_type"] == "image-file"
     assert Image.open(folder / "files" / picture["path"]).size == (picture["width"], picture["height"])
     assert picture["width"] == 2 * picture["height"] > 300
+
+
+def test_the_code_of_the_page_makes_a_run(recorded: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "wandb.md"
+    [program] = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    wandb.teardown()  # a service that another test has started writes below its own current folder
+    exec(compile(program, str(page), "exec"), {})
+    [folder] = (tmp_path / "artifacts" / "wandb").glob("offline-run-*")
+    run = recorded(folder)
+    assert run.summary["report/policies"]["nrows"] == 2
+    assert (run.info["job_type"], run.state) == ("compare", "finished")
 
 
 def test_a_run_that_has_broken_takes_nothing_more(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-from base64 import b64decode, b64encode
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.browser import PROGRAMS, Browser, Tab, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -145,6 +141,16 @@ def make_dialogues() -> Callable[[int], list[Dialogue]]:
 @pytest.fixture
 def full_report() -> Report:
     """One of each block, hostile words in each of them."""
+    return make_full()
+
+
+@pytest.fixture(scope="session")
+def full_page() -> str:
+    """Its page, drawn once."""
+    return make_full().html()
+
+
+def make_full() -> Report:
     report = Report(title=f"Evaluation {HOSTILE}", subtitle=HOSTILE)
     report.add(Cards([Card(HOSTILE, 0.012, HOSTILE, "good"), Card("plain", "1.2 %")]))
     report.add(
@@ -165,90 +171,38 @@ def full_report() -> Report:
     return report
 
 
-class Browser:
-    """Headless chromium: opens a page with a program of the test's own in it, and returns what that program says.
+class Looker:
+    """Opens pages in one chromium; each test has its own pages in it."""
 
-    Args:
-        program: the path of chromium.
-        folder: for pages and profiles.
-    """
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser, self._folder = browser, folder
+        self._tabs: list[Tab] = []
 
-    def __init__(self, program: str, folder: Path) -> None:
-        self.program, self.folder = program, folder
+    def open(self, html: str, **words: Any) -> Tab:
+        """Opens a page and waits until it is loaded; the words are those of ``Browser.open``."""
+        path = self._folder / f"page_{len(self._tabs)}.html"
+        path.write_text(html, encoding="utf-8")
+        self._tabs.append(self._browser.open(path, **words))
+        return self._tabs[-1]
 
-    def run(self, html: str, program: str, width: int | None = None, dark: bool = False) -> dict[str, Any]:
-        """Runs ``program``, the body of a function that returns JSON, when the page is loaded.
-
-        Args:
-            html: the page.
-            program: JavaScript; errors of the page until then are in ``errors``.
-            width: of the window, 1200 pixels where it is None.
-            dark: whether the system prefers dark colours.
-
-        Returns:
-            The answer, with ``errors`` and ``log`` added: what the page raised and what chromium said on its console.
-        """
-        collector = (
-            "window.errors = [];"
-            "addEventListener('error', (event) => errors.push(String(event.message || event.target.outerHTML)), true);"
-            "addEventListener('securitypolicyviolation', (event) => errors.push('policy: ' + event.violatedDirective));"
-        )
-        reporter = (
-            "addEventListener('load', () => { let answer;"
-            f"try {{ answer = (() => {{ {program} }})(); }} catch (error) {{ answer = {{ raised: String(error) }}; }}"
-            "parent.postMessage(JSON.stringify({ ...answer, errors }), '*'); });"
-        )
-        page = allow(html, collector, reporter)
-        page = page.replace("<title>", f"<script>{collector}</script><title>", 1)
-        page = page.replace("</body>", f"<script>{reporter}</script></body>", 1)
-        (self.folder / "page.html").write_text(page, encoding="utf-8")
-        # In a frame, because a window of chromium may have a least width.
-        frame = self.folder / "frame.html"
-        frame.write_text(
-            "<!doctype html><meta charset=utf-8><pre id=answer></pre><script>"
-            "addEventListener('message', (event) => { document.getElementById('answer').textContent = event.data; });"
-            f"</script><iframe src=page.html width={width or 1200} height=2000 style='border:0'></iframe>",
-            encoding="utf-8",
-        )
-        words = ["--dump-dom", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=8000"]
-        if dark:
-            words.append("--blink-settings=preferredColorScheme=0")
-        done = self.call(*words, frame.as_uri())
-        answer = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
-        assert answer, f"no answer from the page: {done.stderr[-2000:]}"
-        log = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-        return json.loads(parse(answer[0]).text) | {"log": log}
-
-    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Starts chromium, which asks no network, with a profile of its own."""
-        quiet = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={self.folder / 'profile'}",
-        ]
-        return subprocess.run(
-            [self.program, *quiet, *words], capture_output=True, text=True, timeout=200, check=True, errors="replace"
-        )
+    def close(self) -> None:
+        """Closes the test's pages."""
+        for tab in self._tabs:
+            tab.close()
 
 
-def allow(html: str, *programs: str) -> str:
-    """The page with these programs allowed by its policy as well."""
-    digests = [f"'sha256-{b64encode(sha256(program.encode()).digest()).decode()}'" for program in programs]
-    old = re.search(r"script-src ([^;]+);", html)
-    assert old
-    return html.replace(old[0], f"script-src {old[1]} {' '.join(digests)};", 1)
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Started once: that takes longer than all that is asked of it."""
+    found = find_chromium()
+    if found is None:
+        pytest.skip(f"none of {', '.join(PROGRAMS)} on the path: the page is not looked at in a browser")
+    with Browser(found, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Browser:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no chromium on the path: the page is not looked at in a browser")
-    return Browser(found, tmp_path)
+def looker(chromium: Browser, tmp_path: Path) -> Iterator[Looker]:
+    looker = Looker(chromium, tmp_path)
+    yield looker
+    looker.close()

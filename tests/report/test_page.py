@@ -54,10 +54,13 @@ def test_every_block_is_there(page: Any, hostile: str) -> None:
     assert [item.text for item in page.find("dd")][-2:] == [hostile, "ab" * 32]
 
 
-def test_tables_scroll_in_a_box_that_keys_reach(page: Any) -> None:
+def test_tables_scroll_in_a_box_that_has_a_name_and_that_keys_reach(page: Any, hostile: str) -> None:
     boxes = page.find("div", class_="scroll")
     assert len(boxes) == len(page.find("table")) == 2
-    assert all(box.attributes["tabindex"] == "0" and box.attributes["aria-label"] for box in boxes)
+    names = {words.attributes["id"]: words.text for words in page.find("p", class_="caption")}
+    assert [names[box.attributes["aria-labelledby"]] for box in boxes] == [hostile, hostile]
+    assert len(names) == 2
+    assert all(box.attributes["tabindex"] == "0" for box in boxes)
 
 
 def test_figures_next_to_each_other_stand_side_by_side_in_both_styles(page: Any, hostile: str, svg_of: Make) -> None:
