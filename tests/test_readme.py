@@ -127,7 +127,17 @@ def test_every_choice_of_every_group_is_listed() -> None:
             assert set(re.findall(r"`(\w+)`", row.group(1))) == options, group.name
 
 
-EXPLAINED_WHOLE = ("architecture", "tokenizer", "mixture", "sizes", "sources", "options", "averaging", "module", "datamodule")
+EXPLAINED_WHOLE = (
+    "architecture",
+    "tokenizer",
+    "mixture",
+    "sizes",
+    "sources",
+    "options",
+    "averaging",
+    "module",
+    "datamodule",
+)
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
