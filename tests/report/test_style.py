@@ -48,7 +48,7 @@ def test_the_shade_is_the_accent(style: str) -> None:
     assert "#" + "".join(f"{part:02x}" for part in parts) == COLORS["accent"][style]
 
 
-def test_nothing_is_used_that_browsers_of_2020_lack() -> None:
+def test_colours_need_no_function_that_is_younger_than_many_a_browser() -> None:
     assert not re.search(r":\s*[^;]*(light-dark|color-mix|oklch)\(|:has\(", CSS)
 
 
