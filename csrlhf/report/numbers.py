@@ -55,8 +55,8 @@ def reads_as_number(words: str) -> bool:
     Example:
         ``31.4 % [23.3, 40.5]``, ``0.00 to 0.02``, ``14 of 2,000``, ``< 1e-10``; not ``2 runs``, ``2026-11-21``.
     """
-    rest = re.sub(r"\b(?:to|of)\b", "", _NUMBER.sub("#", words))
-    return "#" in rest and re.fullmatch(r"[#\s%()\[\]<>≤≥=±,;]*", rest) is not None
+    rest, numbers = _NUMBER.subn(" ", words)
+    return numbers > 0 and re.fullmatch(r"(?:[\s%()\[\]<>≤≥=±,;]|\b(?:to|of)\b)*", rest) is not None
 
 
 _NUMBER = re.compile(r"(?<![\w.-])[-−+]?(?:∞|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![\w.-])")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from csrlhf.report import Card, Certificate, Dialogue, Dialogues, Figure, KeyValues, Matrix, Table, Text
+from csrlhf.report import Card, Cards, Certificate, Dialogue, Dialogues, Figure, KeyValues, Matrix, Table, Text
 
 
 def test_paragraphs_stand_apart_by_blank_lines() -> None:
@@ -15,6 +15,18 @@ def test_a_column_of_numbers_and_gaps_stands_to_the_right() -> None:
     table = Table(["name", "rate", "note"], [["a", 0.5, 1], ["b", None, "x"]], formats={"rate": "percent"})
     assert table.numeric == [False, True, False]
     assert [[cell.words for cell in row] for row in table.cells] == [["a", "50.0 %", "1"], ["b", "–", "x"]]
+
+
+def test_a_column_of_words_that_read_as_numbers_stands_to_the_right_but_is_text_for_a_tracker() -> None:
+    table = Table(["interval", "run"], [["31.4 % [23.3, 40.5]", "2 runs"], [None, "3"], ["–", "4"]])
+    assert table.right == [True, False]
+    assert table.plain[1][0] == ["31.4 % [23.3, 40.5]", "2 runs"]
+    assert [[cell.number for cell in row] for row in table.cells] == [[True, False]] * 3
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5), (11, 4)])
+def test_rows_of_cards_are_filled_alike(count: int, columns: int) -> None:
+    assert Cards([Card("a", 1)] * count).columns == columns
 
 
 def test_a_matrix_is_shaded_from_zero_to_its_largest_number() -> None:

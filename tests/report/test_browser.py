@@ -166,7 +166,8 @@ def test_a_phone_scrolls_no_page_sideways(looker: Any, full_report: Report) -> N
 
 
 @pytest.mark.parametrize(
-    ("count", "width", "rows"), [(4, 1200, [4]), (5, 1200, [5]), (6, 1200, [3, 3]), (4, 390, [2, 2])]
+    ("count", "width", "rows"),
+    [(4, 1200, [4]), (5, 1200, [5]), (6, 1200, [3, 3]), (4, 390, [2, 2]), (5, 390, [2, 2, 1])],
 )
 def test_cards_fill_their_rows(looker: Any, count: int, width: int, rows: list[int]) -> None:
     report = Report("Cards")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrlhf.report.numbers import finite, show
+from csrlhf.report.numbers import finite, reads_as_number, show
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,24 @@ def test_three_digits_are_near_the_number(value: float) -> None:
 @pytest.mark.parametrize(("value", "number"), [(2, 2.0), (math.nan, None), (math.inf, None), ("2", None), (True, None)])
 def test_only_finite_numbers_are_numbers(value: object, number: float | None) -> None:
     assert finite(value) == number
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "31.4% [23.3, 40.5]",
+        "0.00 to 0.02",
+        "14 of 2,000",
+        "< 1e-10",
+        "−0.3",
+        "220 of 220 (100.0 %, 98.3 to 100.0)",
+        "0.33 (−∞ to ∞)",
+    ],
+)
+def test_words_that_read_as_numbers(words: str) -> None:
+    assert reads_as_number(words)
+
+
+@pytest.mark.parametrize("words", ["", "plain", "2 runs", "to", "2026-11-21", "0.5.0", "12:30", "1a99", "e5", "#"])
+def test_words_that_do_not(words: str) -> None:
+    assert not reads_as_number(words)
