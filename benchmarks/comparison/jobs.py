@@ -145,7 +145,11 @@ class Folders:
 
 
 def assign(key: str, path: Path) -> str:
-    """``key='path'`` with Hydra's quotes, so that any path can stand in it."""
+    """``key='path'``, an override."""
+    return f"{key}={quoted(path)}"
+
+
+def quoted(path: Path) -> str:
+    """``'path'`` with Hydra's quotes, so that any path can stand in it."""
     # A backslash is one unless a quote follows it.
-    quoted = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), str(path))
-    return f"{key}='{quoted}'"
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), str(path)) + "'"
