@@ -203,8 +203,6 @@ class EvaluationModule(LightningModule):
         """Write every answer as a JSON line, the page, and its figures."""
         about = self.about()
         digest = write_answers(folder / ANSWERS, self._all(), about)
-        every = [line for lines in self.found.verdicts.values() for line in lines]
-        provenance = {**about, "sha256 of answers.jsonl": digest}
-        report = evaluation_report(self.found.analysis, self._all(), every, provenance)
+        report = evaluation_report(self.found, self._all(), {**about, "sha256 of answers.jsonl": digest})
         report.write(folder / "report.html")
         report.save_figures(folder / "plots")
