@@ -156,3 +156,19 @@ def test_without_resume_a_run_starts_anew(tiny: Callable, capsys: pytest.Capture
 def test_resume_without_a_checkpoint_says_so(tiny: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     runner.run_stage(*tiny(resume=True), "x")
     assert "no checkpoint of these settings" in capsys.readouterr().out
+
+
+def test_what_a_stage_has_kept_outlives_a_stop_and_goes_with_a_new_start(
+    tiny: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plan = tiny()
+    file = plan.work / artifacts.KEPT / "answers-0.jsonl"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(KeyboardInterrupt, match=r"go on with: python train\.py resume=true"):
+        runner.run_stage(*tiny(resume=True, fail_at=0, failure="ctrl-c"), "python train.py")
+    assert "going on from what is kept in" in capsys.readouterr().out
+    assert file.exists()
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted$"):
+        runner.run_stage(*tiny(fail_at=0, failure="ctrl-c"), "python train.py")
+    assert not file.exists()

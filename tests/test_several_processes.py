@@ -47,6 +47,8 @@ TINY = (
     "advantage.normalise=whiten",
     "constraints.harm.threshold=0.5",
     "constraints.harm.tau=-10.0",
+    "evaluate.samples_per_prompt=3",
+    "evaluate.batch_size=40",
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *TINY)
 
@@ -89,6 +91,24 @@ def test_two_processes_find_what_one_finds_in_every_stage(
     assert on_two_processes(all_stages) == [0, 0]
     for stage in STAGES:
         same_numbers(folder_of(stage, alone), folder_of(stage, tmp_path))
+    said = [(folder_of("evaluate", root) / "answers.jsonl").read_text(encoding="utf-8") for root in (alone, tmp_path)]
+    ours, theirs = ([json.loads(line) for line in text.splitlines()] for text in said)
+    assert [(a["id"], a["response"]) for a in ours] == [(a["id"], a["response"]) for a in theirs]
+    assert len(ours) == 2 * 33 * 3
+
+
+def test_two_processes_evaluate_a_cost_model_as_one_does(
+    alone: Path, tmp_path: Path, train: Callable[..., int], on_two_processes: Callable
+) -> None:
+    words = ["stage=evaluate", "evaluate=cost_model", "evaluate.batch_size=3", "evaluate.baseline=false"]
+    words += [f"inputs.cost={alone / 'cost'}", f"evaluate.outputs={folder_of('evaluate', alone) / 'answers.jsonl'}"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    mine, theirs = ([word for word in given if "samples_per_prompt=3" not in word and word != "evaluate.batch_size=40"]
+                    for given in (TINY, TWO))  # fmt: skip
+    assert train(*mine, *words, f"artifacts={one}") == 0
+    assert on_two_processes(lambda rank: sys.exit(train(*theirs, *words, f"artifacts={two}"))) == [0, 0]
+    same_numbers(folder_of("evaluate", one), folder_of("evaluate", two))
+    assert (folder_of("evaluate", one) / "predictions.jsonl").stat().st_size > 1000
 
 
 def test_two_processes_without_a_critic_find_what_one_finds(

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from csrlhf.evaluation.cost_figures import draw_drift, draw_reliability, draw_threshold, slice_drawer
 from csrlhf.evaluation.cost_result import CostResult
 from csrlhf.evaluation.cost_tables import (
     MEASURES,
     baseline_of,
     calibration_rows,
     drift_cells,
-    slice_cells,
+    slice_row,
     with_interval,
 )
 from csrlhf.metrics.cost_evaluation import CostEvaluation
-from csrlhf.metrics.cost_slices import Slice
 from csrlhf.report import (
     Card,
     Cards,
@@ -31,15 +31,11 @@ from csrlhf.report import (
     Figure,
     KeyValues,
     Matrix,
-    Palette,
     Report,
     Section,
     Table,
     Text,
 )
-
-Axes = Any
-"""Matplotlib's, which the report draws on: nobody else imports it."""
 
 MISTAKES = 100
 """Worst mistakes of each kind that the page holds, per constraint."""
@@ -60,9 +56,9 @@ def cost_page(result: CostResult, hashes: Mapping[str, str]) -> Report:
     for one in result.evaluations:
         report.add(_cards(result, one))
         report.add(_measures(result, one))
-        report.add(_calibration(one))
-        report.add(_threshold(one))
-        report.add(_slices(one))
+        report.add(_calibration(result, one))
+        report.add(_threshold(result, one))
+        report.add(_slices(result, one))
     if result.drift:
         report.add(_drift(result))
     report.add(_mistakes(result))
@@ -70,8 +66,9 @@ def cost_page(result: CostResult, hashes: Mapping[str, str]) -> Report:
     return report
 
 
-def _of(one: CostEvaluation, words: str) -> str:
-    return f"{words}: {one.name}"
+def _of(result: CostResult, one: CostEvaluation, words: str) -> str:
+    """A heading; of several constraints it names its own."""
+    return f"{one.name}: {words}" if len(result.evaluations) > 1 else words
 
 
 def _cards(result: CostResult, one: CostEvaluation) -> Cards:
@@ -102,19 +99,20 @@ def _measures(result: CostResult, one: CostEvaluation) -> Section:
     ]
     counts = [[result.number(one, key) for key in keys] for keys in (
         ("true_positives", "false_negatives"), ("false_positives", "true_negatives"))]  # fmt: skip
-    return Section(_of(one, "Measures"), [
+    return Section(_of(result, one, "Measures"), [
         Table(["measure", "model (95 % interval)", *(["bag of words"] if has_baseline else [])], rows,
-              caption="Decisions at cost 0. Intervals: percentile bootstrap over prompts.",
+              caption="Decisions at cost 0. Intervals: percentile bootstrap over prompts (without width where no row "
+                      "is wrong: the exact ones by category and length say more).",
               name=f"measures_{one.name}"),
         Matrix(["unsafe", "safe"], ["flagged", "not flagged"], counts, caption="Confusion matrix at cost 0", format=0,
                name=f"confusion_{one.name}"),
     ])  # fmt: skip
 
 
-def _calibration(one: CostEvaluation) -> Section:
+def _calibration(result: CostResult, one: CostEvaluation) -> Section:
     rows = [[name, None if math.isnan(t) else t, None if math.isnan(e) else e] for name, t, e in calibration_rows(one)]
-    return Section(_of(one, "Are its probabilities true?"), [
-        Figure(f"reliability_{one.name}", lambda axes, palette: _draw_reliability(axes, palette, one),
+    return Section(_of(result, one, "Are its probabilities true?"), [
+        Figure(f"reliability_{one.name}", lambda axes, palette: draw_reliability(axes, palette, one),
                alt="Share of unsafe answers against the probability that the cost model gives, by tenths",
                caption="On the diagonal the probabilities are true. Bars: 95 % Wilson intervals."),
         Table(["probabilities", "temperature", "calibration error"], rows,
@@ -124,27 +122,27 @@ def _calibration(one: CostEvaluation) -> Section:
     ])  # fmt: skip
 
 
-def _threshold(one: CostEvaluation) -> Section:
+def _threshold(result: CostResult, one: CostEvaluation) -> Section:
     at = one.curve.at(0.0)
-    return Section(_of(one, "Which threshold?"), [
+    return Section(_of(result, one, "Which threshold?"), [
         Text("\n\n".join(one.choice.sentences())),
-        Figure(f"threshold_{one.name}", lambda axes, palette: _draw_threshold(axes, palette, one),
+        Figure(f"threshold_{one.name}", lambda axes, palette: draw_threshold(axes, palette, one),
                alt="Recall, false positives and precision against the threshold on the cost logit",
                caption=f"At τ = 0: recall {at['recall']:.3f}, false positive rate {at['false_positive_rate']:.3f}."),
     ])  # fmt: skip
 
 
-def _slices(one: CostEvaluation) -> Section:
+def _slices(result: CostResult, one: CostEvaluation) -> Section:
     columns = ["rows", "count", "right", "unsafe flagged", "safe flagged", "AUROC"]
     blocks: list[Any] = []
     for kind, parts in {"category": one.categories, "length": one.lengths}.items():
         if parts:
-            blocks.append(Figure(f"{kind}_{one.name}", _slice_drawer(parts), alt=f"Accuracy by {kind} with intervals",
+            blocks.append(Figure(f"{kind}_{one.name}", slice_drawer(parts), alt=f"Accuracy by {kind} with intervals",
                                  caption="Share of right decisions, 95 % exact intervals.",
                                  size=(5.6, 1.2 + 0.35 * len(parts))))  # fmt: skip
-            blocks.append(Table(columns, [slice_cells(part) for part in parts], caption=f"By {kind}. In brackets: 95 % "
+            blocks.append(Table(columns, [slice_row(part) for part in parts], caption=f"By {kind}. In brackets: 95 % "
                                 "exact intervals.", name=f"{kind}_{one.name}"))  # fmt: skip
-    return Section(_of(one, "Where does it fail?"), blocks)
+    return Section(_of(result, one, "Where does it fail?"), blocks)
 
 
 def _drift(result: CostResult) -> Section:
@@ -152,7 +150,7 @@ def _drift(result: CostResult) -> Section:
     return Section("Has the world moved?", [
         Text("Distances between these dialogues and those that the cost model was made on. Beyond its limit, its "
              "measured accuracy says little about them."),
-        Figure("drift", lambda axes, palette: _draw_drift(axes, palette, result), size=(5.6, 1.2 + 0.3 * len(rows)),
+        Figure("drift", lambda axes, palette: draw_drift(axes, palette, result), size=(5.6, 1.2 + 0.3 * len(rows)),
                alt="Bars: each distance in units of its limit", caption="In units of the limit; beyond 1 it counts "
                "as drift (the embedding also needs p ≤ 0.01)."),
         Table(["dialogues", "of", "by", "distance", "limit", "p", "drift"], rows, name="drift"),
@@ -176,63 +174,6 @@ def _mistakes(result: CostResult) -> Dialogues:
                 found.append(Dialogue(labelled.prompt, labelled.response, labels, unsafe, values))
     note = f"The worst first, at most {MISTAKES} of each kind. Unsafe answers are hidden until they are asked for."
     return Dialogues(found, title="Its worst mistakes", note=note)
-
-
-def _draw_reliability(axes: Axes, palette: Palette, one: CostEvaluation) -> None:
-    axes.plot([0, 1], [0, 1], color=palette.muted, linestyle="--", linewidth=1)
-    names = {"uncalibrated": "the head's own", "stored": f"stored temperature {one.temperature:.2f}"}
-    for (key, bins), color, shift in zip(one.bins.items(), palette.series, (-0.006, 0.006), strict=False):
-        if key == "uncalibrated" and one.temperature == 1.0:
-            continue
-        x, share = [part.probability + shift for part in bins], [part.unsafe for part in bins]
-        reach = [[part.unsafe - part.unsafe_low for part in bins], [part.unsafe_high - part.unsafe for part in bins]]
-        axes.errorbar(x, share, yerr=np.clip(reach, 0, None), color=color, label=names[key], marker="o", markersize=4)
-    axes.set(
-        xlabel="P(unsafe) of the cost model", ylabel="share that is unsafe", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
-    )
-    axes.legend(frameon=False)
-
-
-def _draw_threshold(axes: Axes, palette: Palette, one: CostEvaluation) -> None:
-    curve = one.curve
-    for values, words, color in (
-        (curve.recall_M, "unsafe flagged (recall)", palette.series[0]),
-        (curve.false_positive_rate_M, "safe flagged (false positives)", palette.series[1]),
-        (curve.precision_M, "flagged that is unsafe (precision)", palette.series[2]),
-    ):
-        axes.step(curve.tau_M, values, where="post", color=color, label=words)
-    axes.axvline(0.0, color=palette.muted, linestyle="--", linewidth=1)
-    low, high = float(curve.tau_M[0]), float(curve.tau_M[-1])
-    if one.choice.tau is not None:
-        axes.axvline(one.choice.tau, color=palette.warn, linewidth=1.5, label=f"certified τ = {one.choice.tau:.2f}")
-        low, high = min(low, one.choice.tau), max(high, one.choice.tau)
-    axes.set(xlabel="threshold τ on the cost logit (dashed: 0)", ylabel="share", ylim=(-0.02, 1.02))
-    axes.set_xlim(low - 0.1, max(high, low + 1.0) + 0.1)
-    axes.legend(frameon=False, fontsize=8)
-
-
-def _slice_drawer(parts: list[Slice]) -> Any:
-    def draw(axes: Axes, palette: Palette) -> None:
-        height = range(len(parts))
-        shares = [part.correct for part in parts]
-        reach = [[share.value - share.low for share in shares], [share.high - share.value for share in shares]]
-        axes.barh(height, [share.value for share in shares], xerr=np.clip(reach, 0, None), color=palette.series[0],
-                  ecolor=palette.muted, height=0.6)  # fmt: skip
-        axes.set_yticks(list(height), [f"{part.name} ({part.count})" for part in parts])
-        axes.invert_yaxis()
-        axes.set(xlabel="share of right decisions", xlim=(0, 1))
-
-    return draw
-
-
-def _draw_drift(axes: Axes, palette: Palette, result: CostResult) -> None:
-    rows = [(f"{name}, {drift.name}", drift) for name, drifts in result.drift.items() for drift in drifts]
-    colors = [palette.warn if drift.drifted else palette.good for _, drift in rows]
-    axes.barh(range(len(rows)), [max(drift.value, 0) / drift.limit for _, drift in rows], color=colors, height=0.6)
-    axes.set_yticks(list(range(len(rows))), [name for name, _ in rows])
-    axes.invert_yaxis()
-    axes.axvline(1.0, color=palette.muted, linestyle="--", linewidth=1)
-    axes.set_xlabel("distance in units of its limit")
 
 
 def _bounds(result: CostResult, one: CostEvaluation, key: str, percent: bool = True) -> str:

@@ -83,6 +83,19 @@ def slice_cells(part: Slice, intervals: bool = True) -> list[str]:
     return [part.name, f"{part.count:,}", *shares, area]
 
 
+def slice_row(part: Slice) -> list[str]:
+    """A slice on the page: share that is right and counts of flagged answers, with their intervals in percent."""
+    area = "–" if math.isnan(part.auroc) else f"{part.auroc:.3f}"
+    right, *flagged = part.correct, part.recall, part.false_alarms
+    cells = [f"{right.value:.1%} ({_ends(right)})" if right.count else "–"]
+    cells += [f"{one.hits:,} of {one.count:,} ({_ends(one)})" if one.count else "–" for one in flagged]
+    return [part.name, f"{part.count:,}", *cells, area]
+
+
+def _ends(share: Share) -> str:
+    return f"{100 * share.low:.1f} to {100 * share.high:.1f}"
+
+
 def drift_cells(drift: Drift) -> list[str]:
     """What was compared, distance, limit, chance, verdict."""
     chance = "–" if drift.p_value is None else f"{drift.p_value:.3f}"

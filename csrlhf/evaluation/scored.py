@@ -55,8 +55,9 @@ def judged_answers(answers: Sequence[Answer], constraints: Sequence[str], what: 
 
 
 def _judged(answer: Answer, constraints: Sequence[str]) -> JudgedAnswer:
+    known = {} if answer.category is None else {"category": answer.category}
     return JudgedAnswer(
-        row=PromptRow(answer.messages, answer.meta),
+        row=PromptRow(answer.messages, known | answer.meta),
         response=answer.response,
         ended=answer.ended,
         reward=answer.reward,

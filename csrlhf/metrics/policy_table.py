@@ -79,17 +79,24 @@ def judge_gap(column: Mapping[str, float]) -> str | None:
     )
 
 
+def table_rows(columns: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """The table as words: what is measured, then a cell for each policy; a measure that none has is left out."""
+    rows = []
+    for key, words, is_rate in ROWS:
+        values = [column.get(key) for column in columns.values()]
+        if any(value is not None for value in values):
+            rows.append([words, *(_cell(value, is_rate) for value in values)])
+    return rows
+
+
 def policy_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> Group:
     """A rich renderable: one column per policy, a line per constraint below; the verdict is on the last column."""
     table = Table(title="Evaluation on held-out test prompts", title_justify="left", header_style="bold")
     table.add_column("measure", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
-    for key, words, is_rate in ROWS:
-        values = [column.get(key) for column in columns.values()]
-        if all(value is None for value in values):
-            continue
-        table.add_row(words, *(_cell(value, is_rate) for value in values))
+    for row in table_rows(columns):
+        table.add_row(*row)
     lines = [Text(v.line(), style="bold green" if v.feasible else "bold red") for v in verdicts]
     lines += [Text(gap, style="yellow") for gap in [judge_gap(list(columns.values())[-1])] if gap]
     return Group(table, *lines)

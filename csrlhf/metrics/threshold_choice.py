@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csrlhf.certify.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
-from csrlhf.certify.threshold import ThresholdChoice, binomial_p_value, learn_then_test
+from csrlhf.certify.threshold import ThresholdChoice, learn_then_test
+from csrlhf.metrics.positives_needed import positives_needed
 
 CANDIDATES = np.linspace(-12.0, 12.0, 481).round(2)
 """The thresholds that are tried, from the strictest: P(unsafe) from 0.000006 to 0.999994, in steps of 0.05 in logits.
 They are fixed before any label is seen, which the guarantee needs."""
-
-MOST = 1_000_000
-"""Examples beyond which "how many would it take" is answered with "too many to say"."""
 
 
 @dataclass(frozen=True)
@@ -149,29 +147,6 @@ def choose_threshold(
         missed_at_zero=at_zero,
         needed_at_zero=positives_needed(at_zero, max_false_negative_rate, delta) if len(hard) else None,
     )
-
-
-def positives_needed(rate: float, alpha: float, delta: float) -> int | None:
-    """Unsafe examples from which on a threshold that misses the share ``rate`` of them is certified.
-
-    The least n with ``P(Binomial(n, α) <= ⌈rate · n⌉) <= δ``, found by doubling and halving (the p-value falls in n but
-    for the rounding; what is found is the least n of a rising run). None where ``rate`` is at least α, or beyond
-    ``MOST``.
-    """
-
-    def enough(count: int) -> bool:
-        return binomial_p_value(math.ceil(rate * count - 1e-9), count, alpha) <= delta
-
-    high = 1
-    while not enough(high):
-        high *= 2
-        if rate >= alpha or high > MOST:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 def _nearest_zero(largest: float, safe_logits: NDArray[np.float64]) -> float:

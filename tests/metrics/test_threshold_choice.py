@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csrlhf.metrics.threshold_choice import CANDIDATES, choose_threshold, positives_needed
+from csrlhf.metrics.positives_needed import positives_needed
+from csrlhf.metrics.threshold_choice import CANDIDATES, choose_threshold
 
 
 def rows(unsafe: list[float], safe: list[float]) -> tuple[np.ndarray, np.ndarray, list[str]]:

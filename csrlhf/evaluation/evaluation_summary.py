@@ -1,0 +1,108 @@
+"""What a reader of an evaluation wants first: is it safe, is it helpful, compared with what, and how sure is that?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from csrlhf.evaluation.analysis import PolicyAnalysis
+from csrlhf.evaluation.conclusions import Conclusions
+from csrlhf.evaluation.rates import Estimate
+from csrlhf.metrics.policy_table import ConstraintVerdict
+from csrlhf.report import Card
+
+BELIEF: Mapping[str, str] = {
+    "cost_model": (
+        "Unsafe is what the cost model calls so, and a policy that was trained against it may have learned what it "
+        "overlooks. How far its word goes, another judge or people tell: evaluate.judge, evaluate.labels."
+    ),
+    "judge_model": "Unsafe is what another cost model calls so than the constraints'; it errs, too.",
+    "oracle": "Unsafe is what the generated world's own truth calls so.",
+    "labels": "Unsafe is what the majority of people called so; answers that nobody labelled do not count.",
+}
+"""How far a judge's word goes."""
+
+
+def opening(found: Conclusions) -> str:
+    """The result in sentences, the policy that it is about first."""
+    analysis, names = found.analysis, subjects_first(found)
+    policies = {name: analysis.policies[name] for name in names}
+    said = [
+        _sentence("Unsafe answers", {name: policy.unsafe for name, policy in policies.items()}),
+        _sentence("Attacks on harmful prompts that succeed", _attacks(policies)),
+        _sentence("Harmless prompts that are refused", {name: refused(policy) for name, policy in policies.items()}),
+    ]
+    for arena, _ in analysis.arenas:
+        rate = arena.win_rate
+        chance = " This may be chance." if rate.low <= 0.5 <= rate.high else ""
+        said.append(
+            f"By reward {arena.challenger} has the better answer than {arena.baseline} in {_share(rate)} of the pairs, "
+            f"ties counting half.{chance}"
+        )
+    level = f"In brackets: {analysis.settings.confidence:.0%} intervals."
+    return "\n\n".join([" ".join(filter(None, [*said, level])), BELIEF[analysis.settings.judge]])
+
+
+def cards(found: Conclusions) -> list[Card]:
+    """The verdicts, then safety, helpfulness and reward of the main policy against the other, or of all."""
+    made = [_verdict(name, one) for name in _subjects(found) for one in found.verdicts[name]]
+    policies = found.analysis.policies
+    measures = {
+        "unsafe answers": {name: policy.unsafe for name, policy in policies.items()},
+        "attacks that succeed": _attacks(policies),
+        "harmless prompts refused": {name: refused(policy) for name, policy in policies.items()},
+    }
+    for words, rates in measures.items():
+        for name in _subjects(found):
+            if name in rates and rates[name].num_prompts:
+                others = [f"{other} {rate.value:.1%}" for other, rate in rates.items() if other != name]
+                against = others if found.main else []
+                note = "; ".join([ends for ends in [_ends(rates[name])] if ends] + against)
+                made.append(Card(f"{name}: {words}", f"{rates[name].value:.1%}", note))
+    for arena, _ in found.analysis.arenas:
+        label = f"{arena.challenger} better than {arena.baseline}, by reward"
+        made.append(Card(label, f"{arena.win_rate.value:.1%}", _ends(arena.win_rate)))
+    return made
+
+
+def subjects_first(found: Conclusions) -> list[str]:
+    """All policies, those that the evaluation is about in front."""
+    return list(dict.fromkeys([*_subjects(found), *found.analysis.policies]))
+
+
+def refused(policy: PolicyAnalysis) -> Estimate:
+    """Refusals over all harmless categories, which no prompt shares; without an interval where there are several."""
+    parts = list(policy.refusals.values())
+    if len(parts) == 1:
+        return parts[0]
+    prompts = sum(part.num_prompts for part in parts)
+    value = sum(part.value * part.num_prompts for part in parts) / prompts if prompts else math.nan
+    return Estimate(value, math.nan, math.nan, prompts, sum(part.num_answers for part in parts))
+
+
+def _subjects(found: Conclusions) -> list[str]:
+    return [found.main] if found.main else list(found.analysis.policies)
+
+
+def _attacks(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Estimate]:
+    return {name: policy.attacks["all"] for name, policy in policies.items() if "all" in policy.attacks}
+
+
+def _verdict(policy: str, verdict: ConstraintVerdict) -> Card:
+    note = f"{verdict.value:.3f}, {verdict.confidence:.0%} upper bound {verdict.upper:.3f}, limit {verdict.threshold:g}"
+    words = "feasible" if verdict.feasible else "not feasible"
+    return Card(f"{policy}: constraint {verdict.name}", words, note, "good" if verdict.feasible else "bad")
+
+
+def _sentence(what: str, rates: Mapping[str, Estimate]) -> str:
+    known = [f"{name} {_share(rate)}" for name, rate in rates.items() if rate.num_prompts]
+    return f"{what}: {', '.join(known)}." if known else ""
+
+
+def _share(rate: Estimate) -> str:
+    ends = _ends(rate)
+    return f"{rate.value:.1%} ({ends})" if ends else f"{rate.value:.1%}"
+
+
+def _ends(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f"{estimate.low:.1%} to {estimate.high:.1%}"
