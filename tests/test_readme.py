@@ -83,8 +83,12 @@ def spread(word: str) -> list[str]:
 
 def refused(words: Sequence[str]) -> list[str]:
     """Those of ``key=value`` that compose with no choice; tried together first, since each trial takes a while."""
-    values = {word.lstrip("+").split("=")[0]: word for word in words}  # a key cannot be given twice
-    if len(values) == len(words) and composes(*words):
+    if not words:
+        return []
+    once = {word.lstrip("+").split("=")[0]: word for word in words}  # a key cannot be given twice
+    if len(once) < len(words):
+        return [*refused(list(once.values())), *refused([word for word in words if word not in once.values()])]
+    if composes(*words):
         return []
     if len(words) == 1:
         return [] if composes_with_some_choice(words[0]) else list(words)
@@ -152,6 +156,10 @@ EXPLAINED_WHOLE = (
 )
 
 
+FREE = ("penalty", "constraint", "data", "model")
+"""Groups whose choices can be combined at will."""
+
+
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
     for name, value in node.items():
         if isinstance(value, dict) and value and name not in EXPLAINED_WHOLE:
@@ -167,9 +175,11 @@ def test_every_key_that_people_type_is_explained() -> None:
              "model", "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug",
              "objective")  # fmt: skip
     search_path.register()
-    for choice in [item for item in choices() if item.split("=")[0] in ("penalty", "constraint", "data", "model")]:
+    groups = [[f"{group}={path.stem}" for path in sorted((ROOT / "conf" / group).glob("*.yaml"))] for group in FREE]
+    for together in itertools.zip_longest(*groups):  # one of each group at a time
+        choice = [word for word in together if word is not None]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg: Any = OmegaConf.to_container(compose("train", overrides=[choice]), resolve=False)
+            cfg: Any = OmegaConf.to_container(compose("train", overrides=choice), resolve=False)
         for key in keys({area: cfg[area] for area in areas}):
             shared = re.sub(r"^(sft|reward|cost)\.", "<stage>.", key)
             assert {key, shared} & documented, f"{choice}: {key} is not in docs/configuration.md"
