@@ -14,9 +14,8 @@ from csrlhf.sweeping.frontier import Slope
 from csrlhf.sweeping.multiplier import LAMBDA_STAR, multiplier_section, slopes_of, write_multiplier
 from csrlhf.sweeping.names import cost_name, is_rate, runs_table
 from csrlhf.sweeping.outcome import BEST, LATE, Row
+from csrlhf.sweeping.records import SWEEP
 from csrlhf.sweeping.table import FAILED, FILE, number, rows_in, write_runs
-
-SWEEP = "sweep.json"
 
 
 def write_report(folders: Sequence[Path], out: Path, threshold: float | None = None) -> str:
