@@ -29,7 +29,9 @@ from csrlhf.errors import UserError
 HYDRA_OPTIONS = re.compile(r"--(config-(path|name|dir)|cfg|package|info|experimental-rerun)=")
 FREE = re.compile(r"(trainer|hydra)\..*|data\.(sources\.\w+\.)?(validation|test)")
 """Keys checked by their owners: ``devices`` is a number, a list or a word, a split is a file or a share of another."""
-NULLABLE = re.compile(r"ppo\.num_validation|model\.score\.rows_per_pass|(sft|reward|cost)\.gradient_clip")
+NULLABLE = re.compile(
+    r"ppo\.(num_validation|selection\.max_reward_drop)|model\.score\.rows_per_pass|(sft|reward|cost)\.gradient_clip"
+)
 """Keys with a number as default for which null means all, or none."""
 OPEN = ("callbacks.", "logger.", "hydra.", "stage.")
 """Mappings whose entries are all used, whatever they are called."""

@@ -51,7 +51,10 @@ def test_a_mistyped_word_gets_one_line(command_line: Callable, word: str, answer
     assert answer in outcome.err
 
 
-@pytest.mark.parametrize("word", ["ppo.num_validation=null", "sft.gradient_clip=null"])
+NULL_WORDS = ["ppo.num_validation=null", "sft.gradient_clip=null", "ppo.selection.max_reward_drop=null"]
+
+
+@pytest.mark.parametrize("word", NULL_WORDS)
 def test_null_passes_where_it_means_all_or_none(command_line: Callable, word: str) -> None:
     outcome = command_line("stage=sft", word, "sft.batch_size=0")  # the mistake that comes after the types
     assert "sft.batch_size=0" in outcome.err

@@ -154,3 +154,4 @@ class PolicyModule(PolicyBase):
         last_third = self.gate_history[-max(len(self.gate_history) // 3, 1) :]
         self.final_metrics |= {"penalty/duty_last_third": sum(last_third) / max(len(last_third), 1)}
         self.final_metrics |= self.selection.final_metrics()
+        self.selection.check_reward()

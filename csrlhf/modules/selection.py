@@ -18,6 +18,7 @@ from lightning import Trainer
 
 from csrlhf.certify.bounds import check_confidence
 from csrlhf.errors import UserError
+from csrlhf.modules.reward_drop import RewardDrop
 from csrlhf.modules.validation import ValidationResult
 from csrlhf.penalties.base import check_choice
 
@@ -64,6 +65,7 @@ class Selection:
         max_refusal_rate: float = 0.9,
         min_entropy: float = 0.02,
         price: float = 10.0,
+        max_reward_drop: float | None = 0.3,
     ) -> None:
         """Build the rule.
 
@@ -74,6 +76,7 @@ class Selection:
             max_refusal_rate: more answers with words of refusal than this is one.
             min_entropy: less token entropy (nats) than this is one.
             price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
+            max_reward_drop: of the policy handed over, see :class:`RewardDrop`; None never warns.
         """
         self.confidence = check_confidence("ppo.selection.confidence", confidence)
         self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
@@ -83,6 +86,7 @@ class Selection:
         if not price >= 0:
             raise UserError(f"ppo.selection.price={price}: must be 0 or more")
         self.price = price
+        self.reward_drop = RewardDrop(max_reward_drop)
         self.min_distinct, self.max_refusal_rate, self.min_entropy = min_distinct, max_refusal_rate, min_entropy
         self.num_looks = 1
         self.best: Candidate | None = None
@@ -112,6 +116,7 @@ class Selection:
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
         self.last = Candidate(iteration, result.reward, excess)
         self.collapse = self._collapse(result)
+        self.reward_drop.remember(result)
         barred = self.collapse is not None and self.on_collapse != "ignore" and self.best is not None
         if not barred and self.last.beats(self.best, constrained):
             self.best = self.last
@@ -149,7 +154,13 @@ class Selection:
             "selection/best_iteration": float(self.best.iteration),
             "selection/collapsed": float(self.collapse is not None),
             "selection/score": self.best.reward - self.price * max(0.0, self.best.excess),
+            "selection/reward_drop": self.reward_drop.size(self.best.reward),
         }
+
+    def check_reward(self) -> None:
+        """At the end of a run: warn where the policy handed over earns clearly less than the first one seen."""
+        if self.best is not None:
+            self.reward_drop.warn(self.best.reward)
 
     def final_metrics(self) -> dict[str, float]:
         """What the run hands over, and its last policy."""
@@ -170,6 +181,7 @@ class Selection:
             "best": None if self.best is None else asdict(self.best),
             "last": None if self.last is None else asdict(self.last),
             "start_distinct": self.start_distinct,
+            "reward_drop": self.reward_drop.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -177,6 +189,7 @@ class Selection:
         self.best = None if state["best"] is None else Candidate(**state["best"])
         self.last = None if state["last"] is None else Candidate(**state["last"])
         self.start_distinct = state["start_distinct"]
+        self.reward_drop.load_state_dict(state["reward_drop"])
 
 
 def copy_folder(source: Path, target: Path) -> None:

@@ -27,6 +27,7 @@ class ValidationResult:
     Attributes:
         count: prompts, over all ranks.
         reward: mean reward.
+        reward_std: standard deviation of the single answers' rewards.
         value_K: each constraint's statistic J of these answers alone, whatever memory training has.
         stderr_K: its standard error.
         threshold_K: d.
@@ -40,6 +41,7 @@ class ValidationResult:
 
     count: int
     reward: float
+    reward_std: float
     value_K: tuple[float, ...]
     stderr_K: tuple[float, ...]
     threshold_K: tuple[float, ...]
@@ -89,12 +91,13 @@ class ValidationMeter:
             gather: puts the lists of all processes together; each then finds the same.
         """
         state = self.constraints(torch.cat(gather(self.cost_logits)))
-        means = torch.cat(gather(self.per_sample)).mean(dim=0)
+        per_sample = torch.cat(gather(self.per_sample))
         responses = gather(self.responses)
-        reward, kl, entropy_mean, refusal_rate = means.tolist()
+        reward, kl, entropy_mean, refusal_rate = per_sample.mean(dim=0).tolist()
         return ValidationResult(
             count=len(responses),
             reward=reward,
+            reward_std=per_sample[:, 0].std(correction=0).item(),
             value_K=tuple(state.value_K.tolist()),
             stderr_K=tuple(state.stderr_K.tolist()),
             threshold_K=tuple(state.threshold_K.tolist()),

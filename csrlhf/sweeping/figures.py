@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from csrlhf.report.figures import Draw
 
 MARKERS = "osD^vP*X<>hpd8"
+LINES = ("-", "--", ":", "-.")
+FEW = 5
+"""So many curves leave room for a legend among them."""
 MANY = 4
 """So many thresholds are drawn as lines; of more none would be told from the next."""
 
@@ -22,12 +25,13 @@ STEPS = 40
 
 
 def draw_frontier(
-    groups: Mapping[str, Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, title: str
+    groups: Mapping[tuple[str, str], Sequence[Point]], thresholds: Sequence[float], cost: str, percent: bool, title: str
 ) -> Draw:
     """Every run as a point, the Pareto frontier of each group as a line.
 
     Args:
-        groups: points by name of the curve.
+        groups: points of a curve by strategy, which has its own colour, and sweep, which has its own line; the sweep is
+            empty where one alone has the strategy.
         thresholds: d, as dashed lines.
         cost: name of the cost's axis.
         percent: whether the cost is a rate.
@@ -36,25 +40,41 @@ def draw_frontier(
     factor = 100 if percent else 1
 
     def draw(axes: Any, palette: Palette) -> None:
-        for place, (name, points) in enumerate(groups.items()):
-            color = palette.series[place % len(palette.series)]
-            marker = MARKERS[place % len(MARKERS)]
+        strategies = list(dict.fromkeys(strategy for strategy, _ in groups))
+        sweeps = list(dict.fromkeys(sweep for _, sweep in groups))
+        for (strategy, sweep), points in groups.items():
+            place, line = strategies.index(strategy), sweeps.index(sweep) % len(LINES)
+            color, marker = palette.series[place % len(palette.series)], MARKERS[place % len(MARKERS)]
+            look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5, "linestyle": LINES[line]}
+            look["markerfacecolor"] = color if line == 0 else "none"
             costs, rewards = [factor * point.cost for point in points], [point.reward for point in points]
-            axes.scatter(costs, rewards, s=22, color=color, marker=marker, alpha=0.45, linewidths=0)
+            axes.plot(costs, rewards, **(look | {"linestyle": "", "alpha": 0.45}))
             best = pareto(points)
+            name = f"{strategy}, {sweep}" if sweep else strategy
             axes.plot(
                 [factor * point.cost for point in best],
                 [point.reward for point in best],
-                color=color, marker=marker, markersize=5, label=f"{name} ({len(points)})",
-            )  # fmt: skip
+                label=f"{name} ({len(points)})",
+                **look,
+            )
         for threshold in thresholds if len(thresholds) <= MANY else ():
             axes.axvline(factor * threshold, color=palette.bad, linewidth=1.0, linestyle="--")
         _cost_axis(axes, [point.cost for points in groups.values() for point in points], thresholds, cost, percent)
         axes.set_ylabel("reward")
         axes.set_title(title)
-        axes.legend(loc="best")
+        if len(groups) <= FEW:
+            axes.legend(loc="best")
+        else:  # below the axes, where it hides no run
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=2, fontsize=7, columnspacing=1, handlelength=1.8
+            )
 
     return draw
+
+
+def frontier_size(curves: int) -> tuple[float, float]:
+    """Inches of a frontier's picture: with room for the legend below it, where there is one."""
+    return (5.2, 3.3 if curves <= FEW else 3.5 + 0.09 * (curves + 1))
 
 
 def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool, title: str) -> Draw:

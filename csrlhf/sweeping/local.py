@@ -7,29 +7,26 @@ its last checkpoint, and tries failed runs again.
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from csrlhf import __version__, artifacts
+from csrlhf import __version__
 from csrlhf.callbacks.progress_text import clock
 from csrlhf.errors import UserError
-from csrlhf.sweeping import suggestions
-from csrlhf.sweeping.keys import MADE_BEFORE, Setting
-from csrlhf.sweeping.outcome import Row
+from csrlhf.sweeping import records, shared, suggestions
+from csrlhf.sweeping.keys import Setting
 from csrlhf.sweeping.pool import Pool
 from csrlhf.sweeping.spec import Spec, words_of
 from csrlhf.sweeping.suggestions import Parameters, Tried
-from csrlhf.sweeping.table import FILE, FINISHED, write_runs
+from csrlhf.sweeping.table import FINISHED
 from csrlhf.sweeping.task import Task, run_name, run_task
 
 SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 150.0}
 """What a stage takes on the toy world on one idle core, until this folder's own records tell better."""
 
-SWEEP, SUGGESTED = "sweep.json", "suggested.json"
-SAME = ("overrides", "fixed", "inputs", "seed")
+SUGGESTED = "suggested.json"
 
 
 @dataclass
@@ -72,7 +69,7 @@ class Local:
         self.out.mkdir(parents=True, exist_ok=True)
         points = self.points()
         self._make_models(points)
-        self._describe()
+        records.describe(self.out, self._description())
         tasks = [self.task(point) for point in points]
         try:
             if self.spec.method == "bayes":
@@ -80,7 +77,7 @@ class Local:
             else:
                 self._run(tasks, 0)
         finally:
-            self.write_table()
+            records.write_table(self.out)
 
     def points(self) -> list[Parameters]:
         """The runs' parameters; of bayes those that have been suggested so far."""
@@ -101,11 +98,10 @@ class Local:
     def task(self, parameters: Parameters) -> Task:
         """The command of a run."""
         name = run_name(parameters, self.spec.varied)
-        own = [word for word in self.overrides if word.lstrip("+").split("=")[0] != "artifacts"]
-        words = [*self.spec.fixed, *words_of(parameters), *own]
-        read = [f"inputs.{stage}={_quoted(folder)}" for stage, folder in self._models().items()]
+        words = [*self.spec.fixed, *words_of(parameters), *self._own()]
+        read = [f"inputs.{stage}={shared.quoted(folder)}" for stage, folder in shared.models(self.setting).items()]
         logger = [] if any(word.startswith("logger=") for word in words) else ["logger=none"]
-        places = [f"artifacts={_quoted(self.out)}", f"name={_quoted(name)}", "resume=true", *logger]
+        places = [f"artifacts={shared.quoted(self.out)}", f"name={shared.quoted(name)}", "resume=true", *logger]
         return Task(
             stage="ppo",
             name=name,
@@ -114,46 +110,21 @@ class Local:
             words=(*words, *read, *places),
             result=self.out / "ppo" / name,
             parameters=parameters,
-            depends={"words": words, "version": __version__, "inputs": self._fingerprints()},
+            depends={"words": words, "version": __version__, "inputs": shared.fingerprints(self.setting)},
         )
 
-    def write_table(self) -> None:
-        """``runs.csv`` from the records, of the present points and of earlier ones."""
-        rows = [_row(json.loads(path.read_text(encoding="utf-8")), path.stem) for path in self._records()]
-        if rows:
-            write_runs(self.out / FILE, rows)
-
-    def _records(self) -> list[Path]:
-        """In the order in which they ended."""
-        return sorted((self.out / "records").glob("*.json"), key=lambda path: path.stat().st_mtime)
-
-    def _models(self) -> dict[str, Path]:
-        """Folders of the models that the sweep itself names; those of the user's own ``inputs.`` words it leaves."""
-        root = self.setting.artifacts.resolve()
-        return {stage: root / stage for stage in MADE_BEFORE if stage not in self.setting.inputs}
-
-    def _fingerprints(self) -> dict[str, Any]:
-        named = {stage: self.setting.inputs[stage] for stage in self.setting.inputs}
-        return {
-            stage: artifacts.fingerprint_of(str(place)) if isinstance(place, str | Path) else str(place)
-            for stage, place in sorted({**named, **self._models()}.items())
-        }
+    def _own(self) -> list[str]:
+        """The user's words, less the folder, which the sweep names itself."""
+        return [word for word in self.overrides if word.lstrip("+").split("=")[0] != "artifacts"]
 
     def _make_models(self, points: Sequence[Parameters]) -> None:
         """SFT, reward and cost model, where there is none: once, with the words that every run has."""
-        constant = words_of({key: of["value"] for key, of in self.spec.parameters.items() if "value" in of})
-        shared = [word for word in (*self.spec.fixed, *constant) if not word.startswith("stage=")]
-        root = self.setting.artifacts.resolve()
-        own = [word for word in self.overrides if word.lstrip("+").split("=")[0] != "artifacts"]
-        commands = []
-        for stage, result in self._models().items():
-            words = (f"stage={stage}", *shared, *own, f"artifacts={_quoted(root)}", "resume=true", "logger=none")
-            commands.append(Task(stage, stage, self.out, self.start, words, result))
+        commands = shared.model_tasks(self.spec, self.setting, self.out, self.start, self._own())
         missing = [task.stage for task in commands if not task.done()]
         if not missing:
             return
         pool = self._pool()
-        time = clock(sum(SECONDS[stage] for stage in missing))
+        time, root = clock(sum(SECONDS[stage] for stage in missing)), self.setting.artifacts.resolve()
         print(f"{root} has no {', '.join(missing)}: made first, once for all runs (about {time})", flush=True)
         pool.expect([[task] for task in commands], {"ppo": len(points)})
         for task in commands:  # the later ones read the first
@@ -203,46 +174,23 @@ class Local:
                 task.fail(code)
             if task.stage == "ppo":
                 pool.seconds |= self._measured()
-                self.write_table()
+                records.write_table(self.out)
 
         pool = Pool(self.workers, self.threads, self.run, SECONDS | self._measured(), ended)
         return pool
 
     def _measured(self) -> dict[str, float]:
-        """What a run has taken in this folder, by median."""
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in self._records()]
-        seconds = [one["seconds"] for one in records if one["seconds"] and one["threads"] == self.threads]
-        return {"ppo": statistics.median(seconds)} if seconds else {}
+        seconds = records.seconds_of_a_run(self.out, self.threads)
+        return {} if seconds is None else {"ppo": seconds}
 
-    def _describe(self) -> None:
-        """``sweep.json``; runs that were made in another way are not to stand in the same table."""
-        path = self.out / SWEEP
-        content = {
+    def _description(self) -> dict[str, Any]:
+        return {
             "name": self.spec.name,
             "hash": self.spec.hash,
             "spec": self.spec.content,
             "fixed": list(self.spec.fixed),
             "overrides": list(self.overrides),
-            "inputs": self._fingerprints(),
+            "inputs": shared.fingerprints(self.setting),
             "seed": self.seed if self.spec.method != "grid" else None,
             "version": __version__,
         }
-        if path.is_file() and self._records():
-            standing = json.loads(path.read_text(encoding="utf-8"))
-            for key in SAME:
-                if standing[key] != content[key]:
-                    raise UserError(
-                        f"--out {self.out}: its runs were made with {key} {standing[key]}, and now {content[key]} is "
-                        "asked for; give the same, or name another --out"
-                    )
-        artifacts.write_json(path, content)
-
-
-def _row(record: Mapping[str, Any], name: str) -> Row:
-    head = {"id": name, "status": record["status"], "overrides": " ".join(words_of(record["parameters"]))}
-    return head | {"seconds": record["seconds"]} | dict(record["parameters"]) | dict(record["row"])
-
-
-def _quoted(path: Path | str) -> str:
-    """In Hydra's quotes, so that any path, or a name with =, can be an override."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -49,11 +49,13 @@ def multiplier_section(done: Sequence[Row], slopes: Sequence[Slope]) -> Section:
         else:
             upper = one.upper if math.isfinite(one.upper) else None
             rows.append([one.threshold, one.value, one.lower, upper, f"{one.method}, {len(one.points)} runs"])
+    one_sweep = len({row["sweep"] for row in done}) == 1
     for row in done:
         if "lambda_star/value" in row and names:
             bounds = [row.get(f"lambda_star/{key}") for key in ("value", "lower", "upper")]
             bounds = [value if isinstance(value, int | float) and math.isfinite(value) else None for value in bounds]
-            how = f"{row.get('lambda_star/method')}, {row['id']}"
+            name = row["id"] if one_sweep else f"{row['sweep']}, {row['id']}"
+            how = f"{row.get('lambda_star/method')}, {name}"
             rows.append([row.get(f"threshold/{names[0]}"), *bounds, how])
     if rows:
         caption = "Estimates of λ*; an open end is a gap."

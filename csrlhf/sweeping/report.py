@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from csrlhf.errors import UserError
@@ -14,9 +14,8 @@ from csrlhf.sweeping.frontier import Slope
 from csrlhf.sweeping.multiplier import LAMBDA_STAR, multiplier_section, slopes_of, write_multiplier
 from csrlhf.sweeping.names import cost_name, is_rate, runs_table
 from csrlhf.sweeping.outcome import BEST, LATE, Row
+from csrlhf.sweeping.records import SWEEP
 from csrlhf.sweeping.table import FAILED, FILE, number, rows_in, write_runs
-
-SWEEP = "sweep.json"
 
 
 def write_report(folders: Sequence[Path], out: Path, threshold: float | None = None) -> str:
@@ -65,11 +64,11 @@ def make_report(rows: Sequence[Row], slopes: Sequence[Slope], about: dict[str, o
     return report
 
 
-def label_of(row: Row, rows: Sequence[Row]) -> str:
+def curve_of(row: Row, rows: Sequence[Row]) -> tuple[str, str]:
     """The curve that a run belongs to: its strategy, and its sweep where two sweeps have the same strategy."""
     strategy = str(row["strategy"])
     twice = len({other["sweep"] for other in rows if other["strategy"] == strategy}) > 1
-    return f"{strategy}, {row['sweep']}" if twice else strategy
+    return strategy, str(row["sweep"]) if twice else ""
 
 
 def _cards(rows: Sequence[Row], done: Sequence[Row], slopes: Sequence[Slope]) -> Cards:
@@ -94,24 +93,25 @@ def _cards(rows: Sequence[Row], done: Sequence[Row], slopes: Sequence[Slope]) ->
 def _frontier(done: Sequence[Row], name: str) -> Section:
     percent, cost = is_rate(done, name), cost_name(done, name)
     thresholds = frontier.thresholds_of(done, name)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in done:
-        groups.setdefault(label_of(row, done), []).append(row)
+        groups.setdefault(curve_of(row, done), []).append(row)
     blocks: list[Block] = []
     for when, title, heading, whose in (
         (BEST, "frontier", "Policies handed over", "the policies that the runs hand over"),
         (LATE, "frontier_late", "Where training settled", "means over the last third of the evaluations"),
     ):
-        points = {label: frontier.points_of(of, name, when) for label, of in groups.items()}
-        points = {label: of for label, of in points.items() if of}
+        points = {curve: frontier.points_of(of, name, when) for curve, of in groups.items()}
+        points = {curve: of for curve, of in points.items() if of}
         if points:
             blocks.append(
                 Figure(
                     name=f"{title}_{name}",
                     draw=figures.draw_frontier(points, thresholds, cost, percent, heading),
-                    alt=f"Reward against {cost}: {whose}; one curve per strategy: {', '.join(points)}",
+                    alt=f"Reward against {cost}: {whose}; one curve per strategy: {_listed(points)}",
                     caption=f"Reward against {cost}, {whose}, on validation prompts. Lines: the runs that no other run "
-                    "of the strategy beats in both; dashed: the threshold. In brackets the number of runs.",
+                    "of the strategy beats in both; dashed upright: the threshold. In brackets the number of runs.",
+                    size=figures.frontier_size(len(points)),
                 )
             )
     return Section(f"Reward against cost: {name}", blocks or [Text("No finished run has an evaluation.")])
@@ -120,9 +120,9 @@ def _frontier(done: Sequence[Row], name: str) -> Section:
 def _heats(done: Sequence[Row], name: str) -> list[Block]:
     """Unsafe rate and reward over two settings, for each strategy of each sweep that has varied two."""
     blocks: list[Block] = []
-    labels = dict.fromkeys(label_of(row, done) for row in done)
-    for label in labels:
-        of = [row for row in done if label_of(row, done) == label]
+    curves = dict.fromkeys(curve_of(row, done) for row in done)
+    for curve in curves:
+        of, label = [row for row in done if curve_of(row, done) == curve], _listed([curve])
         axes = frontier.axes_of(of, name)
         if axes is None:
             continue
@@ -146,6 +146,10 @@ def _heats(done: Sequence[Row], name: str) -> list[Block]:
                 )
             )
     return blocks
+
+
+def _listed(curves: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(", ".join(filter(None, curve)) for curve in curves)
 
 
 def _axis_name(key: str) -> str:

@@ -27,7 +27,7 @@ def rate(value: float) -> dict[str, Any]:
 
 
 RESULT = ValidationResult(
-    count=100, reward=1.0, stderr_K=(0.0,), threshold_K=(0.05,), names=("harm",), kl=0.5, entropy=1.0,
+    count=100, reward=1.0, reward_std=2.0, stderr_K=(0.0,), threshold_K=(0.05,), names=("harm",), kl=0.5, entropy=1.0,
     refusal_rate=0.2, distinct=0.8, **rate(0.0),
 )  # fmt: skip
 
@@ -155,6 +155,49 @@ def test_a_healthy_policy_and_ignore_are_silent() -> None:
     assert trainer.should_stop is False
 
 
+UNSAFE = replace(RESULT, **rate(0.5))
+"""A start at reward 1 whose single rewards spread by 2; any feasible policy is handed over before it."""
+
+
+def test_a_policy_handed_over_that_earns_clearly_less_than_the_start_is_warned_of() -> None:
+    selection = Selection()
+    assert saved_at(selection, UNSAFE, replace(RESULT, reward=0.2, reward_std=0.1)) == [0, 1]  # it bars nothing
+    assert selection.metrics()["selection/reward_drop"] == pytest.approx(0.4)  # (1 - 0.2) / 2
+    words = r"earns 0\.2 on validation prompts, 0\.40 standard deviations less .*first evaluation \(1; .*=0\.3\)"
+    with pytest.warns(UserWarning, match=rf"{words}: a sign of over-refusal; .*stage=evaluate"):
+        selection.check_reward()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("most", "start", "later"),
+    [
+        (0.3, UNSAFE, replace(RESULT, reward=0.41)),  # 0.295
+        (0.3, UNSAFE, replace(RESULT, reward=3.0)),
+        (0.3, RESULT, replace(RESULT, reward=-9.0)),  # the last one; the first is handed over
+        (0.3, replace(UNSAFE, reward_std=0.0), replace(RESULT, reward=0.2)),  # no scale to measure it by
+        (None, UNSAFE, replace(RESULT, reward=-9.0)),
+    ],
+)
+def test_no_word_where_the_drop_is_small_or_the_check_is_off(
+    most: float | None, start: ValidationResult, later: ValidationResult
+) -> None:
+    selection = Selection(max_reward_drop=most)
+    saved_at(selection, start, later)
+    selection.check_reward()
+    Selection(max_reward_drop=most).check_reward()  # a run without an evaluation
+
+
+def test_a_resumed_run_measures_the_drop_from_its_own_start() -> None:
+    first, second = Selection(), Selection()
+    saved_at(first, UNSAFE)
+    second.load_state_dict(first.state_dict())
+    saved_at(second, replace(RESULT, reward=0.0, reward_std=9.0))
+    assert second.metrics()["selection/reward_drop"] == pytest.approx(0.5)
+    with pytest.warns(UserWarning, match=r"0\.50 standard deviations"):
+        second.check_reward()
+
+
 def test_goes_on_from_a_checkpoint() -> None:
     first, second = Selection(), Selection()
     saved_at(first, RESULT, replace(RESULT, reward=0.5))
@@ -175,6 +218,7 @@ def test_goes_on_from_a_checkpoint() -> None:
         ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
         ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
         ({"price": -1.0}, r"ppo\.selection\.price=-1\.0"),
+        ({"max_reward_drop": -0.1}, r"ppo\.selection\.max_reward_drop=-0\.1"),
     ],
 )
 def test_out_of_range_names_the_key(options: dict[str, Any], key: str) -> None:

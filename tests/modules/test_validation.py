@@ -38,6 +38,7 @@ def test_figures_by_hand(meter: ValidationMeter) -> None:
     result = meter.result()
     assert result.count == 4
     assert result.reward == pytest.approx(3.0)
+    assert result.reward_std == pytest.approx(math.sqrt(3.5))  # of 1, 2, 3 and 6
     assert result.value_K == pytest.approx((0.25, 0.5))
     assert result.stderr_K == pytest.approx((0.25, 0.0))  # sample variance 1/4 over 4
     assert result.threshold_K == pytest.approx((0.2, 0.3))
@@ -83,6 +84,7 @@ def test_the_answers_of_all_processes_count(meter: ValidationMeter) -> None:
     result = meter.result(lambda items: items + items)
     assert result.count == 8
     assert result.reward == pytest.approx(3.0)
+    assert result.reward_std == pytest.approx(math.sqrt(3.5))  # of 1, 2, 3 and 6
     assert result.value_K == pytest.approx((0.25, 0.5))
     assert result.distinct == 0.375
 

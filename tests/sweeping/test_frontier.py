@@ -115,13 +115,29 @@ def test_heat_maps_say_their_numbers_and_which_cells_are_infeasible(palette: Any
 
 
 def test_the_frontier_has_a_curve_per_strategy_and_the_thresholds() -> None:
-    groups = {"linear": [Point("a", 0.1, 1.0), Point("b", 0.2, 0.5)], "pid": [Point("c", 0.3, 2.0)]}
+    groups = {("linear", ""): [Point("a", 0.1, 1.0), Point("b", 0.2, 0.5)], ("pid", ""): [Point("c", 0.3, 2.0)]}
     axes = MatplotlibFigure().add_subplot()
     figures.draw_frontier(groups, [0.05], "unsafe", True, "title")(axes, LIGHT)
     curves = {line.get_label(): np.asarray(line.get_xdata()).tolist() for line in axes.lines}
     assert curves["linear (2)"] == [10.0]
     assert curves["pid (1)"] == [30.0]
     assert [5.0, 5.0] in curves.values(), "the threshold, in percent"
+
+
+def test_two_sweeps_of_a_strategy_share_its_colour_and_many_curves_leave_the_axes_to_the_runs() -> None:
+    names = [(strategy, sweep) for strategy in ("linear", "pid", "p3o") for sweep in ("seed0", "seed1")]
+    groups = {name: [Point("a", 0.1, 1.0), Point("b", 0.2, 2.0)] for name in names}
+    axes = MatplotlibFigure().add_subplot()
+    figures.draw_frontier(groups, [0.05], "unsafe", True, "title")(axes, LIGHT)
+    lines = {str(line.get_label()): line for line in axes.lines}
+    first, second, other = (lines[f"{name} (2)"] for name in ("linear, seed0", "linear, seed1", "pid, seed0"))
+    assert first.get_color() == second.get_color() != other.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # a whole figure
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y1 <= axes.get_window_extent().y0
+    assert figures.frontier_size(len(groups))[1] > figures.frontier_size(figures.FEW)[1]
 
 
 def sweep_folder(folder: Path, rows: list[dict[str, Any]]) -> Path:

@@ -16,6 +16,9 @@ from csrlhf.artifacts import read_record
 from csrlhf.sweeping.spec import read_spec
 from csrlhf.sweeping.table import read_runs, rows_in
 
+pytestmark = pytest.mark.full
+"""Ten programs, each of which imports torch: minutes. What starts, ends and goes on is in test_local.py."""
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "callbacks.progress.every=1000.0",
