@@ -158,11 +158,20 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
     rows, words = [], [found["note"]]
     for name, one in found["constraints"].items():
         rows += [[name, e["method"], e["value"], e["lower"], e["upper"]] for e in one["estimates"].values()]
-        crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
-        result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
-        words.append(f"{name}: λ is {one['multiplier']:g}.{crude} {result}.")
+        words.append(_diagnosed(name, one))
+        words += [f"{name}: not available: {reason}." for reason in one["unavailable"]]
+        words += [f"{name}: {note}." for note in one["notes"]]
     table = Table(["constraint", "estimate of λ*", "value", "lower end", "upper end"], rows)
-    return Section("Exact-penalty diagnostic (not a part of the certificate)", [Text("\n\n".join(words)), table])
+    blocks: list[Block] = [Text("\n\n".join(words)), *([table] if rows else [])]
+    return Section("Exact-penalty diagnostic (not a part of the certificate)", blocks)
+
+
+def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
+    crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
+    if not one["estimates"]:
+        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: nothing tells λ*."
+    result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
+    return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
 
 def _provenance(document: Document) -> Section:

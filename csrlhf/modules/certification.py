@@ -32,7 +32,7 @@ from csrlhf.evaluation.certificate_page import print_certificate, write_page
 from csrlhf.evaluation.columns import columns_of
 from csrlhf.evaluation.kept import check_models, read_kept
 from csrlhf.evaluation.model_hash import model_identity
-from csrlhf.evaluation.multiplier_sources import diagnostic
+from csrlhf.evaluation.multiplier_sources import Reading, diagnostic, read_multipliers
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.certification_data import CertificationDataModule
 from csrlhf.modules.certified_decoding import BestOfN, Plain, Spoken, decoding_record
@@ -109,6 +109,7 @@ class CertificationModule(LightningModule):
         self.collected: list[Answer] = []
         self._drawn: list[tuple[int, Answer]] = []
         self._about: dict[str, Any] = {}
+        self._multipliers: dict[str, Reading] = {}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -129,6 +130,10 @@ class CertificationModule(LightningModule):
     def oracle(self) -> Oracle | None:
         """The judge of a generated world's own prompts."""
         return self.data.source.oracle if self.data.generated else None
+
+    def setup(self, stage: str) -> None:
+        """Read what tells of λ*: a source that is missing must not show once everything has been answered."""
+        self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
 
     def configure_model(self) -> None:
         """Load policy and scorers, once; none for answers that are kept."""
@@ -222,7 +227,7 @@ class CertificationModule(LightningModule):
         rewards = [answer.reward for answer in self.collected if answer.reward is not None]
         certified = {name: one["verdict"] == "CERTIFIED" for name, one in self.document["constraints"].items()}
         span = max(rewards) - min(rewards) if rewards else None
-        return diagnostic(Path(self.inputs["ppo"]), self.lambda_from, certified, span)
+        return diagnostic(self._multipliers, certified, span)
 
     def export(self, folder: Path) -> None:
         """Write the answers, the order in which to label them, the certificate and its page."""
