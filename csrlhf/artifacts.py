@@ -20,6 +20,9 @@ from csrlhf.errors import UserError
 from csrlhf.fingerprint import folder_hash
 
 RECORD = "csrlhf.json"
+KEPT = "kept"
+"""Below a stage's working folder: what it has kept beside checkpoints, for ``resume=true`` to go on from."""
+
 LATEST = "latest"
 """Link below ``artifacts/ppo`` to the newest run."""
 

@@ -94,7 +94,8 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
-        hint = f"; go on with: {command} resume=true" if (plan.work / LAST_CHECKPOINT).exists() else ""
+        kept = (plan.work / LAST_CHECKPOINT).exists() or (plan.work / artifacts.KEPT).exists()
+        hint = f"; go on with: {command} resume=true" if kept else ""
         raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
     except UserError as error:
         if (plan.work / LAST_CHECKPOINT).exists():
@@ -120,12 +121,16 @@ def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:
 
 
 def _prepare_work(plan: Plan, resume: bool) -> str | None:
-    """Returns the checkpoint to go on from; without ``resume`` the working folder starts empty."""
+    """Returns the checkpoint to go on from; without ``resume``, or with nothing kept, the folder starts empty."""
     checkpoint = plan.work / LAST_CHECKPOINT
     if resume and checkpoint.exists():
         if is_first_process():
             print(f"{plan.stage}: going on from {checkpoint}", flush=True)
         return str(checkpoint)
+    if resume and (plan.work / artifacts.KEPT).exists():
+        if is_first_process():
+            print(f"{plan.stage}: going on from what is kept in {plan.work / artifacts.KEPT}", flush=True)
+        return None
     if not is_first_process():  # the first has emptied the folder before it started this one, and is using it
         return None
     if resume:

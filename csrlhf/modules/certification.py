@@ -3,7 +3,7 @@
 ``answers -> cost model -> statements -> certificate.json, certificate.html``. With ``certify.outputs`` nothing is
 generated: kept answers are certified again, to the same digits, or with labels that have come since.
 
-Legend: B prompts, K constraints.
+A batch is kept as soon as it is answered, and ``resume=true`` goes on behind what is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,17 @@ from csrlhf.evaluation.certificate_numbers import certificate_metrics, versions
 from csrlhf.evaluation.certificate_page import print_certificate, write_page
 from csrlhf.evaluation.columns import columns_of
 from csrlhf.evaluation.kept import check_models, read_kept
-from csrlhf.evaluation.model_hash import model_identity
+from csrlhf.evaluation.kept_batches import KeptBatches
 from csrlhf.evaluation.multiplier_sources import Reading, diagnostic, read_multipliers
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.certification_data import CertificationDataModule
-from csrlhf.modules.certified_decoding import BestOfN, Plain, Spoken, decoding_record
+from csrlhf.modules.certified_answers import kept_answer, models_record
+from csrlhf.modules.certified_decoding import BestOfN, Plain, decoding_record
 from csrlhf.modules.ranks import gather_lists
 from csrlhf.rollout.sampler import Sampler
-from csrlhf.types import PromptBatch, PromptRow
+from csrlhf.types import PromptBatch
 
+ANSWERS = "answers.jsonl"
 DECODES = ("plain", "best_of_n")
 
 
@@ -66,6 +67,7 @@ class CertificationModule(LightningModule):
         refusal: str = "",
         lambda_from: str | Sequence[str] | None = None,
         seed: int = 0,
+        kept: str | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -88,6 +90,7 @@ class CertificationModule(LightningModule):
             refusal: what is said where no candidate is accepted.
             lambda_from: folders that tell of λ*: of a sweep, of dual runs.
             seed: of sampling.
+            kept: folder of the batches that are done, where a run that was killed goes on; None keeps none.
         """
         super().__init__()
         if decode not in DECODES:
@@ -107,6 +110,8 @@ class CertificationModule(LightningModule):
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}
         self.collected: list[Answer] = []
+        self.kept = None if kept is None else Path(kept)
+        self._batches = KeptBatches(self.kept)
         self._drawn: list[tuple[int, Answer]] = []
         self._about: dict[str, Any] = {}
         self._multipliers: dict[str, Reading] = {}
@@ -147,35 +152,19 @@ class CertificationModule(LightningModule):
                 )
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
-        """Answer a chunk of prompts; kept answers need none."""
+        """Answer a chunk of prompts, unless an earlier process has; kept answers need none."""
         if not isinstance(prompts, PromptBatch):
             return
-        spoken = self.decoder.answer(prompts, self.device)
-        for index, row, said in zip(prompts.index_B.tolist(), prompts.rows, spoken, strict=True):
-            self._drawn.append((index, self._answer(index, row, said)))
-
-    def _answer(self, index: int, row: PromptRow, said: Spoken) -> Answer:
-        oracle, names, identifier = self.oracle, self.constraints.names, f"certify-{index}"
-        costs = {}
-        if said.cost_logits:
-            logits_BK = torch.tensor([[said.cost_logits[name] for name in names]], dtype=torch.float64)
-            costs = dict(zip(names, self.constraints.costs(logits_BK)[0].tolist(), strict=True))
-        return Answer(
-            id=f"{self.name}/{identifier}/0",
-            policy=self.name,
-            prompt_id=identifier,
-            sample=0,
-            prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
-            response=said.response,
-            ended=said.ended,
-            category=row.meta.get("category"),
-            attack=row.meta.get("attack", row.meta.get("framing")),
-            reward=said.reward,
-            cost_logits=said.cost_logits,
-            violations=costs,
-            oracle=None if oracle is None else asdict(oracle.judge(row, said.response)),
-            meta=row.meta | said.meta,
-        )
+        index = prompts.index_B.tolist()
+        answers = self._batches.find(index, prompts.rows)
+        if answers is None:
+            spoken = self.decoder.answer(prompts, self.device)
+            answers = [
+                kept_answer(self.name, number, row, said, self.constraints, self.oracle)
+                for number, row, said in zip(index, prompts.rows, spoken, strict=True)
+            ]
+            self._batches.add(index, answers)
+        self._drawn += zip(index, answers, strict=True)
 
     def on_test_epoch_end(self) -> None:
         """The certificate, its figures, and the verdict on the terminal."""
@@ -184,12 +173,22 @@ class CertificationModule(LightningModule):
             self.collected = [answer for _, answer in in_order]
             self._about = self._record()
             with tempfile.TemporaryDirectory() as folder:
-                digest = write_answers(Path(folder) / "answers.jsonl", self.collected, self._about)
+                digest = write_answers(Path(folder) / ANSWERS, self.collected, self._about)
         else:
             self.collected = self.data.kept
             self._about = read_kept(self.outputs)
             check_models(self._about, self.outputs, self.inputs)
             digest = self._about["sha256"]
+        try:
+            self.document = self._certificate(digest)
+        except UserError as error:
+            raise UserError(f"{error}{self._rescued()}") from error
+        self.final_metrics = certificate_metrics(self.document)
+        self.log_dict(self.final_metrics)
+        if self.trainer.is_global_zero:
+            print_certificate(self.document)
+
+    def _certificate(self, digest: str) -> dict[str, Any]:
         found = self.data.found
         assert found is not None  # `setup` has read them
         untouched = {
@@ -198,40 +197,38 @@ class CertificationModule(LightningModule):
         evidence = Evidence(
             self.collected, digest, self._about, columns_of(self.constraints, self.collected), untouched
         )
-        self.document = make_certificate(evidence, self.settings, versions())
-        self.document["exact_penalty"] = self._diagnostic()
-        self.final_metrics = certificate_metrics(self.document)
-        self.log_dict(self.final_metrics)
+        document = make_certificate(evidence, self.settings, versions())
+        return document | {"exact_penalty": self._diagnostic(document)}
+
+    def _rescued(self) -> str:
+        """Fresh answers, kept where a call with better settings finds them; says how."""
+        if self.outputs is not None or self.kept is None:
+            return ""
+        path = self.kept.parent / ANSWERS
         if self.trainer.is_global_zero:
-            print_certificate(self.document)
+            write_answers(path, self.collected, self._about)
+        return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
 
     def _record(self) -> dict[str, Any]:
         """Where answers come from: what has to be the same for the certificate to speak of a policy."""
-        cost = self.inputs["cost"]
-        folders = {"cost": cost} if isinstance(cost, str | Path) else cost
-        if not isinstance(folders, Mapping):
-            folders = {str(number): folder for number, folder in enumerate(folders)}
-        return {
+        return models_record(self.inputs, self.reward) | {
             "kind": "certification",
             "seed": self.seed,
-            "policy": model_identity(str(self.inputs["ppo"])),
-            "cost": {name: model_identity(str(folder)) for name, folder in folders.items()},
-            "reward": None if self.reward is None else model_identity(self.reward),
             "prompts": self.data.prompts_record(),
             "decode": decoding_record(
                 self.decode, self.sampler, self.seed, self.best_of_n["refusal"], self.decoder.identity
             ),
         }
 
-    def _diagnostic(self) -> dict[str, Any] | None:
+    def _diagnostic(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
         rewards = [answer.reward for answer in self.collected if answer.reward is not None]
-        certified = {name: one["verdict"] == "CERTIFIED" for name, one in self.document["constraints"].items()}
+        certified = {name: one["verdict"] == "CERTIFIED" for name, one in document["constraints"].items()}
         span = max(rewards) - min(rewards) if rewards else None
         return diagnostic(self._multipliers, certified, span)
 
     def export(self, folder: Path) -> None:
         """Write the answers, the order in which to label them, the certificate and its page."""
-        path = folder / "answers.jsonl"
+        path = folder / ANSWERS
         if self.outputs is None:
             write_answers(path, self.collected, self._about)
         else:  # to the letter: their hash stands in the certificate
