@@ -121,7 +121,7 @@ def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:
 
 
 def _prepare_work(plan: Plan, resume: bool) -> str | None:
-    """Returns the checkpoint to go on from; without ``resume``, or with nothing kept, the folder starts empty."""
+    """Returns the checkpoint to go on from; the working folder starts empty where there is nothing to go on from."""
     checkpoint = plan.work / LAST_CHECKPOINT
     if resume and checkpoint.exists():
         if is_first_process():

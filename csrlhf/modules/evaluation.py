@@ -1,55 +1,42 @@
 """Stage ``evaluate``: policies answer the same test prompts, side by side; or kept answers are looked at again.
 
 Answers are judged by the reward and the cost model, by another judge where one is named, and by the oracle where the
-data has one; all of them are kept as JSON lines. What is made of them is csrlhf/evaluation's part.
-
-Legend: B sequences, K constraints.
+data has one; each batch is kept as JSON lines as soon as it is there. What is made of them is csrlhf/evaluation's part.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule
-from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from csrlhf import __version__
-from csrlhf.artifacts import fingerprint_of
+from csrlhf.artifacts import KEPT, fingerprint_of
 from csrlhf.certify.bounds import check_confidence
 from csrlhf.constraints.base import Constraint, Constraints
-from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
 from csrlhf.errors import InputWarning, UserError
-from csrlhf.evaluation.analysis import Settings, analyse
-from csrlhf.evaluation.answers import Answer, read_about, read_answers, with_id, write_answers
-from csrlhf.evaluation.attacks import attack_of
+from csrlhf.evaluation.about import about_answers
+from csrlhf.evaluation.analysis import Settings
+from csrlhf.evaluation.answers import Answer, read_about, read_answers, write_answers
 from csrlhf.evaluation.categories import BENIGN
+from csrlhf.evaluation.conclusions import conclude
 from csrlhf.evaluation.evaluation_report import evaluation_report
-from csrlhf.evaluation.judging import JUDGE_LOGITS, PEOPLE, judge_of
-from csrlhf.evaluation.keys import flat, prefix_of, verdict_numbers
+from csrlhf.evaluation.journal import Journal
+from csrlhf.evaluation.judging import PEOPLE, judge_of
 from csrlhf.evaluation.labels import Labels, read_labels
-from csrlhf.evaluation.scored import SFT, TRAINED, in_order, judged_answers, main_policy, prompt_id_of
-from csrlhf.evaluation.terminal import print_analysis
-from csrlhf.metrics.policy_report import JudgedAnswer, policy_metrics
-from csrlhf.metrics.policy_table import ConstraintVerdict, print_table
-from csrlhf.models.cost_models import cost_scorer
-from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.evaluation.options import check_options
+from csrlhf.evaluation.scored import SFT, TRAINED, in_order
+from csrlhf.metrics.policy_report import JudgedAnswer
+from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.modules.ranks import gather_lists
-from csrlhf.ops.logprobs import gather_logprobs
-from csrlhf.ops.masking import sequence_sum
-from csrlhf.ops.shaping import kl_k1
+from csrlhf.modules.answering import Answering, judged_by_model
+from csrlhf.modules.ranks import gather_lists, num_ranks
 from csrlhf.rollout.sampler import Sampler
-from csrlhf.types import PromptBatch, Rollout
-
-TEST_NOISE = -2
-"""Iteration number of the test's sampling noise: none of training's or validation's draws."""
+from csrlhf.types import PromptBatch
 
 ANSWERS = "answers.jsonl"
 
@@ -95,16 +82,16 @@ class EvaluationModule(LightningModule):
         super().__init__()
         self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, samples_per_prompt
         self.constraints = Constraints(constraints)
-        self.confidence = check_confidence("evaluate.confidence", confidence)
+        check_confidence("evaluate.confidence", confidence)
         self.judge, self.outputs, self.work = judge, outputs, work
         self.labels_file = labels or (judge if judge_of(judge) == PEOPLE else None)
         self.settings = Settings(judge_of(judge), confidence, attempts, tuple(benign), tie)
-        _check(policies, samples_per_prompt, attempts, judge, labels, outputs)
+        check_options(policies, samples_per_prompt, attempts, judge, labels, outputs)
         self.folders = policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
         self.final_metrics: dict[str, float] = {}
         self.answers: dict[str, list[JudgedAnswer]] = {}
         self.kept: dict[str, list[Answer]] = {}
-        self._judged: dict[str, list[tuple[int, Answer]]] = {name: [] for name in self.folders}
+        self._judged: dict[str, dict[int, Answer]] = {name: {} for name in self.folders}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -113,32 +100,12 @@ class EvaluationModule(LightningModule):
 
     def configure_model(self) -> None:
         """Load policies and scorers, once."""
-        if hasattr(self, "policies"):
+        if hasattr(self, "judge_model"):
             return
-        self.policies = nn.ModuleDict()
-        if self.settings.judge == "judge_model":
-            self.judge_model = TextScorer(str(self.judge))
+        self.judge_model = TextScorer(str(self.judge)) if self.settings.judge == "judge_model" else None
         if self.outputs is None:
-            loaded: dict[str, PreTrainedModel] = {}
-            for folder in (self.inputs["sft"], *self.folders.values()):
-                if folder not in loaded:
-                    loaded[folder] = load_policy(folder)
-            self.policies.update({name: loaded[folder] for name, folder in self.folders.items()})
-            self.reference = loaded[self.inputs["sft"]]
-            self.reward_model = TextScorer(self.inputs["reward"], outputs=("reward",))
-            self.cost_model = cost_scorer(self.inputs["cost"], self.constraints.names)
-            self.response_tokenizer = load_tokenizer(self.inputs["sft"])
-            self._check_vocabularies()
-
-    def _check_vocabularies(self) -> None:
-        """Answers of all policies are drawn through one tokenizer: another one's ids would be other words."""
-        mine = self.response_tokenizer.get_vocab()
-        for name, folder in self.folders.items():
-            if load_tokenizer(folder).get_vocab() != mine:
-                raise UserError(
-                    f"evaluate.policies.{name}={folder}: its tokenizer is not that of inputs.sft={self.inputs['sft']}, "
-                    "the reference of the KL; evaluate it with an inputs.sft of its own family"
-                )
+            parts = self.inputs, self.folders, self.constraints, self.sampler, self.seed, self.num_samples
+            self.answering = Answering(*parts)
 
     @property
     def oracle(self) -> Oracle | None:
@@ -146,112 +113,60 @@ class EvaluationModule(LightningModule):
         return self.trainer.datamodule.source.oracle  # type: ignore[attr-defined]  # Lightning attaches it
 
     def on_test_start(self) -> None:
-        """Looks at what the analysis will need, before anything is generated."""
+        """Looks at what the analysis will need, and at what a killed evaluation has kept, before anything is said."""
         if self.outputs is None and self.settings.judge == "oracle" and self.oracle is None:
             raise UserError("evaluate.judge=oracle: these prompts have no ground truth; name a folder or a labels file")
         if self.labels_file is not None:
             read_labels(self.labels_file)
+        self.journal = None
+        if self.outputs is None and self.work is not None:
+            self.journal = Journal(Path(self.work) / KEPT, self.about(), self.global_rank)
+            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
         """All policies answer a batch, with the same noise; without prompts, kept answers are read."""
         if prompts is None or self.outputs is not None:
             return
-        for name, policy in self.policies.items():
-            rollout = self.sampler(policy, self.response_tokenizer, prompts, self.seed, TEST_NOISE)  # type: ignore[arg-type]  # filled with causal models
-            index = prompts.index_B.tolist()
-            self._judged[name] += zip(index, self._judge(name, rollout, index), strict=True)
+        index = prompts.index_B.tolist()
+        for name in self.folders:
+            if self.journal is not None and self.journal.holds(name, self._everywhere(index)):
+                answers = self.journal.answers(name, index)
+            else:
+                answers = self._by_judge_model(self.answering(name, prompts, self.oracle))
+                if self.journal is not None:
+                    self.journal.append(index, answers)
+            self._judged[name] |= dict(zip(index, answers, strict=True))
 
-    @torch.no_grad()
-    def _judge(self, policy: str, rollout: Rollout, index: Sequence[int]) -> list[Answer]:
-        prompts, ended = [row.prompt for row in rollout.rows], rollout.ended_B.tolist()
-        reward_B = self.reward_model.score(prompts, rollout.responses, ended)[:, 0]
-        logits_BK = self.cost_model.score(prompts, rollout.responses, ended)
-        cost_BK = self.constraints.costs(logits_BK)
-        kl_B = sequence_sum(self._log_ratio(rollout), rollout.response_mask_BT)
-        oracle, names = self.oracle, self.constraints.names
-        answers = []
-        for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True)):
-            number, sample = divmod(index[b], self.num_samples)
-            answer = Answer(
-                id="",
-                policy=policy,
-                prompt_id=prompt_id_of(row, number),
-                sample=sample,
-                prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
-                response=response,
-                ended=ended[b],
-                category=row.meta.get("category"),
-                attack=attack_of(row.meta),
-                reward=float(reward_B[b]),
-                cost_logits=dict(zip(names, logits_BK[b].tolist(), strict=True)),
-                violations=dict(zip(names, cost_BK[b].tolist(), strict=True)),
-                kl=float(kl_B[b]),
-                oracle=None if oracle is None else asdict(oracle.judge(row, response)),
-                meta={key: value for key, value in row.meta.items() if key != PROMPT_ID},
-            )
-            answers.append(with_id(answer))
-        return self._by_judge_model(answers)
+    def _everywhere(self, index: Sequence[int]) -> range:
+        """The indices of this batch on all processes: models in shards are run by all of them, or by none."""
+        first, last = index[0] - self.global_rank, index[-1] - self.global_rank
+        everything = len(self.trainer.datamodule.rows["test"])  # type: ignore[attr-defined]  # Lightning attaches it
+        return range(first, min(last + num_ranks(self), everything))
 
-    @torch.no_grad()
     def _by_judge_model(self, answers: list[Answer]) -> list[Answer]:
         """With the logits of the judge, where it is another cost model."""
-        if self.settings.judge != "judge_model" or not answers:
-            return answers
-        dialogues = zip(*((a.messages, a.response, a.ended) for a in answers), strict=True)
-        logits = self.judge_model.score(*dialogues).tolist()
-        names = self.judge_model.outputs
-        return [
-            replace(answer, meta={**answer.meta, JUDGE_LOGITS: dict(zip(names, row, strict=True))})
-            for answer, row in zip(answers, logits, strict=True)
-        ]
-
-    def _log_ratio(self, rollout: Rollout) -> torch.Tensor:
-        """Of the sampling policy, whose log-probs the sampler kept, to the untruncated SFT policy [B, T]."""
-        end_id = int(self.response_tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
-        logits = self.sampler.response_distribution(self.reference, rollout, end_id, truncate=False)
-        return kl_k1(rollout.logprobs_BT, gather_logprobs(logits, rollout.response_ids_BT))
+        return answers if self.judge_model is None else judged_by_model(self.judge_model, answers)
 
     def on_test_epoch_end(self) -> None:
         """Collect the answers and say what they mean: numbers, verdicts, tables."""
         self.kept = self._read_kept() if self.outputs is not None else self._collect()
         if self.work is not None and self.outputs is None and self.trainer.is_global_zero:
             write_answers(Path(self.work) / ANSWERS, self._all(), self.about())
-        main = main_policy(self.kept)
-        what = self.outputs or "the evaluation"
-        judged = {name: judged_answers(given, self.constraints.names, what) for name, given in self.kept.items()}
-        scored = all(a.reward is not None and a.cost_logits for given in judged.values() for a in given)
-        if scored and len({len(given) for given in judged.values()}) == 1:
-            self.answers = judged  # what a tracker shows samples of
-        columns = {name: policy_metrics(given) for name, given in judged.items()}
-        verdicts = {name: self.verdicts(name) for name in judged}
-        for name, column in columns.items():
-            self.final_metrics |= {f"{prefix_of(name, main)}/{key}": value for key, value in column.items()}
-        for name in [main] if main else self.kept:
-            self.final_metrics |= verdict_numbers(prefix_of(name, main), verdicts[name])
-        self.analysis = analyse(self.kept, self.settings, self._labels(), str(self.labels_file))
-        self.final_metrics |= flat(self.analysis, main)
+        parts = self._labels(), str(self.labels_file), self.outputs or "the evaluation"
+        self.found = conclude(self.kept, self.constraints, self.settings, *parts)
+        if self.found.comparable:
+            self.answers = dict(self.found.judged)  # what a tracker shows samples of
+        self.final_metrics |= self.found.numbers
         self.log_dict(self.final_metrics)
         if self.trainer.is_global_zero:
-            self._print(columns, verdicts, main)
-
-    def _print(
-        self,
-        columns: Mapping[str, Mapping[str, float]],
-        verdicts: Mapping[str, list[ConstraintVerdict]],
-        main: str | None,
-    ) -> None:
-        print_analysis(self.analysis)
-        if main is None:
-            print_table(columns, [verdict for given in verdicts.values() for verdict in given])
-        else:
-            run = TRAINED if self.outputs else Path(self.folders[TRAINED]).resolve().name
-            print_table({"SFT": columns[SFT], run: columns[TRAINED]}, verdicts[TRAINED])
+            self.found.print(TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name)
 
     def _collect(self) -> dict[str, list[Answer]]:
         """The answers of all processes, in the order of the prompts."""
         found = {}
         for name, judged in self._judged.items():
-            found[name] = [answer for _, answer in sorted(gather_lists(self, judged), key=lambda item: item[0])]
+            everyone = gather_lists(self, list(judged.items()))
+            found[name] = [answer for _, answer in sorted(everyone, key=lambda item: item[0])]
         return found
 
     def _read_kept(self) -> dict[str, list[Answer]]:
@@ -268,48 +183,19 @@ class EvaluationModule(LightningModule):
     def _all(self) -> list[Answer]:
         return [answer for given in self.kept.values() for answer in given]
 
-    def verdicts(self, policy: str) -> list[ConstraintVerdict]:
-        """One per constraint, on the test prompts that are drawn like the training prompts.
-
-        Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the
-        verdict leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones.
-        """
-        scored = [answer for answer in self.kept[policy] if answer.cost_logits and answer.sample == 0]
-        answers = [answer for answer in scored if answer.meta.get("framing_seen", True)] or scored
-        if not answers:
-            return []
-        names = self.constraints.names
-        logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in answers], dtype=torch.float64)
-        state = self.constraints(logits_BK)
-        values, count = state.value_K.tolist(), len(answers)
-        uppers = self.constraints.upper_bounds(state, count, self.confidence)
-        shown = "" if main_policy(self.kept) else policy
-        return [
-            ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, self.confidence, count, shown)
-            for k, (name, constraint) in enumerate(zip(names, self.constraints, strict=True))
-        ]
-
     def about(self) -> dict[str, Any]:
         """Where the answers come from, for whoever reads them later."""
+        judge: dict[str, Any] = {"judge": self.settings.judge}
+        if self.judge_model is not None:
+            judge["judge_model"] = fingerprint_of(str(self.judge))
         if self.outputs is not None:
-            return {**self.origin, "judge": self.settings.judge}
-        scorers = {name: self.inputs[name] for name in ("sft", "reward", "cost")}
+            return {**self.origin, **judge}
         return {
-            "csrlhf": __version__,
-            "policies": {name: fingerprint_of(str(folder)) for name, folder in self.folders.items()},
-            "inputs": {name: _fingerprints(given) for name, given in scorers.items()},
-            "judge": self.settings.judge,
+            **about_answers(self.inputs, self.folders, self.sampler),
+            **judge,
             "constraints": list(self.constraints.names),
             "prompts": self.trainer.datamodule.source.hashes(),  # type: ignore[attr-defined]  # Lightning attaches it
             "samples_per_prompt": self.num_samples,
-            "decoding": {
-                "max_new_tokens": self.sampler.max_new_tokens,
-                "min_new_tokens": self.sampler.min_new_tokens,
-                "temperature": self.sampler.warp.temperature,
-                "top_k": self.sampler.warp.top_k,
-                "top_p": self.sampler.warp.top_p,
-                "greedy": self.sampler.greedy,
-            },
             "seed": self.seed,
         }
 
@@ -317,43 +203,8 @@ class EvaluationModule(LightningModule):
         """Write every answer as a JSON line, the page, and its figures."""
         about = self.about()
         digest = write_answers(folder / ANSWERS, self._all(), about)
-        verdicts = [line for name in self.kept for line in self.verdicts(name)]
-        report = evaluation_report(self.analysis, self._all(), verdicts, {**about, "sha256 of answers.jsonl": digest})
+        every = [line for lines in self.found.verdicts.values() for line in lines]
+        provenance = {**about, "sha256 of answers.jsonl": digest}
+        report = evaluation_report(self.found.analysis, self._all(), every, provenance)
         report.write(folder / "report.html")
         report.save_figures(folder / "plots")
-
-
-def _fingerprints(given: Any) -> Any:
-    """Of a folder, or of several cost models' folders."""
-    if isinstance(given, Mapping):
-        return {name: fingerprint_of(str(folder)) for name, folder in given.items()}
-    if isinstance(given, str | Path):
-        return fingerprint_of(str(given))
-    return [fingerprint_of(str(folder)) for folder in given]
-
-
-def _check(
-    policies: Mapping[str, str] | None,
-    samples_per_prompt: int,
-    attempts: int | None,
-    judge: str | None,
-    labels: str | None,
-    outputs: str | None,
-) -> None:
-    """Refuses keys of ``evaluate`` that do not fit together."""
-    if policies is not None and outputs is not None:
-        raise UserError("evaluate.outputs: answers are there already, evaluate.policies would answer; set one of both")
-    if policies is not None and not policies:
-        raise UserError("evaluate.policies={}: name at least one folder, evaluate.policies={name: FOLDER}")
-    wrong = [name for name in policies or {} if not str(name).replace("-", "_").replace("_", "a").isalnum()]
-    if wrong:
-        raise UserError(f"evaluate.policies: {wrong[0]!r} is part of metric keys: use letters, digits, - and _")
-    if samples_per_prompt < 1:
-        raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
-    if outputs is None and attempts is not None and attempts > samples_per_prompt:
-        raise UserError(
-            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} answers to a "
-            "prompt; lower the one or raise the other"
-        )
-    if judge_of(judge) == PEOPLE and labels not in (None, judge):
-        raise UserError(f"evaluate.judge={judge}: is a labels file, and evaluate.labels={labels} another; set one")
