@@ -8,7 +8,6 @@ A batch is kept as soon as it is answered, and ``resume=true`` goes on behind wh
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,29 +17,29 @@ import torch
 from lightning import LightningModule
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.artifacts import write_json
+from csrlhf.artifacts import KEPT
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.decoding.candidates import check_rule
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer, about_path, write_answers
-from csrlhf.evaluation.audit_labels import LabelSpec, label_order
+from csrlhf.evaluation.answers import Answer, write_answers
+from csrlhf.evaluation.audit_labels import LabelSpec, check_label_files
 from csrlhf.evaluation.certificate import Evidence, Settings, make_certificate
+from csrlhf.evaluation.certificate_files import ANSWERS, write_certificate
 from csrlhf.evaluation.certificate_numbers import certificate_metrics, versions
-from csrlhf.evaluation.certificate_page import print_certificate, write_page
+from csrlhf.evaluation.certificate_page import print_certificate
 from csrlhf.evaluation.columns import columns_of
+from csrlhf.evaluation.journal import Journal
 from csrlhf.evaluation.kept import check_models, read_kept
-from csrlhf.evaluation.kept_batches import KeptBatches
 from csrlhf.evaluation.multiplier_sources import Reading, diagnostic, read_multipliers
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.certification_data import CertificationDataModule
-from csrlhf.modules.certified_answers import kept_answer, models_record
+from csrlhf.modules.certified_answers import Answering, models_record
 from csrlhf.modules.certified_decoding import BestOfN, Plain, decoding_record
-from csrlhf.modules.ranks import gather_lists
+from csrlhf.modules.ranks import everywhere, gather_lists
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import PromptBatch
 
-ANSWERS = "answers.jsonl"
 DECODES = ("plain", "best_of_n")
 
 
@@ -67,7 +66,7 @@ class CertificationModule(LightningModule):
         refusal: str = "",
         lambda_from: str | Sequence[str] | None = None,
         seed: int = 0,
-        kept: str | None = None,
+        work: str | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -90,7 +89,7 @@ class CertificationModule(LightningModule):
             refusal: what is said where no candidate is accepted.
             lambda_from: folders that tell of λ*: of a sweep, of dual runs.
             seed: of sampling.
-            kept: folder of the batches that are done, where a run that was killed goes on; None keeps none.
+            work: folder where answers are kept as soon as they are there.
         """
         super().__init__()
         if decode not in DECODES:
@@ -110,8 +109,7 @@ class CertificationModule(LightningModule):
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}
         self.collected: list[Answer] = []
-        self.kept = None if kept is None else Path(kept)
-        self._batches = KeptBatches(self.kept)
+        self.work = None if work is None else Path(work)
         self._drawn: list[tuple[int, Answer]] = []
         self._about: dict[str, Any] = {}
         self._multipliers: dict[str, Reading] = {}
@@ -137,41 +135,42 @@ class CertificationModule(LightningModule):
         return self.data.source.oracle if self.data.generated else None
 
     def setup(self, stage: str) -> None:
-        """Read what tells of λ*: a source that is missing must not show once everything has been answered."""
+        """Read what tells of λ*, and labels: a missing file must not show once everything has been answered."""
+        check_label_files(self.settings.labels)
         self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
 
     def configure_model(self) -> None:
         """Load policy and scorers, once; none for answers that are kept."""
         if self.outputs is None and not hasattr(self, "decoder"):
-            cost, names = self.inputs["cost"], self.constraints.names
-            if self.decode == "plain":
-                self.decoder = Plain(self.inputs["ppo"], cost, names, self.reward, self.sampler, self.seed)
-            else:
-                self.decoder = BestOfN(
-                    self.inputs["ppo"], cost, names, self.reward, self.sampler, self.seed, **self.best_of_n
-                )
+            given = self.inputs["ppo"], self.inputs["cost"], self.constraints.names
+            drawn = self.reward, self.sampler, self.seed
+            self.decoder = (
+                Plain(*given, *drawn) if self.decode == "plain" else BestOfN(*given, *drawn, **self.best_of_n)
+            )
+
+    def on_test_start(self) -> None:
+        """Looks at what a killed run has kept, and whether it is of these models, prompts and settings."""
+        if self.outputs is not None:
+            return
+        self._about = self._record()
+        journal = None
+        if self.work is not None:
+            journal = Journal(self.work / KEPT, self._about, self.global_rank)
+            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+        self._answering = Answering(self.decoder, self.name, self.constraints, self.oracle, journal)
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
-        """Answer a chunk of prompts, unless an earlier process has; kept answers need none."""
-        if not isinstance(prompts, PromptBatch):
-            return
-        index = prompts.index_B.tolist()
-        answers = self._batches.find(index, prompts.rows)
-        if answers is None:
-            spoken = self.decoder.answer(prompts, self.device)
-            answers = [
-                kept_answer(self.name, number, row, said, self.constraints, self.oracle)
-                for number, row, said in zip(index, prompts.rows, spoken, strict=True)
-            ]
-            self._batches.add(index, answers)
-        self._drawn += zip(index, answers, strict=True)
+        """Answer a chunk of prompts; kept answers need none."""
+        if isinstance(prompts, PromptBatch):
+            index = prompts.index_B.tolist()
+            of_all = everywhere(self, index, len(self.data.rows["test"]))
+            self._drawn += zip(index, self._answering(prompts, of_all, self.device), strict=True)
 
     def on_test_epoch_end(self) -> None:
         """The certificate, its figures, and the verdict on the terminal."""
         if self.outputs is None:
             in_order = sorted(gather_lists(self, self._drawn), key=lambda item: item[0])
             self.collected = [answer for _, answer in in_order]
-            self._about = self._record()
             with tempfile.TemporaryDirectory() as folder:
                 digest = write_answers(Path(folder) / ANSWERS, self.collected, self._about)
         else:
@@ -202,9 +201,9 @@ class CertificationModule(LightningModule):
 
     def _rescued(self) -> str:
         """Fresh answers, kept where a call with better settings finds them; says how."""
-        if self.outputs is not None or self.kept is None:
+        if self.outputs is not None or self.work is None:
             return ""
-        path = self.kept.parent / ANSWERS
+        path = self.work / ANSWERS
         if self.trainer.is_global_zero:
             write_answers(path, self.collected, self._about)
         return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
@@ -227,14 +226,5 @@ class CertificationModule(LightningModule):
         return diagnostic(self._multipliers, certified, span)
 
     def export(self, folder: Path) -> None:
-        """Write the answers, the order in which to label them, the certificate and its page."""
-        path = folder / ANSWERS
-        if self.outputs is None:
-            write_answers(path, self.collected, self._about)
-        else:  # to the letter: their hash stands in the certificate
-            shutil.copyfile(Path(self.outputs).expanduser(), path)
-            shutil.copyfile(about_path(Path(self.outputs).expanduser()), about_path(path))
-        order = label_order([answer.id for answer in self.collected], self._about["seed"])
-        (folder / "label_order.txt").write_text("".join(f"{identifier}\n" for identifier in order), encoding="utf-8")
-        write_json(folder / "certificate.json", self.document)
-        write_page(folder / "certificate.html", self.document, self.collected)
+        """Write answers, certificate and page."""
+        write_certificate(folder, self.document, self.collected, self._about, self.outputs)

@@ -5,7 +5,7 @@ Legend: B prompts, K constraints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,53 @@ import torch
 from csrlhf.constraints.base import Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.journal import Journal
 from csrlhf.evaluation.model_hash import model_identity
-from csrlhf.modules.certified_decoding import Spoken
-from csrlhf.types import PromptRow
+from csrlhf.modules.certified_decoding import BestOfN, Plain, Spoken
+from csrlhf.types import PromptBatch, PromptRow
+
+
+class Answering:
+    """Answers batches of prompts, unless an earlier process has.
+
+    Args:
+        decoder: answers.
+        policy: its policy's name.
+        constraints: turn cost logits into costs.
+        oracle: judges answers; None without one.
+        journal: keeps them; None keeps none.
+    """
+
+    def __init__(
+        self,
+        decoder: Plain | BestOfN,
+        policy: str,
+        constraints: Constraints,
+        oracle: Oracle | None,
+        journal: Journal | None,
+    ) -> None:
+        self.decoder, self.policy, self.constraints = decoder, policy, constraints
+        self.oracle, self.journal = oracle, journal
+
+    def __call__(self, prompts: PromptBatch, everywhere: Iterable[int], device: torch.device) -> list[Answer]:
+        """Answer a batch.
+
+        Args:
+            prompts: of this process.
+            everywhere: numbers of the prompts of all processes in this batch.
+            device: where models compute.
+        """
+        index = prompts.index_B.tolist()
+        if self.journal is not None and self.journal.holds(self.policy, everywhere):
+            return self.journal.answers(self.policy, index)
+        spoken = self.decoder.answer(prompts, device)
+        answers = [
+            kept_answer(self.policy, number, row, said, self.constraints, self.oracle)
+            for number, row, said in zip(index, prompts.rows, spoken, strict=True)
+        ]
+        if self.journal is not None:
+            self.journal.append(index, answers)
+        return answers
 
 
 def kept_answer(
