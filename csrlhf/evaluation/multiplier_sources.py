@@ -114,7 +114,7 @@ def _multipliers(penalty: Mapping[str, Any], constraints: Sequence[str]) -> dict
     """λ of the constraints that have one; without a penalty there is nothing to diagnose."""
     value = penalty.get("multiplier")
     given = value if isinstance(value, Mapping) else dict.fromkeys(constraints, value)
-    return {name: float(given[name]) for name in constraints if given.get(name)}
+    return {name: float(one) for name in constraints if (one := given.get(name))}
 
 
 def _own(policy: Path, penalty: Mapping[str, Any], name: str, multiplier: float, count: int) -> Estimate | str:
