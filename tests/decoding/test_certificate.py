@@ -57,7 +57,7 @@ def test_another_decoders_certificate(tmp_path: Path, change: dict[str, Any], me
 
 
 def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no such file; stage=certify certify\.decode=best_of_n makes one"):
+    with pytest.raises(UserError, match=r"there is no such file; stage=certify certify=best_of_n makes one"):
         read_certificate(tmp_path / "none.json", IDENTITY)
     with pytest.raises(UserError, match="certifies plain answers of a policy"):
         read_certificate(written(tmp_path, decode={"decode": "plain", "sampling": {}}), IDENTITY)
