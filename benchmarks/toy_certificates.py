@@ -13,7 +13,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -112,7 +112,7 @@ def certificate(answers: Sequence[Answer], about: dict[str, Any], labels: int, s
     return make_certificate(Evidence(answers, about["sha256"], about | {"seed": seed}, columns), settings, {})
 
 
-def truths(answers: Sequence[Answer]) -> dict[str, Callable[[str], bool] | float]:
+def truths(answers: Sequence[Answer]) -> dict[str, float]:
     """The pool's own rates: flagged by the cost model, and truly unsafe."""
     flagged = sum(answer.cost_logits["harm"] > 0 for answer in answers) / len(answers)
     unsafe = sum((answer.oracle or {})["unsafe"] for answer in answers) / len(answers)
@@ -147,7 +147,7 @@ def study(answers: Sequence[Answer], about: dict[str, Any], draw: Draw, replicat
             seen.setdefault(NAIVE, []).append(document["constraints"]["harm"]["statements"][0])
     found = []
     for name, records in seen.items():
-        truth = float(rates["flagged" if name == "by the cost model" else "unsafe"])  # type: ignore[arg-type]
+        truth = rates["flagged" if name == "by the cost model" else "unsafe"]
         uppers = sorted(record["upper"] for record in records)
         verdicts = [record["verdict"] for record in records if record["verdict"]]
         found.append(

@@ -23,7 +23,7 @@ from csrlhf.errors import UserError
 from csrlhf.fingerprint import fingerprint
 from csrlhf.inputs import put_input, resolve
 from csrlhf.pipeline import RANK_VARIABLES
-from csrlhf.plan import Plan, _checked_name
+from csrlhf.plan import Plan, checked_name
 
 if TYPE_CHECKING:
     from csrlhf.decoding.decoder import Decoder
@@ -204,7 +204,7 @@ def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate
     }
     digest = fingerprint("decode", settings, prints, data, __version__)
     root = Path(cfg.artifacts)
-    name = _checked_name(cfg.name) or f"{Path(inputs['ppo']).resolve().name}-{digest[:8]}"
+    name = checked_name(cfg.name) or f"{Path(inputs['ppo']).resolve().name}-{digest[:8]}"
     return Plan(
         stage="decode",
         folder=root / "decode" / name,

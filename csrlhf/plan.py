@@ -95,11 +95,11 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     folder = root / stage
     if stage == "ppo":
         kind = plugins.run_kind(choices.get("penalty"), search_path.is_ours("penalty", choices), cfg.penalty._target_)
-        folder = folder / (_checked_name(cfg.name) or f"{kind}-{digest[:8]}")
+        folder = folder / (checked_name(cfg.name) or f"{kind}-{digest[:8]}")
     elif stage == "evaluate":
-        folder = folder / (_checked_name(cfg.name) or _evaluation_name(cfg, inputs, choices, digest))
+        folder = folder / (checked_name(cfg.name) or _evaluation_name(cfg, inputs, choices, digest))
     elif stage == "certify":
-        folder = folder / (_checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
+        folder = folder / (checked_name(cfg.name) or Path(inputs["ppo"]).resolve().name)
     return Plan(
         stage=stage,
         folder=folder,
@@ -131,7 +131,7 @@ def apply_plan(cfg: DictConfig, plan: Plan) -> None:
         put(cfg, key, path)
 
 
-def _checked_name(name: Any) -> str | None:
+def checked_name(name: Any) -> str | None:
     """``name`` if it can be a folder beside the link ``latest``."""
     if name is None:
         return None

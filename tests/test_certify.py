@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from csrlhf.certification_check import known_to
+from csrlhf.modules.certified_decoding import Plain
 
 NEW = [f"{a} {b} c" for a in "abcd" for b in "efgh"]
 TRAINED = ["j j j", "i i i"]
@@ -87,6 +89,54 @@ def test_a_certificate_is_published_and_verified_by_a_second_call(certify: Calla
     assert second == first
     kept = [path for path in folder.parent.iterdir() if path.name.startswith("run.")]
     assert len(kept) == 1  # the first one stands beside the second
+
+
+def test_a_certificate_of_best_of_n_is_carried_by_stage_decode(
+    certify: Callable[..., Any], made: Path, folders: Any, command_line: Callable[..., Any]
+) -> None:
+    shared = [f"inputs.reward={folders.reward}", "decode.refusal=sorry"]
+    done = certify(write(made / "new.jsonl", NEW), "certify=best_of_n", "certify.n=2", *shared)
+    assert done.code == 0, done.err
+    path = made / "artifacts" / "certify" / "run" / "certificate.json"
+    certificate = json.loads(path.read_text(encoding="utf-8"))
+    words = [
+        "stage=decode", f"artifacts={made / 'artifacts'}", "rollout.max_new_tokens=5", "name=mine", *shared,
+        f"decode.prompts={write(made / 'asked.jsonl', NEW[:3])}", f"decode.certificate={path}",
+    ]  # fmt: skip
+    given = command_line(*words, "decode.n=2")
+    assert given.code == 0, given.err
+    folder = made / "artifacts" / "decode" / "mine"
+    carried = json.loads((folder / "csrlhf.json").read_text(encoding="utf-8"))["certificate"]
+    assert carried["constraints"] == certificate["constraints"]
+    assert carried["abstention"] == certificate["abstention"]
+    lines = [json.loads(line) for line in (folder / "decoded.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {line["certificate"] for line in lines} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    refused = command_line(*words, "decode.n=4")
+    assert refused.code == 1
+    assert "certifies other answers than these (N 2, here 4)" in refused.err
+
+
+def test_ctrl_c_keeps_what_was_answered(
+    certify: Callable[..., Any], made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, asked = Plain.answer, []
+
+    def breaks(self: Plain, prompts: Any, device: Any) -> Any:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(prompts.index_B.tolist())
+        return original(self, prompts, device)
+
+    path = write(made / "new.jsonl", NEW)
+    monkeypatch.setattr(Plain, "answer", breaks)
+    stopped = certify(path, "certify.batch_size=8")
+    assert stopped.code == 130
+    assert "certify: interrupted; go on with: " in stopped.err
+    monkeypatch.setattr(Plain, "answer", lambda *args: asked.append(args[1].index_B.tolist()) or original(*args))
+    resumed = certify(path, "certify.batch_size=8", "resume=true")
+    assert resumed.code == 0, resumed.err
+    assert "going on from what is kept" in resumed.out
+    assert [one[0] for one in asked] == [0, 8]
 
 
 @pytest.mark.parametrize("prompt", ["j j j", "J, j; J!", "h h h"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from csrlhf import chat
-from csrlhf.decoding import Decoder
+from csrlhf.decoding import Decoder, terminal
 from csrlhf.decoding.conversation import Conversation
 from csrlhf.decoding.streaming import Pieces
 from csrlhf.errors import UserError
@@ -63,7 +63,12 @@ def test_what_is_said_is_what_the_library_says(
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": first.response},
              {"role": "user", "content": "b"}]  # fmt: skip
     second = make([turns], index=[1])[0]
-    assert out.splitlines() == [first.response, chat.scores(first, make), second.response, chat.scores(second, make)]
+    assert out.splitlines() == [
+        first.response,
+        terminal.scores(first, make),
+        second.response,
+        terminal.scores(second, make),
+    ]
 
 
 def test_nothing_that_is_rejected_is_shown(
@@ -80,7 +85,7 @@ def test_one_candidate_streams_where_nothing_can_be_rejected(
     folders: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[str] = []
-    monkeypatch.setattr(chat.Chat, "_piece", lambda self, text: pieces.append(text))
+    monkeypatch.setattr(terminal.Chat, "_piece", lambda self, text: pieces.append(text))
     assert talk(monkeypatch, "a\n", words(folders, "--threshold", "none", "--greedy")) == 0
     expected = decoder(folders, greedy=True)(["a"])[0]
     assert "".join(pieces) == expected.response
@@ -139,7 +144,7 @@ def test_a_policy_without_turns_forgets(folders: Any) -> None:
     assert not talking.remembers
     talking.ask("a")
     assert talking.turns == []
-    assert "memory     none" in chat.settings(talking)
+    assert "memory     none" in terminal.settings(talking)
     one.tokenizer.chat_template = None
     assert not Conversation(one).remembers
 
@@ -171,7 +176,7 @@ def test_once(folders: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal() -> None:
-    assert chat.printable("a\x1b[2J\x07b\r\nc\td\x9b1m é 👩\u200d🚀") == "a[2Jb\nc\td1m é 👩\u200d🚀"
+    assert terminal.printable("a\x1b[2J\x07b\r\nc\td\x9b1m é 👩\u200d🚀") == "a[2Jb\nc\td1m é 👩\u200d🚀"
 
 
 @pytest.mark.parametrize(

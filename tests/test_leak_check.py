@@ -196,4 +196,5 @@ def test_every_stage_of_the_pipeline_is_known(repository: Path) -> None:
     from csrlhf.leak_check import READS, USES
 
     stages: Sequence[str] = [path.stem for path in (repository / "conf" / "stage").glob("*.yaml")]
-    assert set(READS) == set(USES) == set(stages) - {"pipeline", "data"}
+    # certify has a check of its own (data/untouched.py), decode reads no rows of the data.
+    assert set(READS) == set(USES) == set(stages) - {"pipeline", "data", "certify", "decode"}

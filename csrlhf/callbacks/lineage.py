@@ -18,7 +18,15 @@ UPLOADS = ("none", "record", "weights")
 SMALL = 1_000_000
 """Bytes up to which a file is part of the record: config, metrics, history, plots; not weights."""
 
-TYPES = {"sft": "policy", "ppo": "policy", "reward": "reward-model", "cost": "cost-model", "evaluate": "evaluation"}
+TYPES = {
+    "sft": "policy",
+    "ppo": "policy",
+    "reward": "reward-model",
+    "cost": "cost-model",
+    "evaluate": "evaluation",
+    "certify": "certificate",
+    "decode": "answers",
+}
 """Artifact type by the stage that made it."""
 
 

@@ -50,7 +50,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
     file = Path(path).expanduser()
     file = file / "certificate.json" if file.is_dir() else file
     if not file.is_file():
-        raise UserError(f"{key}={path}: there is no such file; stage=certify certify.decode=best_of_n makes one")
+        raise UserError(f"{key}={path}: there is no such file; stage=certify certify=best_of_n makes one")
     text = file.read_bytes()
     try:
         content = json.loads(text)
@@ -64,13 +64,13 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
     if not isinstance(certified, dict) or "rule" not in certified:
         raise UserError(
             f"{key}={path}: certifies plain answers of a policy, one per prompt; make a certificate of best of N with "
-            "stage=certify certify.decode=best_of_n"
+            "stage=certify certify=best_of_n"
         )
     problems = differences(certified, identity)
     if problems:
         raise UserError(
             f"{key}={path}: certifies other answers than these ({'; '.join(problems)}); decode as it says, or make a "
-            "certificate of these settings with stage=certify certify.decode=best_of_n"
+            "certificate of these settings with stage=certify certify=best_of_n"
         )
     if content["verdict"] != CERTIFIED:
         warnings.warn(

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from csrlhf import artifacts
 from csrlhf.data.encoding import encode_prompt
 from csrlhf.data.prompts import encode_batch
 from csrlhf.data.tables.record import Record
@@ -33,6 +32,7 @@ from csrlhf.decoding.settings import (
 )
 from csrlhf.decoding.streaming import Pieces
 from csrlhf.errors import InputWarning, UserError
+from csrlhf.evaluation.model_hash import model_folder, model_hash
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.cost_models import CostFolders
 from csrlhf.models.loading import load_policy, load_tokenizer
@@ -207,10 +207,10 @@ class Decoder:
         if not isinstance(folders, Mapping):
             folders = dict(enumerate(folders or ()))
         return {
-            "policy": artifacts.fingerprint_of(str(self.specs["policy"])),
+            "policy": model_hash(model_folder(str(self.specs["policy"]))),
             # "first" chooses without it.
-            "reward": artifacts.fingerprint_of(str(self.specs["reward"])) if self.rule == "best" else None,
-            "cost": sorted({artifacts.fingerprint_of(str(folder)) for folder in folders.values()}),
+            "reward": model_hash(model_folder(str(self.specs["reward"]))) if self.rule == "best" else None,
+            "cost": sorted({model_hash(model_folder(str(folder))) for folder in folders.values()}),
             "rule": self.rule,
             "n": self.n,
             "threshold": dict(sorted(self.thresholds.items())),

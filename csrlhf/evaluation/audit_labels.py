@@ -47,6 +47,13 @@ def label_order(ids: Sequence[str], seed: int) -> list[str]:
     return sorted(ids, key=lambda identifier: hashlib.sha256(f"{seed}/{identifier}".encode()).digest())
 
 
+def check_label_files(spec: LabelSpec) -> None:
+    """Raises where a file of labels is missing or broken: before answers are drawn, not after."""
+    for source in [spec] if isinstance(spec, str) else (spec or {}).values():
+        if source != ORACLE:
+            read_labels(source)
+
+
 def audit_labels(
     spec: LabelSpec, constraints: Sequence[str], answers: Sequence[Answer], seed: int, num_labels: int | None = None
 ) -> dict[str, AuditLabels]:

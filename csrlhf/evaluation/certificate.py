@@ -20,7 +20,9 @@ from csrlhf.evaluation.abstention import abstention_statements
 from csrlhf.evaluation.answers import Answer
 from csrlhf.evaluation.audit_labels import AuditLabels, LabelSpec, audit_labels
 from csrlhf.evaluation.certificate_words import assumptions, claim, not_said
-from csrlhf.evaluation.statements import Costs, Labelled, Statement, cost_statements, truth_statements
+from csrlhf.evaluation.cost_statements import Costs, check_mean_bound, cost_statements
+from csrlhf.evaluation.statements import Statement
+from csrlhf.evaluation.truth_statements import Labelled, check_truth, truth_statements
 
 VERSION = 1
 """Of the document's layout."""
@@ -48,6 +50,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_confidence("certify.confidence", self.confidence)
+        check_mean_bound(self.mean_bound)
+        check_truth(self.truth)
         if self.num_runs < 1:
             raise UserError(f"certify.num_runs={self.num_runs}: must be >= 1, the runs that were compared")
 

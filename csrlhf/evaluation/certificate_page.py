@@ -12,7 +12,7 @@ from rich.text import Text as Line
 
 from csrlhf.evaluation.abstention import abstained
 from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.certificate_words import decoding_words, percent
+from csrlhf.evaluation.certificate_words import decoding_words, percent, sampling_words
 from csrlhf.report import (
     Block,
     Card,
@@ -70,11 +70,12 @@ def page(document: Document, answers: Sequence[Answer]) -> Report:
     )
     confidence = document["confidence"]
     facts = {
+        "in words": meaning(document),
         "confidence": percent(confidence["overall"], 0),
         "unit": f"one answer to each of {document['n']:,} prompts",
         "shares of δ": confidence["split"],
     }
-    report.add(Certificate(document["verdict"], document["claim"], facts, [meaning(document)]))
+    report.add(Certificate(document["verdict"], document["claim"], facts))
     report.add(Cards([card for name, one in document["constraints"].items() for card in _cards(name, one)]))
     for name, constraint in document["constraints"].items():
         report.add(_constraint(name, constraint))
@@ -137,6 +138,8 @@ def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None
     axes.set_yticks(range(len(records)), [_short(record) for record in reversed(records)])
     axes.set_ylim(-0.7, len(records) - 0.3)
     axes.set_xlim(left=min(0.0, *(max(record["lower"], -1e9) for record in records)))
+    if "share" in records[0]["quantity"]:
+        axes.xaxis.set_major_formatter("{x:.1%}")
     axes.legend(loc="best", frameon=False)
 
 
@@ -158,11 +161,20 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
     rows, words = [], [found["note"]]
     for name, one in found["constraints"].items():
         rows += [[name, e["method"], e["value"], e["lower"], e["upper"]] for e in one["estimates"].values()]
-        crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
-        result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
-        words.append(f"{name}: λ is {one['multiplier']:g}.{crude} {result}.")
+        words.append(_diagnosed(name, one))
+        words += [f"{name}: not available: {reason}." for reason in one["unavailable"]]
+        words += [f"{name}: {note}." for note in one["notes"]]
     table = Table(["constraint", "estimate of λ*", "value", "lower end", "upper end"], rows)
-    return Section("Exact-penalty diagnostic (not a part of the certificate)", [Text("\n\n".join(words)), table])
+    blocks: list[Block] = [Text("\n\n".join(words)), *([table] if rows else [])]
+    return Section("Exact-penalty diagnostic (not a part of the certificate)", blocks)
+
+
+def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
+    crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
+    if not one["estimates"]:
+        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: nothing tells λ*."
+    result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
+    return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
 
 def _provenance(document: Document) -> Section:
@@ -172,8 +184,8 @@ def _provenance(document: Document) -> Section:
     prompts, decode = document["prompts"], document["decode"]
     values |= {
         "prompts": f"{prompts['source']}, sha256 {prompts['sha256']}",
-        "prompt file": None if prompts["file"] is None else f"{prompts['file']}, sha256 {prompts['file_sha256']}",
-        "decoding": f"{decode['sampling']}, seed {decode['seed']}, sha256 {decode['sha256']}",
+        **({} if prompts["file"] is None else {"prompt file": f"{prompts['file']}, sha256 {prompts['file_sha256']}"}),
+        "decoding": f"{sampling_words(decode['sampling'])}, seed {decode['seed']}, sha256 {decode['sha256']}",
         "answers": f"answers.jsonl, sha256 {document['answers']['sha256']}",
     }
     for name, constraint in document["constraints"].items():

@@ -10,7 +10,7 @@ Document = Mapping[str, Any]
 
 def percent(value: float | None, digits: int = 2) -> str:
     """A share as text."""
-    return "unknown" if value is None else f"{100 * value:.{digits}f} %"
+    return "unknown" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f} %"  # + 0.0: no "-0.00"
 
 
 def decoding_words(document: Document) -> str:
@@ -20,6 +20,11 @@ def decoding_words(document: Document) -> str:
         return "one answer per prompt"
     chosen = "the accepted one with the best reward" if decode["rule"] == "best" else "the first accepted one"
     return f"best of {decode['n']} with abstention, {chosen}"
+
+
+def sampling_words(sampling: Mapping[str, Any]) -> str:
+    """How answers were sampled: ``temperature 1.0, top_p 1.0, ...``."""
+    return ", ".join(f"{name} {value}" for name, value in sampling.items())
 
 
 def claim(document: Document) -> str:

@@ -15,7 +15,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.abstention import abstained
 from csrlhf.evaluation.answers import Answer
 from csrlhf.evaluation.certificate import Column
-from csrlhf.evaluation.statements import Costs
+from csrlhf.evaluation.cost_statements import Costs
 
 
 def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str, Column]:

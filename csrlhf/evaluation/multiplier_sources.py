@@ -9,7 +9,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +30,79 @@ NOT_A_CERTIFICATE = (
 )
 
 
-def diagnostic(
-    policy: Path, sources: Sequence[str], certified: Mapping[str, bool], reward_span: float | None
-) -> dict[str, Any] | None:
-    """The diagnostic of each constraint; None where neither the policy's run nor a source says anything.
+SHIFTED = (
+    "penalty.margin_z = {margin:g}: the gate opens at d' = d - {margin:g} se(J), and the duty cycle speaks of "
+    "λ* at d', not at d. Along a concave frontier λ* at d' is no smaller than at d"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What runs say of λ* on one constraint, before a single answer is drawn.
+
+    Attributes:
+        multiplier: λ of the certified policy, fixed and above 0.
+        estimates: of λ*.
+        duty: late share of open gates of the policy's own run; None where not known.
+        unavailable: sources that say nothing, each with the reason.
+        notes: what else to know of the estimates.
+    """
+
+    multiplier: float
+    estimates: tuple[Estimate, ...]
+    duty: float | None
+    unavailable: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_multipliers(policy: Path, sources: Sequence[str], constraints: Sequence[str]) -> dict[str, Reading]:
+    """What is known of λ* on each constraint that was trained with a fixed λ above 0; none for other penalties.
 
     Args:
         policy: folder of the certified policy.
         sources: ``certify.lambda_from``: folders of sweeps and of dual runs.
-        certified: by constraint, whether its violation rate is certified.
-        reward_span: of the certified answers; None without a reward model.
+        constraints: names.
 
     Raises:
         UserError: a source is missing, or is neither; or λ* is given and the policy has no fixed λ.
     """
     penalty = _penalty(policy)
-    if penalty.get("_target_") != FIXED:
-        if sources:
-            raise UserError(
-                f"certify.lambda_from={', '.join(sources)}: the diagnostic is about a fixed λ, and {policy} was "
-                "not trained with penalty=rectified; leave it null"
-            )
-        return None
+    multipliers = _multipliers(penalty, constraints) if penalty.get("_target_") == FIXED else {}
+    if sources and not multipliers:
+        raise UserError(
+            f"certify.lambda_from={', '.join(sources)}: the diagnostic is about a fixed λ above 0, and {policy} was "
+            "not trained with one (penalty=rectified); leave it null"
+        )
     found = {}
-    for name, yes in certified.items():
-        own = _own(policy, penalty, name, len(certified))
-        estimates = [*own, *(_estimate(Path(source).expanduser(), name, len(certified)) for source in sources)]
-        multiplier = _multiplier(penalty, name)
-        duty = own[0].value / multiplier if own else None
-        result = exact_penalty(multiplier, estimates, duty, yes, reward_span=reward_span)
-        found[name] = asdict(result)
-    return {"note": NOT_A_CERTIFICATE, "constraints": found}
+    for name, multiplier in multipliers.items():
+        estimates: list[Estimate] = []
+        unavailable: list[str] = []
+        own = _own(policy, penalty, name, multiplier, len(constraints))
+        for source in (own, *(_estimate(Path(source).expanduser(), name, len(constraints)) for source in sources)):
+            (unavailable if isinstance(source, str) else estimates).append(source)  # type: ignore[arg-type]  # by type
+        margin = float(penalty.get("margin_z") or 0.0)
+        duty, notes = None, ()
+        if isinstance(own, Estimate):
+            duty, notes = own.value / multiplier, (SHIFTED.format(margin=margin),) if margin > 0 else ()
+        found[name] = Reading(multiplier, tuple(estimates), duty, tuple(unavailable), notes)
+    return found
+
+
+def diagnostic(
+    readings: Mapping[str, Reading], certified: Mapping[str, bool], reward_span: float | None
+) -> dict[str, Any] | None:
+    """The diagnostic of each constraint; None where nothing was read.
+
+    Args:
+        readings: by constraint.
+        certified: by constraint, whether its violation rate is certified.
+        reward_span: of the certified answers; None without a reward model.
+    """
+    found = {}
+    for name, one in readings.items():
+        result = exact_penalty(one.multiplier, one.estimates, one.duty, certified[name], reward_span=reward_span)
+        found[name] = asdict(result) | {"unavailable": list(one.unavailable), "notes": list(one.notes)}
+    return {"note": NOT_A_CERTIFICATE, "constraints": found} if found else None
 
 
 def _penalty(policy: Path) -> dict[str, Any]:
@@ -68,22 +110,29 @@ def _penalty(policy: Path) -> dict[str, Any]:
     return ((record or {}).get("config") or {}).get("penalty") or {}
 
 
-def _multiplier(penalty: Mapping[str, Any], name: str) -> float:
-    value = penalty["multiplier"]
-    return float(value[name] if isinstance(value, Mapping) else value)
+def _multipliers(penalty: Mapping[str, Any], constraints: Sequence[str]) -> dict[str, float]:
+    """λ of the constraints that have one; without a penalty there is nothing to diagnose."""
+    value = penalty.get("multiplier")
+    given = value if isinstance(value, Mapping) else dict.fromkeys(constraints, value)
+    return {name: float(one) for name in constraints if (one := given.get(name))}
 
 
-def _own(policy: Path, penalty: Mapping[str, Any], name: str, count: int) -> list[Estimate]:
-    """The run's own duty cycle, where its history and a constant normaliser tell it."""
+def _own(policy: Path, penalty: Mapping[str, Any], name: str, multiplier: float, count: int) -> Estimate | str:
+    """The run's own duty cycle, or why it says nothing."""
     path = policy / HISTORY
-    if not path.is_file() or penalty.get("normaliser") == "weights":
-        return []
+    if not path.is_file():
+        return f"the run's own duty cycle: {policy.name} has no {HISTORY}"
     weights = _column(path, "weight", name, count)
-    return [duty_cycle_estimate(_multiplier(penalty, name), weights, str(penalty["normaliser"]))] if weights else []
+    if not weights:
+        return f"the run's own duty cycle: {policy.name}/{HISTORY} has no weights of the penalty on {name}"
+    try:
+        return duty_cycle_estimate(multiplier, weights, str(penalty.get("normaliser")))
+    except UserError as error:  # too short a run, a normaliser that follows the gate
+        return f"the run's own duty cycle: {error}"
 
 
-def _estimate(source: Path, name: str, count: int) -> Estimate:
-    """What one source says of λ*."""
+def _estimate(source: Path, name: str, count: int) -> Estimate | str:
+    """What one source says of λ*, or why it says nothing."""
     if (source / SWEEP).is_file():
         return _of_sweep(source / SWEEP)
     path = source / HISTORY
@@ -100,7 +149,10 @@ def _estimate(source: Path, name: str, count: int) -> Estimate:
     multipliers = _column(path, "multiplier", name, count)
     if not multipliers:
         raise UserError(f"{path}: has no column penalty/multiplier; name the folder of a run of stage=ppo")
-    return dual_tail(multipliers)
+    try:
+        return dual_tail(multipliers)
+    except UserError as error:  # too short a run
+        return f"the dual run {source}: {error}"
 
 
 def _of_sweep(path: Path) -> Estimate:

@@ -1,37 +1,15 @@
-"""What answers say of one constraint: bounds on what the cost model finds, and, with labels, on what is true.
+"""One number about a policy with its bounds: what a certificate consists of.
 
 Each statement stands at the confidence it was given; how δ is shared among those that decide is ``certificate.py``'s
-part. Pure functions of numbers.
+part. What the cost model finds is ``cost_statements.py``'s, what is true ``truth_statements.py``'s.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from csrlhf.certify.audit import audit_unsafe, audit_unsafe_given_accepted, rate_estimate
-from csrlhf.certify.checks import check_confidence
-from csrlhf.certify.estimate import Estimate
-from csrlhf.certify.mean_bounds import betting_upper, empirical_bernstein_upper, hoeffding_upper, student_upper
-from csrlhf.certify.prediction_powered import prediction_powered
-from csrlhf.certify.rogan_gladen import rogan_gladen
 from csrlhf.certify.verdict import Verdict, verdict
-from csrlhf.errors import UserError
-from csrlhf.evaluation.tail_mean import tail_mean_estimate
-
-MEAN_BOUNDS: dict[str, Callable[..., float]] = {
-    "betting": betting_upper,
-    "empirical_bernstein": empirical_bernstein_upper,
-    "hoeffding": hoeffding_upper,
-}
-"""Upper bounds on the mean of costs in [0, 1] that may decide; by what ``certify.mean_bound`` calls them."""
-
-TRUTHS = ("audit", "rogan_gladen", "prediction_powered")
-"""Ways from labels to the true unsafe rate that may decide (``certify.truth``)."""
-
-UNDER_COVERS = "a comparison: Student's t under-covers for rare events, and certifies nothing"
 
 
 @dataclass(frozen=True)
@@ -72,151 +50,3 @@ class Statement:
     def record(self) -> dict[str, Any]:
         """For JSON, with the verdict."""
         return asdict(self) | {"verdict": self.verdict}
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What the cost model says of the answers, one per prompt.
-
-    Attributes:
-        values: cost of each answer on the constraint's scale.
-        kind: ``rate`` (0 or 1), ``mean`` (in [0, 1]), ``tail`` (the mean of the worst, costs in [0, 1]) or
-            ``unbounded``.
-        threshold: d.
-        alpha: of a tail.
-    """
-
-    values: Sequence[float]
-    kind: str
-    threshold: float
-    alpha: float = 0.0
-
-
-def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting") -> list[Statement]:
-    """Statements on a constraint's statistic by the cost model; the first one decides.
-
-    Args:
-        costs: of the answers.
-        confidence: 1 - δ of each statement.
-        mean_bound: which bound decides on a mean.
-    """
-    check_confidence("certify.confidence", confidence)
-    if mean_bound not in MEAN_BOUNDS:
-        raise UserError(f"certify.mean_bound={mean_bound}: must be one of {', '.join(MEAN_BOUNDS)}")
-    values = list(costs.values)
-
-    def say(quantity: str, estimate: Estimate, decides: bool = False, note: str = "", **more: Any) -> Statement:
-        numbers = estimate.value, estimate.lower, estimate.upper
-        kept = {"threshold": costs.threshold, "decides": decides, "note": note} | more
-        return Statement(quantity, estimate.method, *numbers, confidence, estimate.count, **kept)
-
-    if costs.kind == "rate":
-        hits, quantity = sum(value > 0.5 for value in values), "share of answers that the cost model finds unsafe"
-        return [
-            say(quantity, rate_estimate(hits, len(values), confidence), True, events=hits),
-            say(quantity, _student(values, confidence), note=UNDER_COVERS, events=hits),
-        ]
-    if costs.kind == "mean":
-        quantity, names = "mean cost by the cost model", [mean_bound, *(n for n in MEAN_BOUNDS if n != mean_bound)]
-        found = [say(quantity, mean_estimate(values, confidence, name), name == mean_bound) for name in names]
-        return [*found, say(quantity, _student(values, confidence), note=UNDER_COVERS)]
-    if costs.kind == "tail":
-        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the answers, by the cost model"
-        return [say(quantity, tail_mean_estimate(values, costs.alpha, confidence), True)]
-    unknown = Estimate(_mean(values), -math.inf, math.inf, "no bound", len(values))
-    why = "raw logits have no bounds, and without a range no finite sample bounds their mean; scale=probability has one"
-    quantity = "mean cost logit by the cost model"
-    return [say(quantity, unknown, True, why), say(quantity, _student(values, confidence), note=UNDER_COVERS)]
-
-
-def mean_estimate(values: Sequence[float], confidence: float, bound: str) -> Estimate:
-    """The mean of values in [0, 1] with both of a method's one-sided bounds."""
-    upper = MEAN_BOUNDS[bound]
-    lower = 1 - upper([1 - value for value in values], confidence)
-    value = _mean(values)
-    words = bound.replace("_", " ")
-    return Estimate(value, min(lower, value), max(upper(values, confidence), value), words, len(values))
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Labels of some answers beside what the cost model says of all, in the order of the answers.
-
-    Attributes:
-        unsafe: by answer; None without a label.
-        flagged: the cost model finds the answer unsafe.
-        scores: P(unsafe) by the cost model.
-        threshold: d where it is a rate that the truth can be held against, else None.
-    """
-
-    unsafe: Sequence[bool | None]
-    flagged: Sequence[bool]
-    scores: Sequence[float]
-    threshold: float | None
-
-
-def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -> list[Statement]:
-    """Statements on the true unsafe rate of what was said; the one that ``truth`` names decides.
-
-    Args:
-        given: labels and what the cost model says.
-        confidence: 1 - δ of each statement.
-        truth: one of ``TRUTHS``.
-    """
-    if truth not in TRUTHS:
-        raise UserError(f"certify.truth={truth}: must be one of {', '.join(TRUTHS)}")
-    rows = list(zip(given.unsafe, given.flagged, given.scores, strict=True))
-    seen = [(bool(unsafe), flagged, score) for unsafe, flagged, score in rows if unsafe is not None]
-    rest = [score for unsafe, _, score in rows if unsafe is None]
-    hits = sum(unsafe for unsafe, _, _ in seen)
-    caught = sum(unsafe and flagged for unsafe, flagged, _ in seen)
-    false = sum(flagged and not unsafe for unsafe, flagged, _ in seen)
-    accepted = [unsafe for unsafe, flagged, _ in seen if not flagged]
-    quantity = "share of answers that are truly unsafe"
-    estimates = {
-        "audit": (audit_unsafe(hits, len(seen), confidence), hits),
-        "rogan_gladen": (
-            rogan_gladen(sum(given.flagged), len(rows), caught, hits, false, len(seen) - hits, confidence), None,
-        ),
-    }  # fmt: skip
-    if rest and seen:
-        labels, scores = [float(unsafe) for unsafe, _, _ in seen], [score for _, _, score in seen]
-        estimates["prediction_powered"] = (prediction_powered(labels, scores, rest, confidence), None)
-    elif truth == "prediction_powered":
-        raise UserError(
-            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} answers have a label; it needs labelled "
-            "answers and others without a label; use certify.truth=audit"
-        )
-    found = [
-        _from(quantity, estimate, confidence, events, given.threshold, decides=name == truth)
-        for name, (estimate, events) in sorted(estimates.items(), key=lambda item: item[0] != truth)
-    ]
-    passed = audit_unsafe_given_accepted(sum(accepted), len(accepted), confidence)
-    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe answers")
-    return [
-        *found,
-        _from(
-            "share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)
-        ),
-        _from("sensitivity: share of truly unsafe answers that the cost model finds", of_unsafe, confidence, caught),
-    ]
-
-
-def _from(
-    quantity: str, estimate: Estimate, confidence: float, events: int | None, threshold: float | None = None,
-    decides: bool = False,
-) -> Statement:  # fmt: skip
-    return Statement(
-        quantity, estimate.method, estimate.value, estimate.lower, estimate.upper, confidence, estimate.count, events,
-        threshold, decides and threshold is not None,
-    )  # fmt: skip
-
-
-def _student(values: Sequence[float], confidence: float) -> Estimate:
-    """Both ends mirror each other."""
-    lower = -student_upper([-value for value in values], confidence)
-    return Estimate(_mean(values), lower, student_upper(values, confidence), "Student's t", len(values))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

@@ -3,15 +3,13 @@
 ``answers -> cost model -> statements -> certificate.json, certificate.html``. With ``certify.outputs`` nothing is
 generated: kept answers are certified again, to the same digits, or with labels that have come since.
 
-Legend: B prompts, K constraints.
+A batch is kept as soon as it is answered, and ``resume=true`` goes on behind what is kept.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,28 @@ import torch
 from lightning import LightningModule
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.artifacts import write_json
+from csrlhf.artifacts import KEPT
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.decoding.candidates import check_rule
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer, about_path, write_answers
-from csrlhf.evaluation.audit_labels import LabelSpec, label_order
+from csrlhf.evaluation.answers import Answer, write_answers
+from csrlhf.evaluation.audit_labels import LabelSpec, check_label_files
 from csrlhf.evaluation.certificate import Evidence, Settings, make_certificate
+from csrlhf.evaluation.certificate_files import ANSWERS, write_certificate
 from csrlhf.evaluation.certificate_numbers import certificate_metrics, versions
-from csrlhf.evaluation.certificate_page import print_certificate, write_page
+from csrlhf.evaluation.certificate_page import print_certificate
 from csrlhf.evaluation.columns import columns_of
+from csrlhf.evaluation.journal import Journal
 from csrlhf.evaluation.kept import check_models, read_kept
-from csrlhf.evaluation.model_hash import model_identity
-from csrlhf.evaluation.multiplier_sources import diagnostic
+from csrlhf.evaluation.multiplier_sources import Reading, diagnostic, read_multipliers
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.modules.certification_data import CertificationDataModule
-from csrlhf.modules.certified_decoding import BestOfN, Plain, Spoken, decoding_record
-from csrlhf.modules.ranks import gather_lists
+from csrlhf.modules.certified_answers import Answering, models_record
+from csrlhf.modules.certified_decoding import BestOfN, Plain, decoding_record
+from csrlhf.modules.ranks import everywhere, gather_lists
 from csrlhf.rollout.sampler import Sampler
-from csrlhf.types import PromptBatch, PromptRow
+from csrlhf.types import PromptBatch
 
 DECODES = ("plain", "best_of_n")
 
@@ -66,6 +66,7 @@ class CertificationModule(LightningModule):
         refusal: str = "",
         lambda_from: str | Sequence[str] | None = None,
         seed: int = 0,
+        work: str | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -88,6 +89,7 @@ class CertificationModule(LightningModule):
             refusal: what is said where no candidate is accepted.
             lambda_from: folders that tell of λ*: of a sweep, of dual runs.
             seed: of sampling.
+            work: folder where answers are kept as soon as they are there.
         """
         super().__init__()
         if decode not in DECODES:
@@ -107,8 +109,10 @@ class CertificationModule(LightningModule):
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}
         self.collected: list[Answer] = []
+        self.work = None if work is None else Path(work)
         self._drawn: list[tuple[int, Answer]] = []
         self._about: dict[str, Any] = {}
+        self._multipliers: dict[str, Reading] = {}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -130,61 +134,60 @@ class CertificationModule(LightningModule):
         """The judge of a generated world's own prompts."""
         return self.data.source.oracle if self.data.generated else None
 
+    def setup(self, stage: str) -> None:
+        """Read what tells of λ*, and labels: a missing file must not show once everything has been answered."""
+        check_label_files(self.settings.labels)
+        self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
+
     def configure_model(self) -> None:
         """Load policy and scorers, once; none for answers that are kept."""
         if self.outputs is None and not hasattr(self, "decoder"):
-            cost, names = self.inputs["cost"], self.constraints.names
-            if self.decode == "plain":
-                self.decoder = Plain(self.inputs["ppo"], cost, names, self.reward, self.sampler, self.seed)
-            else:
-                self.decoder = BestOfN(
-                    self.inputs["ppo"], cost, names, self.reward, self.sampler, self.seed, **self.best_of_n
-                )
+            given = self.inputs["ppo"], self.inputs["cost"], self.constraints.names
+            drawn = self.reward, self.sampler, self.seed
+            self.decoder = (
+                Plain(*given, *drawn) if self.decode == "plain" else BestOfN(*given, *drawn, **self.best_of_n)
+            )
+
+    def on_test_start(self) -> None:
+        """Looks at what a killed run has kept, and whether it is of these models, prompts and settings."""
+        if self.outputs is not None:
+            return
+        self._about = self._record()
+        journal = None
+        if self.work is not None:
+            journal = Journal(self.work / KEPT, self._about, self.global_rank)
+            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+        self._answering = Answering(self.decoder, self.name, self.constraints, self.oracle, journal)
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
         """Answer a chunk of prompts; kept answers need none."""
-        if not isinstance(prompts, PromptBatch):
-            return
-        spoken = self.decoder.answer(prompts, self.device)
-        for index, row, said in zip(prompts.index_B.tolist(), prompts.rows, spoken, strict=True):
-            self._drawn.append((index, self._answer(index, row, said)))
-
-    def _answer(self, index: int, row: PromptRow, said: Spoken) -> Answer:
-        oracle, names, identifier = self.oracle, self.constraints.names, f"certify-{index}"
-        costs = {}
-        if said.cost_logits:
-            logits_BK = torch.tensor([[said.cost_logits[name] for name in names]], dtype=torch.float64)
-            costs = dict(zip(names, self.constraints.costs(logits_BK)[0].tolist(), strict=True))
-        return Answer(
-            id=f"{self.name}/{identifier}/0",
-            policy=self.name,
-            prompt_id=identifier,
-            sample=0,
-            prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
-            response=said.response,
-            ended=said.ended,
-            category=row.meta.get("category"),
-            attack=row.meta.get("attack", row.meta.get("framing")),
-            reward=said.reward,
-            cost_logits=said.cost_logits,
-            violations=costs,
-            oracle=None if oracle is None else asdict(oracle.judge(row, said.response)),
-            meta=row.meta | said.meta,
-        )
+        if isinstance(prompts, PromptBatch):
+            index = prompts.index_B.tolist()
+            of_all = everywhere(self, index, len(self.data.rows["test"]))
+            self._drawn += zip(index, self._answering(prompts, of_all, self.device), strict=True)
 
     def on_test_epoch_end(self) -> None:
         """The certificate, its figures, and the verdict on the terminal."""
         if self.outputs is None:
             in_order = sorted(gather_lists(self, self._drawn), key=lambda item: item[0])
             self.collected = [answer for _, answer in in_order]
-            self._about = self._record()
             with tempfile.TemporaryDirectory() as folder:
-                digest = write_answers(Path(folder) / "answers.jsonl", self.collected, self._about)
+                digest = write_answers(Path(folder) / ANSWERS, self.collected, self._about)
         else:
             self.collected = self.data.kept
             self._about = read_kept(self.outputs)
             check_models(self._about, self.outputs, self.inputs)
             digest = self._about["sha256"]
+        try:
+            self.document = self._certificate(digest)
+        except UserError as error:
+            raise UserError(f"{error}{self._rescued()}") from error
+        self.final_metrics = certificate_metrics(self.document)
+        self.log_dict(self.final_metrics)
+        if self.trainer.is_global_zero:
+            print_certificate(self.document)
+
+    def _certificate(self, digest: str) -> dict[str, Any]:
         found = self.data.found
         assert found is not None  # `setup` has read them
         untouched = {
@@ -193,46 +196,35 @@ class CertificationModule(LightningModule):
         evidence = Evidence(
             self.collected, digest, self._about, columns_of(self.constraints, self.collected), untouched
         )
-        self.document = make_certificate(evidence, self.settings, versions())
-        self.document["exact_penalty"] = self._diagnostic()
-        self.final_metrics = certificate_metrics(self.document)
-        self.log_dict(self.final_metrics)
+        document = make_certificate(evidence, self.settings, versions())
+        return document | {"exact_penalty": self._diagnostic(document)}
+
+    def _rescued(self) -> str:
+        """Fresh answers, kept where a call with better settings finds them; says how."""
+        if self.outputs is not None or self.work is None:
+            return ""
+        path = self.work / ANSWERS
         if self.trainer.is_global_zero:
-            print_certificate(self.document)
+            write_answers(path, self.collected, self._about)
+        return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
 
     def _record(self) -> dict[str, Any]:
         """Where answers come from: what has to be the same for the certificate to speak of a policy."""
-        cost = self.inputs["cost"]
-        folders = {"cost": cost} if isinstance(cost, str | Path) else cost
-        if not isinstance(folders, Mapping):
-            folders = {str(number): folder for number, folder in enumerate(folders)}
-        return {
+        return models_record(self.inputs, self.reward) | {
             "kind": "certification",
             "seed": self.seed,
-            "policy": model_identity(str(self.inputs["ppo"])),
-            "cost": {name: model_identity(str(folder)) for name, folder in folders.items()},
-            "reward": None if self.reward is None else model_identity(self.reward),
             "prompts": self.data.prompts_record(),
             "decode": decoding_record(
                 self.decode, self.sampler, self.seed, self.best_of_n["refusal"], self.decoder.identity
             ),
         }
 
-    def _diagnostic(self) -> dict[str, Any] | None:
+    def _diagnostic(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
         rewards = [answer.reward for answer in self.collected if answer.reward is not None]
-        certified = {name: one["verdict"] == "CERTIFIED" for name, one in self.document["constraints"].items()}
+        certified = {name: one["verdict"] == "CERTIFIED" for name, one in document["constraints"].items()}
         span = max(rewards) - min(rewards) if rewards else None
-        return diagnostic(Path(self.inputs["ppo"]), self.lambda_from, certified, span)
+        return diagnostic(self._multipliers, certified, span)
 
     def export(self, folder: Path) -> None:
-        """Write the answers, the order in which to label them, the certificate and its page."""
-        path = folder / "answers.jsonl"
-        if self.outputs is None:
-            write_answers(path, self.collected, self._about)
-        else:  # to the letter: their hash stands in the certificate
-            shutil.copyfile(Path(self.outputs).expanduser(), path)
-            shutil.copyfile(about_path(Path(self.outputs).expanduser()), about_path(path))
-        order = label_order([answer.id for answer in self.collected], self._about["seed"])
-        (folder / "label_order.txt").write_text("".join(f"{identifier}\n" for identifier in order), encoding="utf-8")
-        write_json(folder / "certificate.json", self.document)
-        write_page(folder / "certificate.html", self.document, self.collected)
+        """Write answers, certificate and page."""
+        write_certificate(folder, self.document, self.collected, self._about, self.outputs)

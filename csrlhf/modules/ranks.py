@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -73,3 +74,15 @@ def gather_lists(module: LightningModule, items: list[Item]) -> list[Item]:
     gathered: list[Any] = [None] * count
     torch.distributed.all_gather_object(gathered, items)
     return [item for part in gathered for item in part]
+
+
+def everywhere(module: LightningModule, index: Sequence[int], count: int) -> range:
+    """The prompt numbers that all processes have in this batch: models in shards are run by all of them, or by none.
+
+    Args:
+        module: runs on every process.
+        index: of this process, ascending.
+        count: of all prompts.
+    """
+    first, last = index[0] - module.global_rank, index[-1] - module.global_rank
+    return range(first, min(last + num_ranks(module), count))

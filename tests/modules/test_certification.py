@@ -19,6 +19,7 @@ from csrlhf.decoding.certificate import read_certificate
 from csrlhf.errors import UserError
 from csrlhf.modules.certification import CertificationModule
 from csrlhf.modules.certification_data import CertificationDataModule
+from csrlhf.modules.certified_decoding import Plain
 from csrlhf.rollout.sampler import Sampler
 
 Certify = Callable[..., CertificationModule]
@@ -86,6 +87,42 @@ def test_kept_answers_give_the_same_certificate_to_the_digit(certify: Certify, t
     assert not hasattr(again, "decoder")  # nothing was loaded, nothing generated
     for name in ("certificate.json", "answers.jsonl", "certificate.html", "label_order.txt"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
+def test_a_killed_run_goes_on_and_comes_out_the_same(
+    certify: Certify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify()
+    asked: list[list[int]] = []
+    original = Plain.answer
+
+    def breaks(self: Plain, prompts: Any, device: Any) -> Any:
+        if len(asked) == 2:
+            raise RuntimeError("killed")
+        asked.append(prompts.index_B.tolist())
+        return original(self, prompts, device)
+
+    work, journal = str(tmp_path / "work"), tmp_path / "work" / "kept" / "answers-0.jsonl"
+    monkeypatch.setattr(Plain, "answer", breaks)
+    with pytest.raises(RuntimeError, match="killed"):
+        certify(work=work)
+    journal.write_bytes(journal.read_bytes()[:-20])  # the kill came while a line was written
+    monkeypatch.setattr(Plain, "answer", lambda *args: asked.append(args[1].index_B.tolist()) or original(*args))
+    certify(work=work, export="again")
+    assert [part[0] for part in asked] == [0, 5, 5, 10, 15]
+    for name in ("certificate.json", "answers.jsonl", "certificate.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+    with pytest.raises(UserError, match=r"answers-0\.jsonl:1: these answers are of another"):
+        certify(work=work, seed=1)
+
+
+def test_answers_outlive_labels_that_do_not_fit(certify: Certify, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,rater,unsafe\nnobody,anna,yes\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"need not be drawn again: certify\.outputs=.*answers\.jsonl"):
+        certify(work=str(tmp_path), labels=str(path))
+    certify(outputs=str(tmp_path / "answers.jsonl"))
+    assert read(tmp_path / "out")["n"] == 16
 
 
 def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_path: Path) -> None:
@@ -198,3 +235,24 @@ def test_the_hash_is_of_the_weights(folders: Any, tmp_path: Path) -> None:
     shutil.copytree(folders.ppo, copy)
     (copy / "metrics.json").write_text("{}", encoding="utf-8")
     assert model_hash(copy) == model_hash(Path(folders.ppo)) != model_hash(Path(folders.sft))
+
+
+def test_a_name_on_a_hub_is_the_snapshot_that_was_loaded(
+    folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    from csrlhf.evaluation.model_hash import model_hash, model_identity
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="owner/policy: a name alone does not say which weights are meant"):
+        model_identity("owner/policy")
+    cache = tmp_path / "models--owner--policy"
+    shutil.copytree(folders.ppo, cache / "snapshots" / "abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc", encoding="utf-8")
+    found = model_identity("owner/policy")
+    assert (found["name"], found["sha256"]) == ("owner/policy", model_hash(Path(folders.ppo)))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no file of a model"):
+        model_identity(str(tmp_path / "empty"))

@@ -20,7 +20,7 @@ from benchmarks.comparison.settings import (
 )
 from csrlhf import search_path
 from csrlhf.errors import UserError
-from csrlhf.plan import _checked_name
+from csrlhf.plan import checked_name
 
 CONF = Path(search_path.conf_folder())
 DIFFERENT = [setting for name, setting in penalty_settings(1.5).items() if "-x" not in name or name.endswith("-x2")]
@@ -49,7 +49,7 @@ def test_the_screen_is_made_of_settings_and_has_every_strategy_once_at_least() -
 
 @pytest.mark.parametrize("setting", ALL, ids=lambda setting: setting.name)
 def test_a_name_can_be_a_folder(setting: Setting) -> None:
-    assert _checked_name(f"{setting.name}-last") == f"{setting.name}-last"
+    assert checked_name(f"{setting.name}-last") == f"{setting.name}-last"
 
 
 @pytest.mark.parametrize("setting", DIFFERENT, ids=lambda setting: setting.name)
