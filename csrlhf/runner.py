@@ -6,6 +6,7 @@ its LightningModule and DataModule; this file knows neither. The hooks that it u
 - ``module.tokenizer``: handed to the DataModule.
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
 - ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
+- ``module.report``, where it has one: the page that it has exported, whose tables and figures go to the trackers.
 - ``datamodule.take_known(known)``, where it has this method: is told what took part in making its inputs.
 - ``datamodule.source``: its prompts are compared with those of earlier stages (leak_check.py).
 - ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
@@ -104,6 +105,10 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     if trainer.is_global_zero:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
+        if (report := getattr(module, "report", None)) is not None:
+            from csrlhf.callbacks.report_log import log_report
+
+            log_report(trainer.loggers, report)
         for logger in stage_loggers(trainer):
             logger.end_stage(plan.folder)
         print(f"{plan.stage}: {plan.folder} ({time.monotonic() - started:.0f} s)", flush=True)

@@ -11,6 +11,7 @@ from csrlhf.artifacts import write_json
 from csrlhf.evaluation.answers import Answer, about_path, write_answers
 from csrlhf.evaluation.audit_labels import label_order
 from csrlhf.evaluation.certificate_page import write_page
+from csrlhf.report import Report
 
 ANSWERS = "answers.jsonl"
 
@@ -21,8 +22,8 @@ def write_certificate(
     answers: Sequence[Answer],
     about: Mapping[str, Any],
     outputs: str | None = None,
-) -> None:
-    """Writes all of it.
+) -> Report:
+    """Writes all of it and returns the page.
 
     Args:
         folder: exists.
@@ -41,4 +42,4 @@ def write_certificate(
     order = label_order([answer.id for answer in answers], about["seed"])
     (folder / "label_order.txt").write_text("".join(f"{identifier}\n" for identifier in order), encoding="utf-8")
     write_json(folder / "certificate.json", document)
-    write_page(folder / "certificate.html", document, answers)
+    return write_page(folder / "certificate.html", document, answers)

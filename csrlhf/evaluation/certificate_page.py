@@ -58,9 +58,11 @@ def print_certificate(document: Document) -> None:
         console.print(Line(f"not checked: {words}", style="yellow"))
 
 
-def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> None:
-    """Writes the page."""
-    page(document, answers).write(path)
+def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Report:
+    """Writes the page and returns it."""
+    made = page(document, answers)
+    made.write(path)
+    return made
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:

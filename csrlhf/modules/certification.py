@@ -227,4 +227,4 @@ class CertificationModule(LightningModule):
 
     def export(self, folder: Path) -> None:
         """Write answers, certificate and page."""
-        write_certificate(folder, self.document, self.collected, self._about, self.outputs)
+        self.report = write_certificate(folder, self.document, self.collected, self._about, self.outputs)

@@ -156,9 +156,9 @@ class CostEvaluationModule(LightningModule):
         """Write predictions, the whole result, the page and its figures."""
         assert self.result is not None, "export comes after the run"
         hashes = self.result.write(folder)
-        page = cost_page(self.result, hashes)
-        page.write(folder / "report.html")
-        page.save_figures(folder / "plots")
+        self.report = cost_page(self.result, hashes)
+        self.report.write(folder / "report.html")
+        self.report.save_figures(folder / "plots")
 
     def _check(self, logits_MK: NDArray[np.float64], places: Sequence[str]) -> None:
         """Stops at a score that is no number: every figure would silently leave it out or be NaN."""

@@ -203,6 +203,6 @@ class EvaluationModule(LightningModule):
         """Write every answer as a JSON line, the page, and its figures."""
         about = self.about()
         digest = write_answers(folder / ANSWERS, self._all(), about)
-        report = evaluation_report(self.found, self._all(), {**about, "sha256 of answers.jsonl": digest})
-        report.write(folder / "report.html")
-        report.save_figures(folder / "plots")
+        self.report = evaluation_report(self.found, self._all(), {**about, "sha256 of answers.jsonl": digest})
+        self.report.write(folder / "report.html")
+        self.report.save_figures(folder / "plots")

@@ -128,6 +128,10 @@ def test_history_csv_has_the_same_keys_and_no_key_is_undocumented(stages: dict[s
     assert not [key for key in logged if not any(one.fullmatch(key) for one in allowed)]
 
 
+def test_the_tables_of_the_page_are_in_the_run(stages: dict[str, Recorded]) -> None:
+    assert any(key.startswith("report/") for key in stages["evaluate"].run.summary)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_group_type_tags_name_commit_and_config(stages: dict[str, Recorded], stage: str) -> None:
     run, plan = stages[stage].run, stages[stage].plan
