@@ -29,7 +29,7 @@ class Sample:
         policy: who answered, by the stage that trained it.
         row: the prompt.
         response: decoded text.
-        reward: of the reward model.
+        reward: of the reward model; None for kept answers that have none.
         cost_logits: one per constraint, > 0 unsafe.
         truth: the oracle's verdict, None where there is no oracle.
     """
@@ -37,7 +37,7 @@ class Sample:
     policy: str
     row: PromptRow
     response: str
-    reward: float
+    reward: float | None
     cost_logits: tuple[float, ...]
     truth: Verdict | None
 

@@ -27,7 +27,8 @@ class JudgedSplit:
 
     def __init__(self, source: DataSource, split: Split) -> None:
         """Keep the source; everything that is not redefined here is its own."""
-        self.source, self.split = source, split
+        self.source = source
+        self.split: Split = split
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)

@@ -109,7 +109,7 @@ def energy_drift(
     deviation_H = reference.std(axis=0)
     scale_H = np.where(deviation_H > 1e-8, deviation_H, 1.0)
     both = np.concatenate([reference, new]) / scale_H
-    distance = cdist(both, both)
+    distance = np.asarray(cdist(both, both), dtype=np.float64)
     is_new = np.zeros(len(both), dtype=bool)
     is_new[len(reference) :] = True
     value = float(_energy(distance, is_new[None])[0])
@@ -137,7 +137,8 @@ def _counts(
     size = len(inner) + 1
     # A value on an edge belongs to the bin above it: of whole numbers each stands in one bin.
     counts = [
-        np.bincount(np.searchsorted(inner, values, side="right"), minlength=size) for values in (reference_N, new_M)
+        np.bincount(np.searchsorted(inner, values, side="right"), minlength=size).astype(np.float64)
+        for values in (reference_N, new_M)
     ]
     return counts[0] + 0.5, counts[1] + 0.5
 

@@ -72,8 +72,13 @@ class Reference:
         try:
             with safe_open(path, framework="numpy") as file:
                 outputs = tuple(file.metadata()["outputs"].split(","))
-                words = (file.get_tensor(name) for name in ("prompt_words", "response_words"))
-                return cls(outputs, *words, file.get_tensor("logits"), file.get_tensor("features"))
+                return cls(
+                    outputs=outputs,
+                    prompt_words_N=file.get_tensor("prompt_words"),
+                    response_words_N=file.get_tensor("response_words"),
+                    logits_MK=file.get_tensor("logits"),
+                    features_MH=file.get_tensor("features"),
+                )
         except (SafetensorError, KeyError, TypeError) as error:
             raise UserError(f"{path}: broken or cut short ({error}); make the cost model again: stage=cost") from error
 
