@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -26,6 +27,9 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in a shell's background: Ctrl-C would reach no test
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATIENCE = 240.0
 """Seconds after which processes that wait for each other are given up."""
