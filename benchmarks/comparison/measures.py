@@ -159,7 +159,7 @@ def _harmful(meta: Answer) -> bool:
 
 
 def _verdict(answer: Answer) -> Answer:
-    """The oracle's; evaluations of csrlhf 0.2 and before kept it under another name."""
+    """The oracle's; answers from before they had ids keep it under another name."""
     return answer["oracle"] if "oracle" in answer else answer["verdict"]
 
 

@@ -34,7 +34,7 @@ from csrlhf.metrics.policy_report import JudgedAnswer
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.modules.answering import Answering, judged_by_model
-from csrlhf.modules.ranks import gather_lists, num_ranks
+from csrlhf.modules.ranks import everywhere, gather_lists
 from csrlhf.rollout.sampler import Sampler
 from csrlhf.types import PromptBatch
 
@@ -129,7 +129,7 @@ class EvaluationModule(LightningModule):
             return
         index = prompts.index_B.tolist()
         for name in self.folders:
-            if self.journal is not None and self.journal.holds(name, self._everywhere(index)):
+            if self.journal is not None and self.journal.holds(name, everywhere(self, index, self._num_prompts)):
                 answers = self.journal.answers(name, index)
             else:
                 answers = self._by_judge_model(self.answering(name, prompts, self.oracle))
@@ -137,11 +137,9 @@ class EvaluationModule(LightningModule):
                     self.journal.append(index, answers)
             self._judged[name] |= dict(zip(index, answers, strict=True))
 
-    def _everywhere(self, index: Sequence[int]) -> range:
-        """The indices of this batch on all processes: models in shards are run by all of them, or by none."""
-        first, last = index[0] - self.global_rank, index[-1] - self.global_rank
-        everything = len(self.trainer.datamodule.rows["test"])  # type: ignore[attr-defined]  # Lightning attaches it
-        return range(first, min(last + num_ranks(self), everything))
+    @property
+    def _num_prompts(self) -> int:
+        return len(self.trainer.datamodule.rows["test"])  # type: ignore[attr-defined]  # Lightning attaches it
 
     def _by_judge_model(self, answers: list[Answer]) -> list[Answer]:
         """With the logits of the judge, where it is another cost model."""
