@@ -19,7 +19,7 @@ LAYERS = {
     "plugins": 5, "contracts": 5, "building": 5,
     "search_path": 5, "inputs": 5, "plan": 5, "processes": 5, "launch": 5, "leak_check": 5, "data_stage": 5,
     "certification_check": 5, "decoder_building": 5, "decode_stage": 5, "provenance": 5, "pipeline": 5, "runner": 5,
-    "overrides": 5, "sweeping": 5, "work_folder": 5,
+    "overrides": 5, "sweeping": 5, "work_folder": 5, "strategies": 5,
     "cli": 6, "rehearsal": 6, "memory": 6, "label": 6, "chat": 6, "sweep": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 
