@@ -56,7 +56,7 @@ def test_a_wrong_value_shows_whichever_stage_it_is_for(parts: Callable, words: l
 
 def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "train.py"), f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert done.stderr.strip() == "error: ppo.clip=2: must be in (0, 1)"
     assert not (tmp_path / "a").exists()
