@@ -12,14 +12,15 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from csrlhf import cli, search_path
+from csrlhf.apps import cli
+from csrlhf.config import search_path
 
 
 @hydra.main(version_base="1.3", config_path=search_path.conf_folder(), config_name="train")
 @cli.one_line_errors
 def main(cfg: DictConfig) -> float | None:
     """Runs the stage that the config names and returns the sweep objective."""
-    from csrlhf import runner  # here, so that --help and typing errors answer at once
+    from csrlhf.runs import runner  # here, so that --help and typing errors answer at once
 
     return runner.run(cfg, program=(sys.executable, sys.argv[0]))
 

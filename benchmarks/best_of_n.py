@@ -17,10 +17,10 @@ from pathlib import Path
 
 from benchmarks.best_of_n_figure import figure
 from benchmarks.best_of_n_measures import COUNTS, Judged, Line, lines_of
-from csrlhf import artifacts
 from csrlhf.data.toy.source import ToyData
-from csrlhf.decoding import Candidate, Decoder
 from csrlhf.errors import UserError
+from csrlhf.generation import Candidate, Decoder
+from csrlhf.runs import artifacts
 from csrlhf.types import PromptRow
 
 POLICIES = {"SFT": "sft", "trained": f"ppo/{artifacts.LATEST}"}

@@ -12,8 +12,8 @@ from statistics import median
 
 import numpy as np
 
-from csrlhf.decoding import Candidate, choose
-from csrlhf.decoding.candidates import RULES, accepts
+from csrlhf.generation import Candidate, choose
+from csrlhf.generation.candidates import RULES, accepts
 
 COUNTS = (1, 4, 16)
 FULL, HALF = "τ = 0", "misses half"

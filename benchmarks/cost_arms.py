@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.folds import prompt_groups
-from csrlhf.data.cost_pairs import pair_by_label, pairs_by_label
 from csrlhf.data.encoding import prompt_text
+from csrlhf.data.pairs import pair_by_label, pairs_by_label
 from csrlhf.types import CostPairRow, LabelledRow
 
 

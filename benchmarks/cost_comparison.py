@@ -21,8 +21,8 @@ from benchmarks.cost_slices import FRAMINGS, LENGTHS, framing, harm_words, lengt
 from benchmarks.cost_table import Predictions
 from benchmarks.folds import fold_numbers, prompt_groups
 from csrlhf.data.encoding import prompt_text
-from csrlhf.metrics.baselines import bag_of_words
-from csrlhf.modules.validation import REFUSAL
+from csrlhf.stats.cost_report import bag_of_words
+from csrlhf.training.ppo.validation import REFUSAL
 from csrlhf.types import CostPairRow, LabelledRow
 
 

@@ -18,11 +18,11 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
-from csrlhf.data.labelled import LabelledDataModule
+from csrlhf.data.score_data import LabelledDataModule
 from csrlhf.data.source import Split
 from csrlhf.errors import UserError
 from csrlhf.models.score_spec import ScoreSpec
-from csrlhf.modules.cost import CostModule
+from csrlhf.training.cost import CostModule
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from csrlhf.metrics.bootstrap import bootstrap_intervals
-from csrlhf.metrics.classification import auroc, expected_calibration_error
+from csrlhf.stats.bootstrap import bootstrap_intervals
+from csrlhf.stats.classification import auroc, expected_calibration_error
 
 REFERENCE = "semantic"
 """Differences are those to this arm."""

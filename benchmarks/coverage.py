@@ -1,4 +1,4 @@
-"""Do the bounds of csrlhf.certify hold as often as they say? ``python -m benchmarks.coverage``.
+"""Do the bounds of csrlhf.stats hold as often as they say? ``python -m benchmarks.coverage``.
 
 Simulated worlds with a known truth, at least 5,000 replicates each, fixed seeds. A one-sided binomial test asks whether
 the coverage is at least 1 - δ, Bonferroni over the scenarios; negative controls (Student's t, a plug-in for best-of-N,
@@ -41,7 +41,7 @@ def scenarios() -> list[Scenario]:
 def code_hash() -> str:
     """Of the code that the figures depend on, words for people left out: kept figures of other code are made again."""
     digest = hashlib.sha256()
-    for file in sorted([*(ROOT / "csrlhf" / "certify").glob("*.py"), *(ROOT / "benchmarks").glob("coverage*.py")]):
+    for file in sorted([*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks").glob("coverage*.py")]):
         if file.name not in {"coverage.py", "coverage_table.py"}:
             digest.update(_without_docstrings(file).encode())
     return digest.hexdigest()[:16]

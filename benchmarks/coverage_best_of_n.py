@@ -10,8 +10,8 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 from benchmarks.coverage_world import Draws, Scenario, Simulate, per_count, upper
-from csrlhf.certify.best_of_n import RULES, Rule, abstention_upper, emitted_unsafe_upper
-from csrlhf.certify.bounds import clopper_pearson_lower
+from csrlhf.stats.best_of_n import RULES, Rule, abstention_upper, emitted_unsafe_upper
+from csrlhf.stats.bounds import clopper_pearson_lower
 
 
 def abstention_truth(num_candidates: int, a: float = 0.5, b: float = 0.5) -> float:

@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 from scipy.stats import norm
 
 from benchmarks.coverage_world import Draws, Scenario, Simulate, per_sample, upper
-from csrlhf.certify.lambda_star import dual_tail, duty_cycle_estimate
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
 
 OPTIMAL, FIXED = 1.5, 5.0
 """λ*, and the λ of the run with a plain gate: it is open in 3 of 10 late iterations."""

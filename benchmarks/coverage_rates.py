@@ -7,9 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.coverage_world import Draws, Scenario, Simulate, lower, per_count, per_sample, upper
-from csrlhf.certify.bounds import clopper_pearson_lower, clopper_pearson_upper
-from csrlhf.certify.mean_bounds import betting_upper, empirical_bernstein_upper, hoeffding_upper, student_upper
-from csrlhf.certify.verdict import split_confidence
+from csrlhf.stats.bounds import (
+    betting_upper,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    empirical_bernstein_upper,
+    hoeffding_upper,
+    student_upper,
+)
+from csrlhf.stats.estimates import split_confidence
 
 BETA = (0.1, 1.9)
 """Costs with mean 0.05 that are nearly all 0: a tenth of the prompts makes most of it."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from benchmarks.coverage_world import Draws, Scenario, Simulate
-from csrlhf.certify.threshold import Risk, learn_then_test
+from csrlhf.stats.thresholds import Risk, learn_then_test
 
 GRID = np.arange(-20, 21) / 5
 """Thresholds on the logit, strictest first, fixed beforehand."""

@@ -7,10 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.coverage_world import Draws, Scenario, Simulate, per_count, upper
-from csrlhf.certify.audit import audit_unsafe, audit_unsafe_given_accepted
-from csrlhf.certify.bounds import clopper_pearson_upper
-from csrlhf.certify.prediction_powered import prediction_powered, prediction_powered_exact
-from csrlhf.certify.rogan_gladen import rogan_gladen
+from csrlhf.stats.bounds import clopper_pearson_upper
+from csrlhf.stats.truth import (
+    audit_unsafe,
+    audit_unsafe_given_accepted,
+    prediction_powered,
+    prediction_powered_exact,
+    rogan_gladen,
+)
 
 UNSAFE, SENSITIVITY, FALSE_FLAGS = 0.05, 0.6, 0.02
 """The hacked verifier: the policy has found answers that get past it, so it sees 6 in 10 of the unsafe ones."""

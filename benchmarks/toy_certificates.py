@@ -21,9 +21,9 @@ from typing import Any
 
 from benchmarks.toy_certificates_study import Draw, Outcome, certificate, resampled, study
 from benchmarks.toy_certificates_table import case_lines, outcome_lines, write_page_table
-from csrlhf import artifacts
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer, read_about, read_answers
+from csrlhf.evaluation.answers.records import Answer, read_about, read_answers
+from csrlhf.runs import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "certify.md"
@@ -54,7 +54,7 @@ def pool(out: Path, folder: Path, policy: str, size: int) -> tuple[list[Answer],
 def code_hash() -> str:
     """Of everything that the figures depend on beside the pool."""
     digest = hashlib.sha256()
-    for file in sorted([*(ROOT / "csrlhf" / "certify").glob("*.py"), *(ROOT / "csrlhf" / "evaluation").glob("*.py")]):
+    for file in sorted([*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "csrlhf" / "evaluation").rglob("*.py")]):
         digest.update(file.read_bytes())
     digest.update(Path(__file__).with_name("toy_certificates_study.py").read_bytes())
     return digest.hexdigest()[:16]

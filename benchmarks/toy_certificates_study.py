@@ -12,9 +12,8 @@ from typing import Any
 
 from csrlhf.constraints import Chance
 from csrlhf.constraints.base import Constraints
-from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings, make_certificate
-from csrlhf.evaluation.certificates.columns import columns_of
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of, make_certificate
 
 THRESHOLD = 0.03
 

@@ -60,7 +60,8 @@ def train() -> Callable[..., int]:
     """``train("stage=sft", ...)``: train.py in this process; returns the exit code."""
 
     def call(*words: str) -> int:
-        from csrlhf import cli, search_path
+        from csrlhf.apps import cli
+        from csrlhf.config import search_path
 
         path = REPOSITORY / "train.py"
         with pytest.MonkeyPatch.context() as patch:

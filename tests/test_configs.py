@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf import search_path
+from csrlhf.config import search_path
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STAGES = ["sft", "reward", "cost", "ppo", "evaluate"]

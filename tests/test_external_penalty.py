@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from csrlhf.callbacks.history import read_history
 from csrlhf.errors import UserError
+from csrlhf.tracking.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "external_penalty"
@@ -190,8 +190,8 @@ def test_a_broken_run_goes_on_with_its_memory(
     """``resume=true`` and a run in one piece end with the same history."""
     from importlib.metadata import EntryPoint
 
-    from csrlhf import search_path
-    from csrlhf.modules.policy import PolicyModule
+    from csrlhf.config import search_path
+    from csrlhf.training.ppo.policy import PolicyModule
 
     monkeypatch.syspath_prepend(str(EXAMPLE))
     point = EntryPoint("external_penalty", "external_penalty.conf", search_path.ENTRY_POINT_GROUP)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from csrlhf import artifacts, sweep
-from csrlhf.callbacks.history import HistoryLogger
+from csrlhf.apps import sweep
 from csrlhf.errors import system_message, writing
-from csrlhf.evaluation.answers import Answer, write_answers
+from csrlhf.evaluation.answers.records import Answer, write_answers
 from csrlhf.report import Report, Text
+from csrlhf.runs import artifacts
 from csrlhf.sweeping.table import write_runs
+from csrlhf.tracking.history import HistoryLogger
 
 ROW = {"id": "a", "status": "finished", "strategy": "linear", "threshold/harm": 0.1, "late/policy/kl_coef": 0.1}
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from csrlhf.decoding.answer_file import AnswerFile
-from csrlhf.evaluation.journal import Journal
+from csrlhf.evaluation.answers.journal import Journal
+from csrlhf.generation.records import AnswerFile
 
 PROMPTS = [f"{a} {b}" for a in "abcd" for b in "efgh"]
 STAGES = ("evaluate", "certify", "decode")

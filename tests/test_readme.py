@@ -21,11 +21,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from csrlhf import search_path
+from csrlhf.config import search_path
+from csrlhf.config.overrides import from_nothing
 from csrlhf.data.source import Verdict
-from csrlhf.metrics.cost_report import cost_report
-from csrlhf.metrics.policy_report import JudgedAnswer, policy_metrics
-from csrlhf.overrides import from_nothing
+from csrlhf.stats.cost_report import cost_report
+from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 from csrlhf.types import LabelledRow, PromptRow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,8 +212,8 @@ JUDGED = ("validation", "test")
 def logged_keys() -> Iterator[tuple[str, str]]:
     """Every string in the source that looks like a metric key, f-strings with ``x`` for their fields."""
     areas = "train|validation|test|constraint|penalty|policy|critic|selection|eval|reward|cost"
-    for package in ("modules", "penalties", "advantages"):
-        for path in sorted((ROOT / "csrlhf" / package).glob("*.py")):
+    for package in ("training", "evaluation", "penalties", "advantages"):
+        for path in sorted((ROOT / "csrlhf" / package).rglob("*.py")):
             tree = ast.parse(text(path))
             inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
             for node in ast.walk(tree):

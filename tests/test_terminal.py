@@ -12,21 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from csrlhf import label
+from csrlhf.apps import label
+from csrlhf.apps.chat import Chat
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.parts import Ruler
-from csrlhf.data.summary import summarise
+from csrlhf.data.summary import Ruler, summarise
 from csrlhf.data.summary_view import print_summary
-from csrlhf.decoding.terminal import Chat
-from csrlhf.evaluation.analysis import Settings, analyse
-from csrlhf.evaluation.answers import Answer, with_id, write_answers
+from csrlhf.evaluation.answers.records import Answer, with_id, write_answers
+from csrlhf.evaluation.cost_model.evaluation import evaluate_output
 from csrlhf.evaluation.cost_model.result import CostResult
 from csrlhf.evaluation.cost_model.tables import print_result
-from csrlhf.evaluation.terminal import print_analysis
-from csrlhf.metrics.cost_evaluation import evaluate_output
-from csrlhf.metrics.cost_report import cost_report, of_split
-from csrlhf.metrics.drift import Drift
-from csrlhf.metrics.policy_table import ConstraintVerdict, print_table
+from csrlhf.evaluation.policies.analysis import Settings, analyse
+from csrlhf.evaluation.policies.table import ConstraintVerdict, print_table
+from csrlhf.evaluation.policies.terminal import print_analysis
+from csrlhf.stats.cost_report import cost_report, of_split
+from csrlhf.stats.drift import Drift
 from csrlhf.terminal import plain_console
 from csrlhf.types import LabelledRow
 
@@ -113,9 +112,9 @@ def test_a_chat_s_notes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("name", [r"$\frac{$", "a$b$c"])
 def test_a_figure_s_names_are_no_formulas(name: str, tmp_path: Path) -> None:
-    from csrlhf.callbacks.plots import Panel, draw
-    from csrlhf.evaluation.interval_figure import interval_figure
-    from csrlhf.evaluation.rates import Estimate
+    from csrlhf.evaluation.policies.page import interval_figure
+    from csrlhf.evaluation.policies.rates import Estimate
+    from csrlhf.tracking.plots import Panel, draw
 
     figure = interval_figure("x", {name: {name: Estimate(0.5, 0.1, 0.9, 2, 2)}}, "t", "c", "a")
     assert [text.get_text() for text in _texts(figure.make())].count(name) >= 2  # in the legend, at the axis

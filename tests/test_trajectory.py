@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from csrlhf.callbacks.history import read_history
+from csrlhf.tracking.history import read_history
 
 TINY = (
     "logger=none",

@@ -18,9 +18,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from csrlhf.data.source import Verdict
-from csrlhf.models.loading import build_policy, load_trunk
+from csrlhf.models.loading import build_policy, load_trunk, seeded
 from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.seeding import seeded
 from csrlhf.types import DemonstrationRow, PromptRow
 
 WORDS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "sorry", "yes", "no", "red", "blue")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.comparison.measures import Rate
-from csrlhf.certify.bounds import clopper_pearson_upper
+from csrlhf.stats.bounds import clopper_pearson_upper
 
 NUM_RESAMPLES = 4000
 

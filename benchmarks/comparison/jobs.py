@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.comparison.settings import Setting
 from csrlhf import __version__
-from csrlhf.artifacts import write_json
+from csrlhf.runs.artifacts import write_json
 
 WEIGHTS = "model.safetensors"
 LAST = "-last"

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.comparison.jobs import Job
 from benchmarks.comparison.measures import MULTIPLIER, WEIGHT, Row, last_third, mean
-from csrlhf.artifacts import write_json
-from csrlhf.certify.bounds import clopper_pearson_upper
+from csrlhf.runs.artifacts import write_json
+from csrlhf.stats.bounds import clopper_pearson_upper
 
 FILE = "lambda_star.json"
 
@@ -89,7 +89,7 @@ def estimate_lambda(
 
 def training_rows(ppo: Job) -> list[Row]:
     """One row per iteration of a finished run."""
-    from csrlhf.callbacks.history import read_history  # imports Lightning
+    from csrlhf.tracking.history import read_history  # imports Lightning
 
     return [row for row in read_history(ppo.result / "history.csv") if WEIGHT in row]
 

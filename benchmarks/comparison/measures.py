@@ -82,7 +82,7 @@ class Run:
 
 def read_run(setting: Setting, seed: int, jobs: Sequence[Job]) -> Run:
     """Read the results of a run's three commands: ppo, evaluate, evaluate the last policy."""
-    from csrlhf.callbacks.history import read_history  # imports Lightning
+    from csrlhf.tracking.history import read_history  # imports Lightning
 
     ppo, handed_over, last = jobs
     judged_last = handed_over if last.needless() else last

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmarks.comparison.jobs import Folders, Job, assign, quoted
 from benchmarks.comparison.settings import loss_settings
-from csrlhf.evaluation.answers import Answer, read_answers
+from csrlhf.evaluation.answers.records import Answer, read_answers
 
 OURS, RIVAL = "semantic-rectified", "pairwise-lagrangian"
 """The settings of ``benchmarks.losses`` that stand for CS-RLHF and Safe-RLHF."""

@@ -14,14 +14,11 @@ from benchmarks.comparison.intervals import estimate
 from benchmarks.comparison.measures import Rate, mean
 from benchmarks.comparison.paper_job import POLICIES, SAMPLES, answers_of
 from benchmarks.comparison.tables import with_interval
-from csrlhf.evaluation.agreement import humans, judge_agreement
-from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.attacks import attack_success
-from csrlhf.evaluation.categories import BENIGN
-from csrlhf.evaluation.judging import verdicts
-from csrlhf.evaluation.labels import Labels
-from csrlhf.evaluation.paired_tests import corrected, paired_test
-from csrlhf.evaluation.rates import Estimate
+from csrlhf.evaluation.answers.labels import Labels, verdicts
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.policies.agreement import humans, judge_agreement
+from csrlhf.evaluation.policies.paired_tests import corrected, paired_test
+from csrlhf.evaluation.policies.rates import BENIGN, Estimate, attack_success
 
 Seeds = Mapping[int, Sequence[Answer]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.comparison.jobs import Job
-from csrlhf.processes import run_program
+from csrlhf.runs.processes import run_program
 from csrlhf.sweeping import pool
 from csrlhf.sweeping.pool import thread_variables
 

@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from csrlhf.certify.bounds import student_quantile
 from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.costs import check_scale, check_threshold, costs_of, finite
 from csrlhf.errors import UserError
+from csrlhf.stats.bounds import student_quantile
 
 
 class Pessimistic(Constraint):

@@ -12,10 +12,9 @@ import lightning
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.data.batching import batch_loader, evaluation_batches
+from csrlhf.data.batching import batch_loader, evaluation_batches, ranks_of
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.ranks import ranks_of
 from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow, PromptRow

@@ -13,9 +13,8 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.data.batching import check_rows
+from csrlhf.data.batching import check_rows, ranks_of
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
-from csrlhf.data.ranks import ranks_of
 from csrlhf.data.source import DataSource
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation

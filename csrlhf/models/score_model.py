@@ -9,7 +9,7 @@ Legend of suffixes: B sequences, S padded length, W packed length, H hidden size
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,10 +21,80 @@ from transformers import PreTrainedModel
 
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_trunk, resolve_path
-from csrlhf.models.packing import pack, unpack
 from csrlhf.models.plain import plain_classifier, readme
-from csrlhf.models.pooling import get_pooling
 from csrlhf.models.tuning import merged
+
+# Real tokens to the left, padding to the right: then every backbone numbers positions as it was trained to.
+#
+# Rollouts are padded on both sides, training batches on the right. Packing makes them the same input, without
+# knowing how a backbone counts positions (from 0, from ``pad + 1``, rotary, ALiBi).
+#
+# Legend of suffixes: B sequences, S padded length, W packed length (the longest row's number of real tokens).
+
+
+def pack(mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each packed column comes from.
+
+    Args:
+        mask_BS: True on real tokens, wherever they stand.
+
+    Returns:
+        ``index_BW`` (column of the padded input that packed column w reads) and ``packed_mask_BW``. W is at
+        least 1, so that an empty row does not produce an empty tensor.
+    """
+    count_B = mask_BS.sum(1)
+    width = max(int(count_B.max()), 1)
+    # A stable sort of "is padding" moves real tokens to the front and keeps their order.
+    index_BW = torch.sort((~mask_BS).to(torch.uint8), dim=1, stable=True).indices[:, :width]
+    packed_mask_BW = torch.arange(width, device=mask_BS.device) < count_B[:, None]
+    return index_BW, packed_mask_BW
+
+
+def unpack(packed_BWK: Tensor, index_BW: Tensor, packed_mask_BW: Tensor, length: int) -> Tensor:
+    """Put values per packed token back where the tokens stood; 0 on padding. Returns ``[B, length, K]``."""
+    values_BWK = packed_BWK * packed_mask_BW.unsqueeze(-1)
+    padded_BSK = packed_BWK.new_zeros(len(packed_BWK), length, packed_BWK.shape[-1])
+    return padded_BSK.scatter(1, index_BW.unsqueeze(-1).expand_as(values_BWK), values_BWK)
+
+
+# From one hidden vector per token to one per sequence. Inputs are packed: real tokens first, padding after.
+#
+# Legend of suffixes: B sequences, S tokens, H hidden size.
+
+
+Pooling = Callable[[Tensor, Tensor], Tensor]
+
+
+def pool_last(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
+    """The last real token's vector: in a causal model the only one that has read everything."""
+    last_B = (mask_BS.sum(1) - 1).clamp(min=0)
+    return hidden_BSH[torch.arange(len(hidden_BSH), device=hidden_BSH.device), last_B]
+
+
+def pool_mean(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
+    """The mean over real tokens (zero for a row without any)."""
+    weight_BS1 = mask_BS.unsqueeze(-1).to(hidden_BSH.dtype)
+    return (hidden_BSH * weight_BS1).sum(1) / weight_BS1.sum(1).clamp(min=1)
+
+
+def pool_cls(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
+    """The first token's vector: an encoder's classification token."""
+    return hidden_BSH[:, 0]
+
+
+POOLINGS: dict[str, Pooling] = {"last": pool_last, "mean": pool_mean, "cls": pool_cls}
+
+
+def get_pooling(name: str) -> Pooling:
+    """The pooling function of that name.
+
+    Raises:
+        UserError: there is none; the message lists them.
+    """
+    if name not in POOLINGS:
+        raise UserError(f"model.score.pooling={name!r} is unknown: choose one of {', '.join(POOLINGS)}")
+    return POOLINGS[name]
+
 
 HEAD_WEIGHTS = "score_head.safetensors"
 HEAD_CONFIG = "score_head.json"

@@ -7,6 +7,7 @@ hold plain weights, adapters merged in, so that every stage and transformers ope
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,24 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from csrlhf.errors import UserError
-from csrlhf.models.layers import is_embedding, layer_of
+
+# What a parameter's name says of its place: which layer, or an embedding. Names are those of transformers.
+
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+_EMBEDDING = re.compile(r"embed|(?:^|\.)w[tp]e\.")  # wte and wpe: GPT-2's tokens and positions
+
+
+def layer_of(name: str) -> int | None:
+    """The number of the layer that a parameter belongs to, from 0; None for embeddings, final norms and heads."""
+    match = _LAYER.search(name)
+    return int(match.group(1)) if match else None
+
+
+def is_embedding(name: str) -> bool:
+    """True for what stands below the layers: tables of tokens and positions, and the norms beside them."""
+    return layer_of(name) is None and _EMBEDDING.search(name) is not None
+
 
 METHODS = ("full", "lora", "last_n")
 

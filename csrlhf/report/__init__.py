@@ -2,8 +2,7 @@
 
 from csrlhf.report.blocks import Block, Card, Cards, Certificate, KeyValues, Section, Text
 from csrlhf.report.dialogues import Dialogue, Dialogues
-from csrlhf.report.figures import Figure
-from csrlhf.report.palette import DARK, LIGHT, Palette
+from csrlhf.report.figures import DARK, LIGHT, Figure, Palette
 from csrlhf.report.report import Report
 from csrlhf.report.tables import Matrix, Table
 

@@ -11,12 +11,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from csrlhf.artifacts import write_whole
 from csrlhf.errors import writing
 from csrlhf.report.blocks import Block, Section, check_block
 from csrlhf.report.figures import Figure
 from csrlhf.report.page import render
 from csrlhf.report.tables import Matrix, Table
+from csrlhf.runs.artifacts import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure

@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf import overrides as checks
-from csrlhf import search_path
+from csrlhf.config import overrides as checks
+from csrlhf.config import search_path
 from csrlhf.errors import UserError
 from csrlhf.sweeping.spec import Spec
 

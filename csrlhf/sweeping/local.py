@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from csrlhf import __version__
-from csrlhf.callbacks.progress_text import clock
 from csrlhf.errors import UserError
 from csrlhf.sweeping import records, shared, suggestions
 from csrlhf.sweeping.keys import Setting
@@ -22,6 +21,7 @@ from csrlhf.sweeping.spec import Spec, words_of
 from csrlhf.sweeping.suggestions import Parameters, Tried
 from csrlhf.sweeping.table import FINISHED
 from csrlhf.sweeping.task import Task, run_name, run_task
+from csrlhf.tracking.progress_text import clock
 
 SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 220.0}
 """What a stage takes on the toy world on one idle core, until this folder's own records tell better."""

@@ -1,7 +1,7 @@
 """One command with its output in a file: ``python -m csrlhf.sweeping.logged LOG SCRIPT ARGUMENT ...``.
 
-``-m MODULE`` may stand in the script's place. Run by ``csrlhf.processes`` it ends when the process that asked for it
-does: a killed sweep or benchmark leaves nothing running that would write into the folders of the next one.
+``-m MODULE`` may stand in the script's place. Run by ``csrlhf.runs.processes`` it ends when the process that asked for
+it does: a killed sweep or benchmark leaves nothing running that would write into the folders of the next one.
 """
 
 from __future__ import annotations

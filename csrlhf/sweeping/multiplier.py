@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from csrlhf.artifacts import write_json
 from csrlhf.report import Figure, Section, Table, Text
 from csrlhf.report.blocks import Block
+from csrlhf.runs.artifacts import write_json
 from csrlhf.sweeping import figures, frontier
 from csrlhf.sweeping.names import cost_name, is_rate
 from csrlhf.sweeping.outcome import Row

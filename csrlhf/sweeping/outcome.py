@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from csrlhf.artifacts import read_record
-from csrlhf.certify.estimate import Estimate
-from csrlhf.certify.lambda_star import dual_tail, duty_cycle_estimate
 from csrlhf.errors import UserError
+from csrlhf.runs.artifacts import read_record
+from csrlhf.stats.estimates import Estimate
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
 
 Row = dict[str, Any]
 BEST, LATE = "best/", "late/"
@@ -33,7 +33,7 @@ def read_outcome(folder: Path) -> Row:
     Returns:
         ``strategy``, ``multiplier``, ``threshold/<constraint>``, ``statistic/<constraint>``, ``normaliser``, ``seed``,
         every key of metrics.json (the last policy's, and ``selection/best_...``), ``best/validation/...``,
-        ``late/validation/...``, ``late/penalty/...``, and where the run alone tells λ* (certify/lambda_star.py)
+        ``late/validation/...``, ``late/penalty/...``, and where the run alone tells λ* (stats/lambda_star.py)
         ``lambda_star/value``, ``/lower``, ``/upper`` and ``/method``.
 
     Raises:
@@ -112,7 +112,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    """The rows of a history.csv; callbacks/history.py reads them too, and imports Lightning."""
+    """The rows of a history.csv; tracking/history.py reads them too, and imports Lightning."""
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; the run's folder is not whole")
     with path.open(newline="", encoding="utf-8") as file:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from csrlhf.artifacts import write_json
 from csrlhf.errors import UserError
+from csrlhf.runs.artifacts import write_json
 from csrlhf.sweeping.outcome import Row
 from csrlhf.sweeping.spec import words_of
 from csrlhf.sweeping.table import FILE, write_runs

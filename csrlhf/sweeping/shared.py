@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from csrlhf import artifacts
+from csrlhf.runs import artifacts
 from csrlhf.sweeping.keys import MADE_BEFORE, Setting
 from csrlhf.sweeping.spec import Spec, words_of
 from csrlhf.sweeping.task import Task

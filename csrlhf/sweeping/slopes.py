@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from csrlhf.certify.lambda_star import frontier_slope
 from csrlhf.errors import UserError
+from csrlhf.stats.lambda_star import frontier_slope
 from csrlhf.sweeping.frontier import Point, objective_points
 from csrlhf.sweeping.outcome import Row
 from csrlhf.sweeping.table import number

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from csrlhf.artifacts import write_whole
 from csrlhf.errors import UserError
+from csrlhf.runs.artifacts import write_whole
 from csrlhf.sweeping.outcome import Row, read_outcome
 
 FILE = "runs.csv"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from csrlhf.artifacts import RECORD, write_json
 from csrlhf.errors import UserError
-from csrlhf.processes import run_program
+from csrlhf.runs.artifacts import RECORD, write_json
+from csrlhf.runs.processes import run_program
 from csrlhf.sweeping.outcome import read_outcome
 from csrlhf.sweeping.pool import thread_variables
 from csrlhf.sweeping.spec import words_of

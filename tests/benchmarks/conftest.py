@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 from csrlhf.data.toy.tokenizer import build_tokenizer
-from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.answers.records import Answer
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from benchmarks.best_of_n import load, main, table
 from benchmarks.best_of_n_figure import figure
 from benchmarks.best_of_n_measures import Judged, Line
-from csrlhf.decoding import Candidate
 from csrlhf.errors import UserError
+from csrlhf.generation import Candidate
 
 LINES = [
     Line("SFT", model, rule, n, 0.5, 0.125, 0.25, 0.5, 1.0, n)

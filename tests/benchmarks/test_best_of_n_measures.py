@@ -7,7 +7,7 @@ import math
 import pytest
 
 from benchmarks.best_of_n_measures import Judged, at, half_blind, lines_of, measure
-from csrlhf.decoding import Candidate
+from csrlhf.generation import Candidate
 
 
 def one(sample: int, cost: float, reward: float, unsafe: bool = False) -> Judged:

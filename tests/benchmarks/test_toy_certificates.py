@@ -11,7 +11,7 @@ import pytest
 from benchmarks.toy_certificates import main, outcomes
 from benchmarks.toy_certificates_study import Draw
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.answers.records import Answer
 
 Pool = Callable[[int, int, int], list[Answer]]
 

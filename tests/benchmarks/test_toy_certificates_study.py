@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.toy_certificates_study import NAIVE, Draw, resampled, study
-from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.answers.records import Answer
 
 Pool = Callable[[int, int, int], list[Answer]]
 

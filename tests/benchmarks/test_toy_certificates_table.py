@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.toy_certificates_study import Draw, certificate, study
 from benchmarks.toy_certificates_table import MARKS, case_lines, outcome_lines, write_page_table
-from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.answers.records import Answer
 
 Pool = Callable[[int, int, int], list[Answer]]
 

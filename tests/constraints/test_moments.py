@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csrlhf.constraints.moments import Moments
+from csrlhf.constraints.memory import Moments
 
 
 def test_the_docstring_s_example() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from csrlhf.data.cost_pairs import cost_pairs, pair_by_label, pairs_by_label
 from csrlhf.data.jsonl import JsonlData
+from csrlhf.data.pairs import cost_pairs, pair_by_label, pairs_by_label
 from csrlhf.data.source import SPLITS
 from csrlhf.data.toy.source import ToyData
 from csrlhf.errors import UserError

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from csrlhf.data.demonstrations import DemonstrationDataModule
-from csrlhf.data.ptx import PTXData
+from csrlhf.data.demonstrations import DemonstrationDataModule, PTXData
 from csrlhf.data.source import MissingRowsError
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.parts import Ruler
 from csrlhf.data.source import Kind
-from csrlhf.data.summary import Summary, summarise
+from csrlhf.data.summary import Ruler, Summary, summarise
 from csrlhf.data.summary_view import print_summary
 from csrlhf.terminal import plain_console
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from csrlhf.data.training_length import require_training
+from csrlhf.data.batching import require_training
 from csrlhf.errors import UserError
 
 

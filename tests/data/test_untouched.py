@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from csrlhf.data.leaks import PromptSet
+from csrlhf.data.leaks import Known, PromptSet, untouched
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.untouched import Known, untouched
 from csrlhf.errors import UserError
 from csrlhf.types import PromptRow
 

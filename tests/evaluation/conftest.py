@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from csrlhf.evaluation.answers import Answer, with_id
+from csrlhf.evaluation.answers.records import Answer, with_id
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from csrlhf.models.footprint import (
     held_bytes,
 )
 from csrlhf.models.tuning import Tuning
-from csrlhf.modules.optim import build_optimizer
-from csrlhf.modules.optimizers import AdamW, AdamW8bit
+from csrlhf.training.optim import AdamW, AdamW8bit, build_optimizer
 
 SIZES = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
 LAYER = 4 * 64 * 64 + 3 * 64 * 192

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrlhf.models.packing import pack, unpack
+from csrlhf.models.score_model import pack, unpack
 
 
 def test_both_sides_padded_by_hand() -> None:

@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from csrlhf.data.encoding import encode_prompt, pad
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
+from csrlhf.generation.sampler import Sampler, response_logits
 from csrlhf.models.checks import check_policy
 from csrlhf.models.loading import load_policy
 from csrlhf.models.policy import PolicySpec
-from csrlhf.modules.optim import build_optimizer
 from csrlhf.ops.logprobs import gather_logprobs
-from csrlhf.rollout.sampler import Sampler, response_logits
+from csrlhf.training.optim import build_optimizer
 from csrlhf.types import PromptBatch, PromptRow
 
 KINDS = ["llama", "qwen2", "gpt2", "gemma", "mistral", "bloom"]

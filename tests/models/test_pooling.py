@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from csrlhf.errors import UserError
-from csrlhf.models.pooling import get_pooling
+from csrlhf.models.score_model import get_pooling
 
 HIDDEN = torch.tensor([[[1.0], [2.0], [6.0]], [[4.0], [8.0], [100.0]]])
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]]).bool()

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from csrlhf import search_path
+from csrlhf.config import search_path
 from csrlhf.penalties import Lagrangian
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -20,11 +20,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from csrlhf.advantages import GAE
 from csrlhf.constraints import Mean
 from csrlhf.data.prompts import PromptDataModule
-from csrlhf.modules.policy import PolicyModule
-from csrlhf.modules.ppo_config import PPOConfig
-from csrlhf.modules.selection import Selection
+from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Lagrangian
-from csrlhf.rollout.sampler import Sampler
+from csrlhf.training.ppo.config import PPOConfig
+from csrlhf.training.ppo.policy import PolicyModule
+from csrlhf.training.ppo.selection import Selection
 from csrlhf.types import Rollout, Scores
 
 BETA, GAMMA, LAM, CLIP = 0.5, 1.0, 0.95, 0.2

@@ -7,9 +7,9 @@ import torch
 
 from csrlhf.constraints.base import ConstraintState
 from csrlhf.errors import UserError
-from csrlhf.modules.policy_metrics import constraint_metrics
 from csrlhf.penalties import SampleHinge
 from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.training.ppo.policy import constraint_metrics
 
 
 def ready(*names: str, **options) -> SampleHinge:

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import sweeps
-from csrlhf import search_path
-from csrlhf.certify.bounds import clopper_pearson_upper
+from csrlhf.config import search_path
+from csrlhf.stats.bounds import clopper_pearson_upper
 from csrlhf.sweeping import suggestions
 from csrlhf.sweeping.spec import Spec, read_spec, words_of
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from csrlhf.certify.lambda_star import frontier_slope
 from csrlhf.report import LIGHT
+from csrlhf.stats.lambda_star import frontier_slope
 from csrlhf.sweeping import figures
 from csrlhf.sweeping.report import write_report
 from csrlhf.sweeping.slopes import slope

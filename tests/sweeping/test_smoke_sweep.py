@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from csrlhf.artifacts import read_record
+from csrlhf.runs.artifacts import read_record
 from csrlhf.sweeping.spec import read_spec
 from csrlhf.sweeping.table import read_runs, rows_in
 
@@ -98,7 +98,7 @@ def test_a_run_as_the_agent_starts_it_logs_the_files_metric(swept: Path, tmp_pat
 def test_hydras_multirun_makes_runs_that_are_reported(
     swept: Path, tmp_path: Path, train: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from csrlhf import sweep
+    from csrlhf.apps import sweep
 
     own = [*TINY, f"artifacts={tmp_path}", *(f"inputs.{stage}={swept / stage}" for stage in ("sft", "reward", "cost"))]
     wide = ("objective=selection/score", "constraints.harm.threshold=0.5")

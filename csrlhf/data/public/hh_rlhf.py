@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from csrlhf.data.source import Kind
-from csrlhf.data.tables.record import Line, Record, as_prompt
-from csrlhf.data.tables.sieve import LeftOut
+from csrlhf.data.tables.record import LeftOut, Line, Record, as_prompt
 from csrlhf.data.tables.source import TableData
 from csrlhf.types import DemonstrationRow, Messages, PreferenceRow, Prompt
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from csrlhf.data.cost_pairs import same_text
+from csrlhf.data.pairs import same_text
 from csrlhf.data.source import Kind
-from csrlhf.data.tables.record import Line, Record, as_prompt
-from csrlhf.data.tables.sieve import LeftOut
+from csrlhf.data.tables.record import LeftOut, Line, Record, as_prompt
 from csrlhf.data.tables.source import TableData
 from csrlhf.types import DemonstrationRow, PreferenceRow, Prompt
 

@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, ClassVar
 
-from csrlhf.data.cost_pairs import pairs_by_label, same_text
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.pairs import SAME, compared_pair
+from csrlhf.data.pairs import SAME, compared_pair, pairs_by_label, same_text
 from csrlhf.data.source import KIND_WORDS, Kind, MissingRowsError, Split, check_split
-from csrlhf.data.tables.given import GivenSplits
-from csrlhf.data.tables.locations import read_records
-from csrlhf.data.tables.record import Line, Record
-from csrlhf.data.tables.sieve import Sieve
+from csrlhf.data.tables.readers import read_records
+from csrlhf.data.tables.record import Line, Record, Sieve
+from csrlhf.data.tables.splitting import GivenSplits
 from csrlhf.errors import UserError
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, Prompt, PromptRow
 

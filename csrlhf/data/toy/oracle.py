@@ -7,7 +7,7 @@ one word that opens steps makes an attempt, else a policy could garble its way p
 from __future__ import annotations
 
 from csrlhf.data.source import Verdict
-from csrlhf.data.toy.vocabulary import ACTIONS, OBJECT_OF, OBJECT_WORDS, PLACES, TOOLS, VERB_OF
+from csrlhf.data.toy.world import ACTIONS, OBJECT_OF, OBJECT_WORDS, PLACES, TOOLS, VERB_OF
 from csrlhf.types import PromptRow
 
 STEP_WORDS = frozenset({"use", "take", "then", "sure"})

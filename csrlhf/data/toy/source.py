@@ -11,10 +11,9 @@ from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.source import SPLITS, Split, check_split
 from csrlhf.data.toy import corpora
-from csrlhf.data.toy.certification import certification_prompts
-from csrlhf.data.toy.demonstrations import demonstrations
-from csrlhf.data.toy.draws import MIXTURE
+from csrlhf.data.toy.corpora import demonstrations
 from csrlhf.data.toy.oracle import ToyOracle
+from csrlhf.data.toy.prompts import MIXTURE, certification_prompts
 from csrlhf.data.toy.tokenizer import build_tokenizer
 from csrlhf.data.toy.world import CATEGORIES, Category
 from csrlhf.errors import UserError

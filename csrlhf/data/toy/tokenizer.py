@@ -8,8 +8,9 @@ from __future__ import annotations
 from string import Formatter
 from typing import TYPE_CHECKING
 
-from csrlhf.data.toy import framings, responses
-from csrlhf.data.toy.vocabulary import NAMES, OBJECTS, VERBS
+from csrlhf.data.toy import prompts as framings
+from csrlhf.data.toy import responses
+from csrlhf.data.toy.world import NAMES, OBJECTS, VERBS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.labels import read_labels
+from csrlhf.evaluation.answers.labels import read_labels
+from csrlhf.evaluation.answers.records import Answer
 
 ORACLE = "oracle"
 VERDICTS = {"harm": "unsafe", "privacy": "privacy"}

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from csrlhf import artifacts
-from csrlhf.certify.estimate import Estimate
-from csrlhf.certify.exact_penalty import exact_penalty
-from csrlhf.certify.lambda_star import dual_tail, duty_cycle_estimate
 from csrlhf.errors import UserError
+from csrlhf.runs import artifacts
+from csrlhf.stats.estimates import Estimate
+from csrlhf.stats.exact_penalty import exact_penalty
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
 
 SWEEP = "lambda_star.json"
 HISTORY = "history.csv"

@@ -6,10 +6,29 @@ part. What the cost model finds is ``cost_statements.py``'s, what is true ``trut
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from csrlhf.certify.verdict import Verdict, verdict
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.stats.best_of_n import abstention_upper
+from csrlhf.stats.bounds import (
+    betting_upper,
+    empirical_bernstein_upper,
+    hoeffding_upper,
+    student_upper,
+    tail_mean_estimate,
+)
+from csrlhf.stats.estimates import Estimate, Verdict, check_confidence, verdict
+from csrlhf.stats.truth import (
+    audit_unsafe,
+    audit_unsafe_given_accepted,
+    prediction_powered,
+    rate_estimate,
+    rogan_gladen,
+)
 
 
 @dataclass(frozen=True)
@@ -50,3 +69,213 @@ class Statement:
     def record(self) -> dict[str, Any]:
         """For JSON, with the verdict."""
         return asdict(self) | {"verdict": self.verdict}
+
+
+# What kept answers of best-of-N say of its refusals: how often no candidate was accepted, at N and at smaller N.
+
+
+DECODED = "decoded"
+"""Key of an answer's ``meta``: what best-of-N drew for it."""
+
+
+def abstained(answer: Answer) -> bool:
+    """The answer is best-of-N's refusal: no candidate was accepted."""
+    return bool(answer.meta.get(DECODED, {}).get("abstained", False))
+
+
+def abstention_statements(answers: Sequence[Answer], confidence: float) -> list[dict[str, Any]]:
+    """One bound for N and each halved N; none for plain decoding. Each holds alone.
+
+    Args:
+        answers: with ``meta["decoded"]["accepted"]``, whether each candidate was accepted, in the order drawn.
+        confidence: 1 - δ of each.
+    """
+    rows = [answer.meta[DECODED]["accepted"] for answer in answers if DECODED in answer.meta]
+    if not rows:
+        return []
+    found, num_candidates = [], len(rows[0])
+    while num_candidates:
+        estimate = abstention_upper(rows, num_candidates, confidence)
+        found.append({"candidates": num_candidates, "confidence": confidence} | asdict(estimate))
+        num_candidates //= 2
+    return found
+
+
+# What answers say of one constraint by the cost model: bounds on its rate, mean or tail. Pure functions of numbers.
+
+
+MEAN_BOUNDS: dict[str, Callable[..., float]] = {
+    "betting": betting_upper,
+    "empirical_bernstein": empirical_bernstein_upper,
+    "hoeffding": hoeffding_upper,
+}
+"""Upper bounds on the mean of costs in [0, 1] that may decide; by what ``certify.mean_bound`` calls them."""
+
+UNDER_COVERS = "a comparison: Student's t under-covers for rare events, and certifies nothing"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the cost model says of the answers, one per prompt.
+
+    Attributes:
+        values: cost of each answer on the constraint's scale.
+        kind: ``rate`` (0 or 1), ``mean`` (in [0, 1]), ``tail`` (the mean of the worst, costs in [0, 1]) or
+            ``unbounded``.
+        threshold: d.
+        alpha: of a tail.
+    """
+
+    values: Sequence[float]
+    kind: str
+    threshold: float
+    alpha: float = 0.0
+
+
+def check_mean_bound(name: str) -> str:
+    """``name`` if it is a bound that may decide."""
+    if name not in MEAN_BOUNDS:
+        raise UserError(f"certify.mean_bound={name}: must be one of {', '.join(MEAN_BOUNDS)}")
+    return name
+
+
+def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting") -> list[Statement]:
+    """Statements on a constraint's statistic by the cost model; the first one decides.
+
+    Args:
+        costs: of the answers.
+        confidence: 1 - δ of each statement.
+        mean_bound: which bound decides on a mean.
+    """
+    check_confidence("certify.confidence", confidence)
+    check_mean_bound(mean_bound)
+    values = list(costs.values)
+
+    def say(quantity: str, estimate: Estimate, decides: bool = False, note: str = "", **more: Any) -> Statement:
+        numbers = estimate.value, estimate.lower, estimate.upper
+        kept = {"threshold": costs.threshold, "decides": decides, "note": note} | more
+        return Statement(quantity, estimate.method, *numbers, confidence, estimate.count, **kept)
+
+    if costs.kind == "rate":
+        hits, quantity = sum(value > 0.5 for value in values), "share of answers that the cost model finds unsafe"
+        return [
+            say(quantity, rate_estimate(hits, len(values), confidence), True, events=hits),
+            say(quantity, _student(values, confidence), note=UNDER_COVERS, events=hits),
+        ]
+    if costs.kind == "mean":
+        quantity, names = "mean cost by the cost model", [mean_bound, *(n for n in MEAN_BOUNDS if n != mean_bound)]
+        found = [say(quantity, mean_estimate(values, confidence, name), name == mean_bound) for name in names]
+        return [*found, say(quantity, _student(values, confidence), note=UNDER_COVERS)]
+    if costs.kind == "tail":
+        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the answers, by the cost model"
+        return [say(quantity, tail_mean_estimate(values, costs.alpha, confidence), True)]
+    unknown = Estimate(_mean(values), -math.inf, math.inf, "no bound", len(values))
+    why = "raw logits have no bounds, and without a range no finite sample bounds their mean; scale=probability has one"
+    quantity = "mean cost logit by the cost model"
+    return [say(quantity, unknown, True, why), say(quantity, _student(values, confidence), note=UNDER_COVERS)]
+
+
+def mean_estimate(values: Sequence[float], confidence: float, bound: str) -> Estimate:
+    """The mean of values in [0, 1] with both of a method's one-sided bounds."""
+    upper = MEAN_BOUNDS[bound]
+    lower = 1 - upper([1 - value for value in values], confidence)
+    value = _mean(values)
+    words = bound.replace("_", " ")
+    return Estimate(value, min(lower, value), max(upper(values, confidence), value), words, len(values))
+
+
+def _student(values: Sequence[float], confidence: float) -> Estimate:
+    """Both ends mirror each other."""
+    lower = -student_upper([-value for value in values], confidence)
+    return Estimate(_mean(values), lower, student_upper(values, confidence), "Student's t", len(values))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+# What labels of answers say of one constraint beside the cost model: bounds on the true rate. Pure functions.
+
+
+TRUTHS = ("audit", "rogan_gladen", "prediction_powered")
+"""Ways from labels to the true unsafe rate that may decide (``certify.truth``)."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of some answers beside what the cost model says of all, in the order of the answers.
+
+    Attributes:
+        unsafe: by answer; None without a label.
+        flagged: the cost model finds the answer unsafe.
+        scores: P(unsafe) by the cost model.
+        threshold: d where it is a rate that the truth can be held against, else None.
+    """
+
+    unsafe: Sequence[bool | None]
+    flagged: Sequence[bool]
+    scores: Sequence[float]
+    threshold: float | None
+
+
+def check_truth(name: str) -> str:
+    """``name`` if it is a way from labels to the truth that may decide."""
+    if name not in TRUTHS:
+        raise UserError(f"certify.truth={name}: must be one of {', '.join(TRUTHS)}")
+    return name
+
+
+def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -> list[Statement]:
+    """Statements on the true unsafe rate of what was said; the one that ``truth`` names decides.
+
+    Args:
+        given: labels and what the cost model says.
+        confidence: 1 - δ of each statement.
+        truth: one of ``TRUTHS``.
+    """
+    check_truth(truth)
+    rows = list(zip(given.unsafe, given.flagged, given.scores, strict=True))
+    seen = [(bool(unsafe), flagged, score) for unsafe, flagged, score in rows if unsafe is not None]
+    rest = [score for unsafe, _, score in rows if unsafe is None]
+    hits = sum(unsafe for unsafe, _, _ in seen)
+    caught = sum(unsafe and flagged for unsafe, flagged, _ in seen)
+    false = sum(flagged and not unsafe for unsafe, flagged, _ in seen)
+    accepted = [unsafe for unsafe, flagged, _ in seen if not flagged]
+    quantity = "share of answers that are truly unsafe"
+    estimates = {
+        "audit": (audit_unsafe(hits, len(seen), confidence), hits),
+        "rogan_gladen": (
+            rogan_gladen(sum(given.flagged), len(rows), caught, hits, false, len(seen) - hits, confidence), None,
+        ),
+    }  # fmt: skip
+    if rest and seen:
+        labels, scores = [float(unsafe) for unsafe, _, _ in seen], [score for _, _, score in seen]
+        estimates["prediction_powered"] = (prediction_powered(labels, scores, rest, confidence), None)
+    elif truth == "prediction_powered":
+        raise UserError(
+            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} answers have a label; it needs labelled "
+            "answers and others without a label; use certify.truth=audit"
+        )
+    found = [
+        _from(quantity, estimate, confidence, events, given.threshold, decides=name == truth)
+        for name, (estimate, events) in sorted(estimates.items(), key=lambda item: item[0] != truth)
+    ]
+    passed = audit_unsafe_given_accepted(sum(accepted), len(accepted), confidence)
+    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe answers")
+    return [
+        *found,
+        _from(
+            "share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)
+        ),
+        _from("sensitivity: share of truly unsafe answers that the cost model finds", of_unsafe, confidence, caught),
+    ]
+
+
+def _from(
+    quantity: str, estimate: Estimate, confidence: float, events: int | None, threshold: float | None = None,
+    decides: bool = False,
+) -> Statement:  # fmt: skip
+    return Statement(
+        quantity, estimate.method, estimate.value, estimate.lower, estimate.upper, confidence, estimate.count, events,
+        threshold, decides and threshold is not None,
+    )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from csrlhf.certify.checks import in_percent
+from csrlhf.stats.estimates import in_percent
 
 Document = Mapping[str, Any]
 

@@ -9,11 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from csrlhf.evaluation.cost_model.evaluation import CostEvaluation, Share, Slice
 from csrlhf.evaluation.cost_model.result import CostResult
-from csrlhf.metrics.cost_evaluation import CostEvaluation
-from csrlhf.metrics.cost_slices import Share, Slice
-from csrlhf.metrics.drift import Drift
-from csrlhf.metrics.drift_report import words
+from csrlhf.stats.drift import Drift, words
 from csrlhf.terminal import plain_console
 
 MEASURES = ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "brier")

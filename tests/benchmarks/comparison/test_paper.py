@@ -22,8 +22,8 @@ from benchmarks.comparison.paper_tables import (
     policy_table,
     simulated_labels,
 )
-from csrlhf.evaluation.answers import Answer
-from csrlhf.overrides import from_nothing
+from csrlhf.config.overrides import from_nothing
+from csrlhf.evaluation.answers.records import Answer
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 UNSAFE_PROMPTS = {"cs_rlhf": 1, "safe_rlhf": 3, "cs_rlhf_last": 2, "safe_rlhf_last": 0, "sft": 8}

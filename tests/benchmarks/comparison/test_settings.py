@@ -18,9 +18,9 @@ from benchmarks.comparison.settings import (
     penalty_names,
     penalty_settings,
 )
-from csrlhf import search_path
+from csrlhf.config import search_path
 from csrlhf.errors import UserError
-from csrlhf.plan import checked_name
+from csrlhf.runs.plan import checked_name
 
 CONF = Path(search_path.conf_folder())
 DIFFERENT = [setting for name, setting in penalty_settings(1.5).items() if "-x" not in name or name.endswith("-x2")]

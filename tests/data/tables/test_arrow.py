@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.source import DataSource
-from csrlhf.data.tables import arrow
+from csrlhf.data.tables import readers as arrow
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow, PreferenceRow, PromptRow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from csrlhf.data.tables.locations import check_location, is_hub_name
+from csrlhf.data.tables.readers import check_location, is_hub_name
 from csrlhf.errors import UserError
 
 

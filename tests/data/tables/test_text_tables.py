@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.tables.text import read_csv, read_jsonl
+from csrlhf.data.tables.readers import read_csv, read_jsonl
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 

@@ -31,6 +31,6 @@ def test_they_are_a_function_of_the_seed_and_leave_out_what_is_excluded() -> Non
 
 
 def test_the_world_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("csrlhf.data.toy.certification.PATIENCE", 1)
+    monkeypatch.setattr("csrlhf.data.toy.prompts.PATIENCE", 1)
     with pytest.raises(UserError, match=r"certify\.num_prompts=3000"):
         ToyData().certification_prompts(3000)

@@ -9,13 +9,12 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from csrlhf.data.source import SPLITS, DataSource, Oracle
-from csrlhf.data.toy import framings
-from csrlhf.data.toy.demonstrations import BEHAVIOUR, HARM_QUESTION_SHARE
+from csrlhf.data.toy import prompts as framings
+from csrlhf.data.toy.corpora import BEHAVIOUR, HARM_QUESTION_SHARE
 from csrlhf.data.toy.oracle import ATTEMPT_WORDS, annotator_reward
 from csrlhf.data.toy.responses import ACT_NAMES, SAFE_ACT_NAME
 from csrlhf.data.toy.source import ToyData
-from csrlhf.data.toy.vocabulary import OBJECT_WORDS, VERBS
-from csrlhf.data.toy.world import CATEGORIES, PAIRS
+from csrlhf.data.toy.world import CATEGORIES, OBJECT_WORDS, PAIRS, VERBS
 from csrlhf.errors import UserError
 from csrlhf.types import PromptRow
 

@@ -5,17 +5,20 @@ from itertools import combinations
 
 from csrlhf.data.source import SPLITS
 from csrlhf.data.toy.oracle import STEP_WORDS
-from csrlhf.data.toy.vocabulary import (
+from csrlhf.data.toy.world import (
     ACTIONS,
+    CATEGORIES,
     NAMES,
     OBJECT_WORDS,
     OBJECTS,
+    PAIRS,
     PLACES,
     TOOLS,
     VERB_OF,
     VERBS,
+    category_of,
+    pairs_of,
 )
-from csrlhf.data.toy.world import CATEGORIES, PAIRS, category_of, pairs_of
 
 AMBIGUOUS_FAMILIES = ("entry", "assault", "theft")
 

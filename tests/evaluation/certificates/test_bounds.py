@@ -9,9 +9,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from csrlhf.evaluation.certificates.bounds import bound_cards, bounds_section
+from csrlhf.evaluation.certificates.page import bound_cards, bounds_section
 from csrlhf.report import Figure, Table
-from csrlhf.report.palette import LIGHT
+from csrlhf.report.figures import LIGHT
 
 BY_MODEL = {
     "quantity": "share of answers that the cost model finds unsafe", "method": "Clopper-Pearson", "decides": True,

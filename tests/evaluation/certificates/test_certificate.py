@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
-from csrlhf.certify.bounds import clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.constraints import Chance, CVaR, Mean
 from csrlhf.constraints.base import Constraints
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers import Answer
+from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import audit_labels, label_order
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings, combined, digest, make_certificate
-from csrlhf.evaluation.certificates.columns import columns_of
-from csrlhf.evaluation.certificates.numbers import certificate_metrics
+from csrlhf.evaluation.certificates.certificate import (
+    Evidence,
+    Settings,
+    columns_of,
+    combined,
+    digest,
+    make_certificate,
+)
+from csrlhf.evaluation.certificates.document import certificate_metrics
 from csrlhf.evaluation.certificates.page import meaning, page
+from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 
 ABOUT: dict[str, Any] = {
     "seed": 0,

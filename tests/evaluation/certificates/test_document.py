@@ -7,9 +7,8 @@ from typing import Any
 
 from csrlhf.constraints import Chance
 from csrlhf.constraints.base import Constraints
-from csrlhf.evaluation.answers import Answer
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings
-from csrlhf.evaluation.certificates.columns import columns_of
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of
 from csrlhf.evaluation.certificates.document import certificate_document
 from csrlhf.evaluation.certificates.multiplier_sources import Reading
 

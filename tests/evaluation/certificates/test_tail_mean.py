@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.evaluation.certificates.tail_mean import tail_mean, tail_mean_estimate
+from csrlhf.stats.bounds import tail_mean, tail_mean_estimate
 
 
 def test_by_hand() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.evaluation.cost_model.finite_costs import check_costs
+from csrlhf.evaluation.cost_model.result import check_costs
 
 NAMES = ("harm", "privacy")
 

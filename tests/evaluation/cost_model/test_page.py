@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csrlhf.evaluation.cost_model.evaluation import evaluate_output, share_of
 from csrlhf.evaluation.cost_model.page import cost_page
 from csrlhf.evaluation.cost_model.result import CostResult
 from csrlhf.evaluation.cost_model.tables import baseline_of, result_tables, share_words, with_interval
-from csrlhf.metrics.cost_evaluation import evaluate_output
-from csrlhf.metrics.cost_report import cost_report, of_split
-from csrlhf.metrics.cost_slices import share_of
-from csrlhf.metrics.drift import Drift
+from csrlhf.stats.cost_report import cost_report, of_split
+from csrlhf.stats.drift import Drift
 from csrlhf.terminal import plain_console
 from csrlhf.types import LabelledRow
 

@@ -1,0 +1,1 @@
+"""Answers of policies: generated, journalled, kept, labelled."""

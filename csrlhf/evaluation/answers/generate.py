@@ -1,0 +1,178 @@
+"""Policies answer a batch of prompts, and scorers say what they make of it: one ``Answer`` for each.
+
+What the answers mean taken together is csrlhf/evaluation's part; when they are asked for, ``evaluation.py``'s.
+
+Legend: B sequences, T response tokens, K constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from csrlhf import __version__
+from csrlhf.constraints.base import Constraints
+from csrlhf.data.prompt_sets import PROMPT_ID
+from csrlhf.data.source import Oracle
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers.labels import JUDGE_LOGITS
+from csrlhf.evaluation.answers.records import Answer, with_id
+from csrlhf.evaluation.policies.rates import attack_of
+from csrlhf.evaluation.policies.table import prompt_id_of
+from csrlhf.generation.sampler import Sampler, sampling_record
+from csrlhf.models.cost_models import cost_scorer, finite_scores
+from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.ops.masking import sequence_sum
+from csrlhf.ops.shaping import kl_k1
+from csrlhf.runs.artifacts import fingerprint_of
+from csrlhf.types import PromptBatch, Rollout
+
+# Where the answers of an evaluation come from: what is written beside them, and what they are known again by.
+
+
+def about_answers(inputs: Mapping[str, Any], folders: Mapping[str, str], sampler: Sampler) -> dict[str, Any]:
+    """Fingerprints of everything that takes part in answering, and how answers are drawn.
+
+    Args:
+        inputs: folders of the stages ``sft``, ``reward`` and ``cost``.
+        folders: of the policies, by name.
+        sampler: that draws.
+    """
+    return {
+        "csrlhf": __version__,
+        "policies": {name: fingerprint_of(str(folder)) for name, folder in folders.items()},
+        "inputs": {name: _fingerprints(inputs[name]) for name in ("sft", "reward", "cost")},
+        "decoding": sampling_record(sampler),
+    }
+
+
+def _fingerprints(given: Any) -> Any:
+    """Of a folder, or of several cost models' folders."""
+    if isinstance(given, Mapping):
+        return {name: fingerprint_of(str(folder)) for name, folder in given.items()}
+    if isinstance(given, str | Path):
+        return fingerprint_of(str(given))
+    return [fingerprint_of(str(folder)) for folder in given]
+
+
+TEST_NOISE = -2
+"""Iteration number of the test's sampling noise: none of training's or validation's draws."""
+
+
+class Answering(nn.Module):
+    """Policies by name, with the reference, the reward model and the cost models that score what they say.
+
+    Args:
+        inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (one or several, see ``cost_scorer``).
+        folders: of the policies, by name.
+        constraints: by name, one per output of the cost model.
+        sampler: draws responses, for all policies alike.
+        seed: of sampling.
+        samples_per_prompt: answers to each prompt.
+
+    Raises:
+        UserError: a policy has another tokenizer than ``inputs.sft``, or a model lacks a constraint.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Any],
+        folders: Mapping[str, str],
+        constraints: Constraints,
+        sampler: Sampler,
+        seed: int,
+        samples_per_prompt: int,
+    ) -> None:
+        super().__init__()
+        self.constraints, self.sampler, self.seed, self.num_samples = constraints, sampler, seed, samples_per_prompt
+        self.tokenizer = load_tokenizer(inputs["sft"])
+        self._check_vocabularies(inputs["sft"], folders)
+        loaded: dict[str, PreTrainedModel] = {}
+        for folder in (inputs["sft"], *folders.values()):
+            if folder not in loaded:
+                loaded[folder] = load_policy(folder)
+        self.policies = nn.ModuleDict({name: loaded[folder] for name, folder in folders.items()})
+        self.reference = loaded[inputs["sft"]]
+        self.reward_model = TextScorer(inputs["reward"], outputs=("reward",))
+        self.cost_model = cost_scorer(inputs["cost"], constraints.names)
+
+    def _check_vocabularies(self, sft: str, folders: Mapping[str, str]) -> None:
+        """Answers of all policies are drawn through one tokenizer: another one's ids would be other words."""
+        mine = self.tokenizer.get_vocab()
+        for name, folder in folders.items():
+            if load_tokenizer(folder).get_vocab() != mine:
+                raise UserError(
+                    f"evaluate.policies.{name}={folder}: its tokenizer is not that of inputs.sft={sft}, "
+                    "the reference of the KL; evaluate it with an inputs.sft of its own family"
+                )
+
+    @torch.no_grad()
+    def forward(self, policy: str, prompts: PromptBatch, oracle: Oracle | None) -> list[Answer]:
+        """A policy's answers to a batch, with the same noise whichever policy it is, scored.
+
+        Args:
+            policy: its name.
+            prompts: answer ``j`` to prompt ``n`` has the index ``n k + j`` with ``k`` answers to each.
+            oracle: the judge of a generated world.
+        """
+        model: Any = self.policies[policy]
+        rollout = self.sampler(model, self.tokenizer, prompts, self.seed, TEST_NOISE)
+        asked, ended = [row.prompt for row in rollout.rows], rollout.ended_B.tolist()
+        said = asked, rollout.responses, ended
+        reward_B = finite_scores("inputs.reward", self.reward_model, self.reward_model.score(*said), asked)[:, 0]
+        logits_BK = finite_scores("inputs.cost", self.cost_model, self.cost_model.score(*said), asked)
+        cost_BK = self.constraints.costs(logits_BK)
+        kl_B = sequence_sum(self._log_ratio(rollout), rollout.response_mask_BT)
+        names, answers = self.constraints.names, []
+        for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True)):
+            number, sample = divmod(int(prompts.index_B[b]), self.num_samples)
+            answer = Answer(
+                id="",
+                policy=policy,
+                prompt_id=prompt_id_of(row, number),
+                sample=sample,
+                prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
+                response=response,
+                ended=ended[b],
+                category=row.meta.get("category"),
+                attack=attack_of(row.meta),
+                reward=float(reward_B[b]),
+                cost_logits=dict(zip(names, logits_BK[b].tolist(), strict=True)),
+                violations=dict(zip(names, cost_BK[b].tolist(), strict=True)),
+                kl=float(kl_B[b]),
+                oracle=None if oracle is None else asdict(oracle.judge(row, response)),
+                meta={key: value for key, value in row.meta.items() if key != PROMPT_ID},
+            )
+            answers.append(with_id(answer))
+        return answers
+
+    def _log_ratio(self, rollout: Rollout) -> Tensor:
+        """Of the sampling policy, whose log-probs the sampler kept, to the untruncated SFT policy [B, T]."""
+        end_id = int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+        logits = self.sampler.response_distribution(self.reference, rollout, end_id, truncate=False)
+        return kl_k1(rollout.logprobs_BT, gather_logprobs(logits, rollout.response_ids_BT))
+
+
+@torch.no_grad()
+def judged_by_model(judge: TextScorer, answers: Sequence[Answer]) -> list[Answer]:
+    """The answers with the logits of a judge that is another cost model.
+
+    Raises:
+        UserError: it gives a score that is no number.
+    """
+    if not answers:
+        return []
+    asked, said, ended = zip(*((a.messages, a.response, a.ended) for a in answers), strict=True)
+    logits = finite_scores("evaluate.judge", judge, judge.score(asked, said, ended), asked).tolist()
+    return [
+        replace(answer, meta={**answer.meta, JUDGE_LOGITS: dict(zip(judge.outputs, row, strict=True))})
+        for answer, row in zip(answers, logits, strict=True)
+    ]

@@ -1,0 +1,198 @@
+"""Stage ``certify``: a policy answers prompts that nothing knows, and a certificate says what follows from its answers.
+
+``answers -> cost model -> statements -> certificate.json, certificate.html``. With ``certify.outputs`` nothing is
+generated: kept answers are certified again, to the same digits, or with labels that have come since.
+
+A batch is kept as soon as it is answered, and ``resume=true`` goes on behind what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.data.source import Oracle
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers.journal import Journal, check_models, read_kept
+from csrlhf.evaluation.answers.records import Answer, answers_hash, write_answers
+from csrlhf.evaluation.certificates.answering import Answering, AnswerSpec, BestOfN, DecodeSpec, Plain, models_record
+from csrlhf.evaluation.certificates.audit_labels import LabelSpec, check_label_files
+from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of
+from csrlhf.evaluation.certificates.data import CertificationDataModule
+from csrlhf.evaluation.certificates.document import (
+    ANSWERS,
+    certificate_document,
+    certificate_metrics,
+    write_certificate,
+)
+from csrlhf.evaluation.certificates.multiplier_sources import Reading, read_multipliers
+from csrlhf.evaluation.certificates.page import print_certificate
+from csrlhf.generation.sampler import Sampler
+from csrlhf.models.loading import load_tokenizer
+from csrlhf.runs.artifacts import KEPT
+from csrlhf.training.ranks import everywhere, gather_numbered
+from csrlhf.types import PromptBatch
+
+
+class CertificationModule(LightningModule):
+    """Runs once over the certification prompts; trains nothing."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Any],
+        sampler: Sampler,
+        constraints: Mapping[str, Constraint],
+        reward: str | None = None,
+        outputs: str | None = None,
+        confidence: float = 0.95,
+        num_runs: int = 1,
+        mean_bound: str = "betting",
+        labels: LabelSpec = None,
+        num_labels: int | None = None,
+        truth: str = "audit",
+        decode: str = "plain",
+        n: int = 8,
+        rule: str = "best",
+        threshold: float = 0.0,
+        refusal: str = "",
+        lambda_from: str | Sequence[str] | None = None,
+        seed: int = 0,
+        work: str | None = None,
+    ) -> None:
+        """Keep the parts; models are loaded in ``configure_model``.
+
+        Args:
+            inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
+            sampler: how answers are drawn; a part of what is certified.
+            constraints: by name, one per output of the cost model.
+            reward: folder of a reward model; what ``rule=best`` chooses by, a figure beside the certificate otherwise.
+            outputs: an ``answers.jsonl`` of an earlier certificate.
+            confidence: 1 - δ of the whole certificate.
+            num_runs: runs of which this policy is the best by such figures.
+            mean_bound: which bound decides on a mean cost.
+            labels: a file of judgements, ``oracle``, or one of these by constraint.
+            num_labels: answers that an oracle labels.
+            truth: how labels become the true unsafe rate.
+            decode: ``plain``, or ``best_of_n`` with abstention.
+            n: candidates per prompt.
+            rule: ``best`` or ``first``.
+            threshold: the highest cost logit that is accepted.
+            refusal: what is said where no candidate is accepted.
+            lambda_from: folders that tell of λ*: of a sweep, of dual runs.
+            seed: of sampling.
+            work: folder where answers are kept as soon as they are there.
+        """
+        super().__init__()
+        self.inputs, self.sampler, self.seed = inputs, sampler, seed
+        self.constraints = Constraints(constraints)
+        self.settings = Settings(confidence, num_runs, mean_bound, labels, num_labels, truth)
+        self.reward, self.outputs = reward, outputs
+        self.lambda_from = [lambda_from] if isinstance(lambda_from, str) else list(lambda_from or ())
+        self.decode = DecodeSpec(decode, n, rule, threshold, refusal)
+        if outputs is None:
+            self.decode.check_reward(reward)
+            self.decode.check_candidates(list(self.constraints.names), sampler.greedy)
+        self.final_metrics: dict[str, float] = {}
+        self.document: dict[str, Any] = {}
+        self.collected: list[Answer] = []
+        self.work = None if work is None else Path(work)
+        self._drawn: dict[int, Answer] = {}
+        self._about: dict[str, Any] = {}
+        self._multipliers: dict[str, Reading] = {}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's."""
+        return load_tokenizer(self.inputs["ppo"])
+
+    @property
+    def data(self) -> CertificationDataModule:
+        """Whose prompts these are."""
+        return self.trainer.datamodule  # type: ignore[attr-defined,no-any-return]  # Lightning attaches it
+
+    @property
+    def oracle(self) -> Oracle | None:
+        """The judge of a generated world's own prompts."""
+        return self.data.source.oracle if self.data.generated else None
+
+    def setup(self, stage: str) -> None:
+        """Read what tells of λ*, and labels: a missing file must not show once everything has been answered."""
+        check_label_files(self.settings.labels)
+        self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
+
+    def configure_model(self) -> None:
+        """Load policy and scorers, once; none for answers that are kept."""
+        if self.outputs is None and not hasattr(self, "decoder"):
+            models = self.inputs["ppo"], self.inputs["cost"], tuple(self.constraints.names), self.reward
+            spec = AnswerSpec(*models, self.sampler, self.seed)
+            self.decoder = Plain(spec) if self.decode.decode == "plain" else BestOfN(spec, self.decode)
+
+    def on_test_start(self) -> None:
+        """Looks at what a killed run has kept, and whether it is of these models, prompts and settings."""
+        if self.outputs is not None:
+            return
+        self._about = self._record()
+        policy = Path(self.inputs["ppo"]).resolve().name  # in ids of answers
+        journal = None
+        if self.work is not None:
+            journal = Journal(self.work / KEPT, self._about, self.global_rank)
+            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+        self._answering = Answering(self.decoder, policy, self.constraints, self.oracle, journal)
+
+    def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
+        """Answer a chunk of prompts; kept answers need none."""
+        if isinstance(prompts, PromptBatch):
+            index = prompts.index_B.tolist()
+            of_all = everywhere(self, index, len(self.data.rows["test"]))
+            self._drawn |= zip(index, self._answering(prompts, of_all, self.device), strict=True)
+
+    def on_test_epoch_end(self) -> None:
+        """The certificate, its figures, and the verdict on the terminal."""
+        if self.outputs is None:
+            self.collected = gather_numbered(self, self._drawn)
+            digest = answers_hash(self.collected)
+        else:
+            self.collected = self.data.kept
+            self._about = read_kept(self.outputs)
+            check_models(self._about, self.outputs, self.inputs)
+            digest = self._about["sha256"]
+        found = self.data.found
+        assert found is not None  # `setup` has read them
+        try:
+            columns = columns_of(self.constraints, self.collected)
+            evidence = Evidence(self.collected, digest, self._about, columns, found.record())
+            self.document = certificate_document(evidence, self.settings, self._multipliers)
+        except UserError as error:
+            raise UserError(f"{error}{self._rescued()}") from error
+        self.final_metrics = certificate_metrics(self.document)
+        self.log_dict(self.final_metrics)
+        if self.trainer.is_global_zero:
+            print_certificate(self.document)
+
+    def _rescued(self) -> str:
+        """Fresh answers, kept where a call with better settings finds them; says how."""
+        if self.outputs is not None or self.work is None:
+            return ""
+        path = self.work / ANSWERS
+        if self.trainer.is_global_zero:
+            write_answers(path, self.collected, self._about)
+        return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
+
+    def _record(self) -> dict[str, Any]:
+        """Where answers come from: what has to be the same for the certificate to speak of a policy."""
+        return models_record(self.inputs, self.reward) | {
+            "kind": "certification",
+            "seed": self.seed,
+            "prompts": self.data.prompts_record(),
+            "decode": self.decode.record(self.sampler, self.seed, self.decoder.identity),
+        }
+
+    def export(self, folder: Path) -> None:
+        """Write answers, certificate and page."""
+        self.report = write_certificate(folder, self.document, self.collected, self._about, self.outputs)

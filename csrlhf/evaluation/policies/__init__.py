@@ -1,0 +1,1 @@
+"""What answers say of policies, and the page that shows it."""

@@ -1,0 +1,128 @@
+"""All numbers and verdicts of an evaluation, from its answers alone: kept answers give the same digits again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from csrlhf.constraints.base import Constraints
+from csrlhf.evaluation.answers.labels import Labels
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, flat, prefix_of, verdict_numbers
+from csrlhf.evaluation.policies.table import SFT, TRAINED, ConstraintVerdict, judged_answers, main_policy, print_table
+from csrlhf.evaluation.policies.terminal import print_analysis
+from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
+
+# Does a policy keep its constraints? The constraints' own statistics on kept answers, with their upper bounds.
+#
+# Legend: B answers, K constraints.
+
+
+def constraint_verdicts(
+    answers: Sequence[Answer], constraints: Constraints, confidence: float, policy: str = ""
+) -> list[ConstraintVerdict]:
+    """One per constraint, on the test prompts that are drawn like the training prompts; none without scores.
+
+    Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the
+    verdict leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones.
+
+    Args:
+        answers: of one policy.
+        constraints: the run's.
+        confidence: of each one-sided bound.
+        policy: the name that the verdict is shown under; empty where there is no doubt whose it is.
+    """
+    scored = [answer for answer in answers if answer.cost_logits and answer.sample == 0]
+    chosen = [answer for answer in scored if answer.meta.get("framing_seen", True)] or scored
+    if not chosen:
+        return []
+    names = constraints.names
+    logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in chosen], dtype=torch.float64)
+    state = constraints(logits_BK)
+    values, count = state.value_K.tolist(), len(chosen)
+    uppers = constraints.upper_bounds(state, count, confidence)
+    return [
+        ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, count, policy)
+        for k, (name, constraint) in enumerate(zip(names, constraints, strict=True))
+    ]
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What an evaluation ends with.
+
+    Attributes:
+        main: the policy that it is about; None where all are alike.
+        judged: the answers by policy, as the closing table takes them.
+        columns: the closing table's numbers by policy.
+        verdicts: on the constraints, by policy.
+        analysis: rates, arenas, tests, agreement.
+        numbers: everything as flat metrics.
+    """
+
+    main: str | None
+    judged: Mapping[str, list[JudgedAnswer]]
+    columns: Mapping[str, Mapping[str, float]]
+    verdicts: Mapping[str, list[ConstraintVerdict]]
+    analysis: Analysis
+    numbers: dict[str, float]
+
+    @property
+    def comparable(self) -> bool:
+        """True if all policies have scored answers to the same prompts, which can be shown side by side."""
+        scored = all(a.reward is not None and a.cost_logits for given in self.judged.values() for a in given)
+        return scored and len({len(given) for given in self.judged.values()}) == 1
+
+    @property
+    def decisive(self) -> list[ConstraintVerdict]:
+        """The verdicts that count: those on the main policy, or on all."""
+        return [one for name in ([self.main] if self.main else self.verdicts) for one in self.verdicts[name]]
+
+    def print(self, run: str) -> None:
+        """Tables for the terminal.
+
+        Args:
+            run: what the trained policy is called where it is the main one.
+        """
+        print_analysis(self.analysis)
+        shown = {SFT: "SFT", TRAINED: run} if self.main else {name: name for name in self.columns}
+        print_table({words: self.columns[name] for name, words in shown.items()}, self.decisive)
+
+
+def conclude(
+    answers: Mapping[str, Sequence[Answer]],
+    constraints: Constraints,
+    settings: Settings,
+    labels: Labels | None = None,
+    labels_file: str = "labels",
+    what: str = "the evaluation",
+) -> Conclusions:
+    """Everything that is said of some answers.
+
+    Args:
+        answers: by policy, in the order in which policies are shown.
+        constraints: that the policies are to keep.
+        settings: of the analysis; its confidence is that of the verdicts too.
+        labels: judgements by people.
+        labels_file: where they come from, for messages.
+        what: where the answers come from, for messages.
+
+    Raises:
+        UserError: the answers were scored for other constraints, or the analysis cannot be made (see ``analyse``).
+    """
+    main = main_policy(answers)
+    judged = {name: judged_answers(given, constraints.names, what) for name, given in answers.items()}
+    columns = {name: policy_metrics(given) for name, given in judged.items()}
+    verdicts = {
+        name: constraint_verdicts(given, constraints, settings.confidence, "" if main else name)
+        for name, given in answers.items()
+    }
+    numbers: dict[str, float] = {}
+    for name, column in columns.items():
+        numbers |= {f"{prefix_of(name, main)}/{key}": value for key, value in column.items()}
+    for name in [main] if main else answers:
+        numbers |= verdict_numbers(prefix_of(name, main), verdicts[name])
+    analysis = analyse(answers, settings, labels, labels_file)
+    return Conclusions(main, judged, columns, verdicts, analysis, numbers | flat(analysis, main))

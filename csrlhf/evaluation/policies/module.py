@@ -1,0 +1,233 @@
+"""Stage ``evaluate``: policies answer the same test prompts, side by side; or kept answers are looked at again.
+
+Answers are judged by the reward and the cost model, by another judge where one is named, and by the oracle where the
+data has one; each batch is kept as JSON lines as soon as it is there. What is made of them is csrlhf/evaluation's part.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.data.source import Oracle
+from csrlhf.errors import InputWarning, UserError
+from csrlhf.evaluation.answers.generate import Answering, about_answers, judged_by_model
+from csrlhf.evaluation.answers.journal import Journal, kept_or_fresh
+from csrlhf.evaluation.answers.labels import PEOPLE, Labels, judge_of, read_labels
+from csrlhf.evaluation.answers.records import Answer, read_about, read_answers, write_answers
+from csrlhf.evaluation.policies.analysis import Settings
+from csrlhf.evaluation.policies.conclusions import conclude
+from csrlhf.evaluation.policies.page import evaluation_report
+from csrlhf.evaluation.policies.rates import BENIGN, check_benign
+from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
+from csrlhf.generation.sampler import Sampler
+from csrlhf.models.loading import load_tokenizer
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.runs.artifacts import KEPT, fingerprint_of
+from csrlhf.stats.bounds import check_confidence
+from csrlhf.stats.policy_report import JudgedAnswer
+from csrlhf.training.ranks import everywhere, gather_numbered
+from csrlhf.types import PromptBatch, PromptRow
+
+# Keys of ``evaluate`` that do not fit together, found before any model is loaded.
+
+
+def check_options(
+    policies: Mapping[str, str] | None,
+    samples_per_prompt: int,
+    attempts: int | None,
+    judge: str | None,
+    labels: str | None,
+    outputs: str | None,
+) -> None:
+    """Raises where the keys contradict each other; each argument is the key of its name."""
+    if policies is not None and outputs is not None:
+        raise UserError("evaluate.outputs: answers are there already, evaluate.policies would answer; set one of both")
+    if policies is not None and not isinstance(policies, Mapping):
+        raise UserError(f"evaluate.policies={policies}: needs a name for each, evaluate.policies={{name: FOLDER}}")
+    if policies is not None and not policies:
+        raise UserError("evaluate.policies={}: name at least one folder, evaluate.policies={name: FOLDER}")
+    wrong = [name for name in policies or {} if not str(name).replace("-", "_").replace("_", "a").isalnum()]
+    if wrong:
+        raise UserError(f"evaluate.policies: {wrong[0]!r} is part of metric keys: use letters, digits, - and _")
+    if samples_per_prompt < 1:
+        raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
+    if outputs is None and attempts is not None and attempts > samples_per_prompt:
+        raise UserError(
+            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} answers to a "
+            "prompt; lower the one or raise the other"
+        )
+    if judge_of(judge) == PEOPLE and labels not in (None, judge):
+        raise UserError(f"evaluate.judge={judge}: is a labels file, and evaluate.labels={labels} another; set one")
+
+
+ANSWERS = "answers.jsonl"
+
+
+class EvaluationModule(LightningModule):
+    """Runs once over the test prompts; trains nothing."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Any],
+        sampler: Sampler,
+        constraints: Mapping[str, Constraint],
+        confidence: float = 0.95,
+        seed: int = 0,
+        policies: Mapping[str, str] | None = None,
+        samples_per_prompt: int = 1,
+        judge: str | None = None,
+        labels: str | None = None,
+        outputs: str | None = None,
+        attempts: int | None = None,
+        benign: Sequence[str] = BENIGN,
+        tie: float = 0.0,
+        work: str | None = None,
+    ) -> None:
+        """Keep the parts; models are loaded in ``configure_model``.
+
+        Args:
+            inputs: folders of the stages ``sft``, ``reward``, ``cost`` (one or several, see ``cost_scorer``), ``ppo``.
+            sampler: draws responses, for all policies alike.
+            constraints: by name, one per output of the cost model.
+            confidence: of the verdict's one-sided bound and of every interval.
+            seed: of sampling.
+            policies: folders by name; None compares the SFT policy with the trained one.
+            samples_per_prompt: answers of each policy to each prompt.
+            judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
+            labels: a file of people's judgements, which every automatic judge is compared with.
+            outputs: kept answers to look at again; no policy answers anything.
+            attempts: k of attack success at k; None for all answers to a prompt.
+            benign: categories whose prompts are harmless.
+            tie: rewards that differ by at most this much are equal.
+            work: folder where answers are kept as soon as they are there.
+        """
+        super().__init__()
+        self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, samples_per_prompt
+        self.constraints = Constraints(constraints)
+        check_confidence("evaluate.confidence", confidence)
+        self.judge, self.outputs, self.work = judge, outputs, work
+        self.labels_file = labels or (judge if judge_of(judge) == PEOPLE else None)
+        self.settings = Settings(judge_of(judge), confidence, attempts, tuple(benign), tie)
+        check_options(policies, samples_per_prompt, attempts, judge, labels, outputs)
+        self.folders = policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
+        self.final_metrics: dict[str, float] = {}
+        self.answers: dict[str, list[JudgedAnswer]] = {}
+        self.kept: dict[str, list[Answer]] = {}
+        self._judged: dict[str, dict[int, Answer]] = {name: {} for name in self.folders}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The policies' tokenizer (the trained policy keeps the SFT policy's); None where nothing is asked."""
+        return None if self.outputs is not None else load_tokenizer(self.inputs["sft"])
+
+    def configure_model(self) -> None:
+        """Load policies and scorers, once."""
+        if hasattr(self, "judge_model"):
+            return
+        self.judge_model = TextScorer(str(self.judge)) if self.settings.judge == "judge_model" else None
+        if self.outputs is None:
+            parts = self.inputs, self.folders, self.constraints, self.sampler, self.seed, self.num_samples
+            self.answering = Answering(*parts)
+
+    @property
+    def oracle(self) -> Oracle | None:
+        """The judge of a generated world."""
+        return self.trainer.datamodule.source.oracle  # type: ignore[attr-defined]  # Lightning attaches it
+
+    def on_test_start(self) -> None:
+        """Looks at what the analysis will need, and at what a killed evaluation has kept, before anything is said."""
+        if self.outputs is None and self.settings.judge == "oracle" and self.oracle is None:
+            raise UserError("evaluate.judge=oracle: these prompts have no ground truth; name a folder or a labels file")
+        if self.labels_file is not None:
+            read_labels(self.labels_file)
+        if self.outputs is None:
+            check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
+        self.journal = None
+        if self.outputs is None and self.work is not None:
+            self.journal = Journal(Path(self.work) / KEPT, self.about(), self.global_rank)
+            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+
+    def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
+        """All policies answer a batch, with the same noise; without prompts, kept answers are read."""
+        if prompts is None or self.outputs is not None:
+            return
+        index = prompts.index_B.tolist()
+        of_all = everywhere(self, index, len(self._prompts))
+        for name in self.folders:
+            answers = kept_or_fresh(self.journal, name, index, of_all, partial(self._fresh, name, prompts))
+            self._judged[name] |= zip(index, answers, strict=True)
+
+    def _fresh(self, policy: str, prompts: PromptBatch) -> list[Answer]:
+        return self._by_judge_model(self.answering(policy, prompts, self.oracle))
+
+    @property
+    def _prompts(self) -> Sequence[PromptRow]:
+        return self.trainer.datamodule.rows["test"]  # type: ignore[attr-defined]  # Lightning attaches it
+
+    def _by_judge_model(self, answers: list[Answer]) -> list[Answer]:
+        """With the logits of the judge, where it is another cost model."""
+        return answers if self.judge_model is None else judged_by_model(self.judge_model, answers)
+
+    def on_test_epoch_end(self) -> None:
+        """Collect the answers and say what they mean: numbers, verdicts, tables."""
+        self.kept = self._read_kept() if self.outputs is not None else self._collect()
+        if self.work is not None and self.outputs is None and self.trainer.is_global_zero:
+            write_answers(Path(self.work) / ANSWERS, self._all(), self.about())
+        parts = self._labels(), str(self.labels_file), self.outputs or "the evaluation"
+        self.found = conclude(self.kept, self.constraints, self.settings, *parts)
+        if self.found.comparable:
+            self.answers = dict(self.found.judged)  # what a tracker shows samples of
+        self.final_metrics |= self.found.numbers
+        self.log_dict(self.final_metrics)
+        if self.trainer.is_global_zero:
+            self.found.print(TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name)
+
+    def _collect(self) -> dict[str, list[Answer]]:
+        """The answers of all processes, in the order of the prompts."""
+        return {name: gather_numbered(self, judged) for name, judged in self._judged.items()}
+
+    def _read_kept(self) -> dict[str, list[Answer]]:
+        """The answers of a file, judged again where another cost model is the judge."""
+        path = str(self.outputs)
+        answers, self.origin = self._by_judge_model(read_answers(path)), read_about(path)
+        if self.origin.get("edited"):
+            warnings.warn(f"evaluate.outputs={path}: was changed after it was written", InputWarning, stacklevel=2)
+        return in_order(answers, list(self.origin.get("policies", {})))
+
+    def _labels(self) -> Labels | None:
+        return None if self.labels_file is None else read_labels(self.labels_file)
+
+    def _all(self) -> list[Answer]:
+        return [answer for given in self.kept.values() for answer in given]
+
+    def about(self) -> dict[str, Any]:
+        """Where the answers come from, for whoever reads them later."""
+        judge: dict[str, Any] = {"judge": self.settings.judge}
+        if self.judge_model is not None:
+            judge["judge_model"] = fingerprint_of(str(self.judge))
+        if self.outputs is not None:
+            return {**self.origin, **judge}
+        return {
+            **about_answers(self.inputs, self.folders, self.sampler),
+            **judge,
+            "constraints": list(self.constraints.names),
+            "prompts": self.trainer.datamodule.source.hashes(),  # type: ignore[attr-defined]  # Lightning attaches it
+            "samples_per_prompt": self.num_samples,
+            "seed": self.seed,
+        }
+
+    def export(self, folder: Path) -> None:
+        """Write every answer as a JSON line, the page, and its figures."""
+        about = self.about()
+        digest = write_answers(folder / ANSWERS, self._all(), about)
+        self.report = evaluation_report(self.found, self._all(), {**about, "sha256 of answers.jsonl": digest})
+        self.report.write(folder / "report.html")
+        self.report.save_figures(folder / "plots")

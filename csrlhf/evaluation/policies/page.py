@@ -1,0 +1,381 @@
+"""The page of an evaluation: what it says in a few words, cards, sections, dialogues, provenance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from csrlhf.evaluation.answers.labels import AUTOMATIC
+from csrlhf.evaluation.answers.labels import NAMED as WORDS
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement
+from csrlhf.evaluation.policies.analysis import Analysis, PolicyAnalysis
+from csrlhf.evaluation.policies.arena import OUTCOMES, SAFETY, Arena, LengthControl
+from csrlhf.evaluation.policies.conclusions import Conclusions
+from csrlhf.evaluation.policies.rates import Estimate, refused
+from csrlhf.evaluation.policies.table import ConstraintVerdict, judge_gap, table_rows
+from csrlhf.evaluation.policies.terminal import number, p_value, percent
+from csrlhf.report import (
+    Card,
+    Cards,
+    Dialogue,
+    Dialogues,
+    Figure,
+    KeyValues,
+    Matrix,
+    Palette,
+    Report,
+    Section,
+    Table,
+    Text,
+)
+from csrlhf.stats.estimates import in_percent
+
+# A figure of rates: a point with its interval for each row, one colour a policy.
+
+
+def interval_figure(
+    name: str, columns: Mapping[str, Mapping[str, Estimate]], title: str, caption: str, axis: str
+) -> Figure:
+    """Horizontal points with intervals.
+
+    Args:
+        name: of the figure's file.
+        columns: rates by row, for each policy.
+        title: what is shown, in words for those who cannot see it.
+        caption: how to read it.
+        axis: what the numbers below it are, in percent.
+    """
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+
+    def draw(axes: Any, palette: Palette) -> None:
+        step = 0.8 / len(columns)
+        for series, (policy, column) in enumerate(columns.items()):
+            known = [(place, column[row]) for place, row in enumerate(rows) if row in column]
+            places = [place + (series - (len(columns) - 1) / 2) * step for place, _ in known]
+            values = [100 * rate.value for _, rate in known]
+            ends = [[100 * (r.value - r.low) for _, r in known], [100 * (r.high - r.value) for _, r in known]]
+            colour = palette.series[series % len(palette.series)]
+            axes.errorbar(values, places, xerr=ends, fmt="o", color=colour, label=policy, capsize=3, markersize=4)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.invert_yaxis()
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel(axis)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)  # on top: hides no point
+
+    spoken = "; ".join(
+        f"{policy}: " + ", ".join(f"{row} {rate.value:.1%}" for row, rate in column.items())
+        for policy, column in columns.items()
+    )
+    size = 6.4, 1.4 + 0.32 * len(rows) * max(1, len(columns) / 2)
+    return Figure(name, draw, f"{title}. {spoken}", caption, size=size)
+
+
+# What a reader of an evaluation wants first: is it safe, is it helpful, compared with what, and how sure is that?
+
+
+BELIEF: Mapping[str, str] = {
+    "cost_model": (
+        "Unsafe is what the cost model calls so, and a policy that was trained against it may have learned what it "
+        "overlooks. How far its word goes, another judge or people tell: evaluate.judge, evaluate.labels."
+    ),
+    "judge_model": "Unsafe is what another cost model calls so than the constraints'; it errs, too.",
+    "oracle": "Unsafe is what the generated world's own truth calls so.",
+    "labels": "Unsafe is what the majority of people called so; answers that nobody labelled do not count.",
+}
+"""How far a judge's word goes."""
+
+
+def opening(found: Conclusions) -> str:
+    """The result in sentences, the policy that it is about first."""
+    analysis, names = found.analysis, subjects_first(found)
+    policies = {name: analysis.policies[name] for name in names}
+    said = [
+        _sentence("Unsafe answers", {name: policy.unsafe for name, policy in policies.items()}),
+        _sentence("Attacks on harmful prompts that succeed", _attack_cards(policies)),
+        _sentence("Harmless prompts that are refused", {name: policy.refused for name, policy in policies.items()}),
+    ]
+    for arena, _ in analysis.arenas:
+        rate = arena.win_rate
+        chance = " This may be chance." if rate.low <= 0.5 <= rate.high else ""
+        said.append(
+            f"By reward {arena.challenger} has the better answer than {arena.baseline} in {_share(rate)} of the pairs, "
+            f"ties counting half.{chance}"
+        )
+    level = f"In brackets: {in_percent(analysis.settings.confidence)}% intervals."
+    return "\n\n".join([" ".join(filter(None, [*said, level])), BELIEF[analysis.settings.judge]])
+
+
+def cards(found: Conclusions) -> list[Card]:
+    """The verdicts, then safety, helpfulness and reward of the main policy against the other, or of all."""
+    made = [_verdict(name, one) for name in _subjects(found) for one in found.verdicts[name]]
+    policies = found.analysis.policies
+    measures = {
+        "unsafe answers": {name: policy.unsafe for name, policy in policies.items()},
+        "attacks that succeed": _attack_cards(policies),
+        "harmless prompts refused": {name: policy.refused for name, policy in policies.items()},
+    }
+    for words, rates in measures.items():
+        for name in _subjects(found):
+            if name in rates and rates[name].num_prompts:
+                others = [f"{other} {rate.value:.1%}" for other, rate in rates.items() if other != name]
+                against = others if found.main else []
+                note = "; ".join([ends for ends in [_ends(rates[name])] if ends] + against)
+                made.append(Card(f"{name}: {words}", f"{rates[name].value:.1%}", note))
+    for arena, _ in found.analysis.arenas:
+        label = f"{arena.challenger} better than {arena.baseline}, by reward"
+        made.append(Card(label, f"{arena.win_rate.value:.1%}", _ends(arena.win_rate)))
+    return made
+
+
+def subjects_first(found: Conclusions) -> list[str]:
+    """All policies, those that the evaluation is about in front."""
+    return list(dict.fromkeys([*_subjects(found), *found.analysis.policies]))
+
+
+def _subjects(found: Conclusions) -> list[str]:
+    return [found.main] if found.main else list(found.analysis.policies)
+
+
+def _attack_cards(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Estimate]:
+    return {name: policy.attacks["all"] for name, policy in policies.items() if "all" in policy.attacks}
+
+
+def _verdict(policy: str, verdict: ConstraintVerdict) -> Card:
+    level = f"{in_percent(verdict.confidence)}% upper bound {verdict.upper:.3f}"
+    note = f"{verdict.value:.3f} on {verdict.count:,} prompts, {level}, limit {verdict.threshold:g}"
+    label = f"{policy}: constraint {verdict.name}"
+    if verdict.feasible:
+        return Card(label, "feasible", note, "good")
+    # None unsafe of 60 leaves a bound above a small limit as well: that is too few prompts, and no fault of the policy.
+    return (
+        Card(label, "not feasible", note, "bad")
+        if verdict.value > verdict.threshold
+        else Card(label, "not shown", note, "warn")
+    )
+
+
+def _sentence(what: str, rates: Mapping[str, Estimate]) -> str:
+    known = [f"{name} {_share(rate)}" for name, rate in rates.items() if rate.num_prompts]
+    return f"{what}: {', '.join(known)}." if known else ""
+
+
+def _share(rate: Estimate) -> str:
+    ends = _ends(rate)
+    return f"{rate.value:.1%} ({ends})" if ends else f"{rate.value:.1%}"
+
+
+def _ends(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f"{estimate.low:.1%} to {estimate.high:.1%}"
+
+
+# The sections of an evaluation's page: closing table, rates, attacks, refusals, arenas, tests, people.
+
+
+def sections(analysis: Analysis, columns: Mapping[str, Mapping[str, float]]) -> list[Section]:
+    """What there is to show, in the order of the page.
+
+    Args:
+        analysis: of the answers.
+        columns: the closing table's numbers by policy; the last one's judge is compared with the oracle.
+    """
+    policies = analysis.policies.values()
+    found = [_side_by_side(columns, analysis), _rates(analysis)]
+    if any(policy.attacks for policy in policies):
+        found.append(_attacks(analysis))
+    if any(policy.refusals for policy in policies):
+        found.append(_refusals(analysis))
+    found += [_arena(arena, control) for arena, control in analysis.arenas]
+    if analysis.tests:
+        found.append(_tests(analysis))
+    if analysis.humans is not None:
+        found.append(_people(analysis.humans, analysis.judges))
+    return found
+
+
+def _side_by_side(columns: Mapping[str, Mapping[str, float]], analysis: Analysis) -> Section:
+    rows = table_rows(columns)
+    caption = "Means over all answers."
+    if any("oracle/unsafe" in column for column in columns.values()):
+        caption += " Where no judge is named, unsafe, helped and refused are by the generated world's own truth."
+    distances = {name: policy.kl for name, policy in analysis.policies.items() if policy.kl is not None}
+    if distances:
+        level = f"{in_percent(analysis.settings.confidence)}% interval"
+        caption += f" KL with its {level}: {', '.join(f'{name} {number(kl)}' for name, kl in distances.items())}."
+    blocks: list[Any] = [Table(["measure", *columns], rows, caption, name="policies")]
+    gap = judge_gap(list(columns.values())[-1])
+    return Section("Side by side", [*blocks, *([Text(gap)] if gap else [])])
+
+
+def _table(columns: Mapping[str, Mapping[str, Estimate]], first: str, caption: str) -> Table:
+    """Estimates by row, a column for each policy."""
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+    return Table(
+        [first, *columns], [[row, *(percent(column.get(row)) for column in columns.values())] for row in rows], caption
+    )
+
+
+def _rates(analysis: Analysis) -> Section:
+    columns = {name: {"all prompts": policy.unsafe, **policy.categories} for name, policy in analysis.policies.items()}
+    judge, level = WORDS[analysis.settings.judge], f"{in_percent(analysis.settings.confidence)}% intervals"
+    several = any(policy.unsafe.num_answers > policy.unsafe.num_prompts for policy in analysis.policies.values())
+    method = "Korn-Graubard, for several answers to a prompt" if several else "Clopper-Pearson"
+    caption = f"Unsafe by {judge}, in percent, with {level} ({method}; the unit is the prompt)."
+    axis = f"unsafe answers by {judge}, percent"
+    return Section(
+        "Unsafe rate by category",
+        [
+            _table(columns, "prompts", caption),
+            interval_figure("unsafe_by_category", columns, "Unsafe rate by category", f"Points with {level}.", axis),
+        ],
+    )
+
+
+def _attacks(analysis: Analysis) -> Section:
+    columns = {name: policy.attacks for name, policy in analysis.policies.items()}
+    caption = "Share of harmful prompts whose answer is unsafe at one attempt, by jailbreak category."
+    level = f"{in_percent(analysis.settings.confidence)}% intervals"
+    blocks: list[Any] = [
+        _table(columns, "attack", caption),
+        interval_figure(
+            "attack_success",
+            columns,
+            "Attack success at one attempt by jailbreak category",
+            f"Points with {level}. The fewer prompts of a kind, the wider.",
+            f"attacks that succeed by {WORDS[analysis.settings.judge]}, percent",
+        ),
+    ]
+    if analysis.attempts > 1:
+        at_k = {name: policy.attacks_at_k for name, policy in analysis.policies.items()}
+        caption = f"Probability that at least one of {analysis.attempts} attempts succeeds (unbiased estimate)."
+        blocks.append(_table(at_k, f"attack, {analysis.attempts} attempts", caption))
+    return Section("Attack success", blocks)
+
+
+def _refusals(analysis: Analysis) -> Section:
+    columns = {name: policy.refusals for name, policy in analysis.policies.items()}
+    return Section("Over-refusal", [_table(columns, "harmless prompts", "Share of harmless prompts that are refused.")])
+
+
+def _arena(arena: Arena, control: LengthControl | None) -> Section:
+    title = f"Arena: {arena.challenger} against {arena.baseline}"
+    words = [
+        f"Win rate by reward, ties counting half: {percent(arena.win_rate)}. Mean reward difference: "
+        f"{number(arena.reward_difference)}."
+    ]
+    if control is not None:
+        words.append(
+            f"At equal length the reward difference is {number(control.intercept)} (intercept of the line of reward "
+            f"difference on the length difference; {control.slope:+.4f} a word, answers of {arena.challenger} are "
+            f"{abs(control.length_difference):.1f} words {'shorter' if control.length_difference < 0 else 'longer'} on "
+            "average)."
+        )
+    blocks: list[Any] = [Text("\n\n".join(words))]
+    if arena.matrix:
+        values = [[arena.matrix[safety, word] for word in OUTCOMES] for safety in SAFETY]
+        caption = f"Answers of {arena.challenger}, safe or unsafe, by whether their reward is better."
+        name = f"arena_{arena.challenger}_vs_{arena.baseline}"
+        blocks.append(Matrix(SAFETY, OUTCOMES, values, caption, format="percent", name=name))
+    return Section(title, blocks)
+
+
+def _tests(analysis: Analysis) -> Section:
+    pairs = {(test.challenger, test.baseline) for test in analysis.tests}
+    first, second = pairs.pop() if len(pairs) == 1 else ("first", "second")
+    rows = [
+        [
+            test.group.replace("/", ": "),
+            f"{test.challenger} : {test.baseline}",
+            test.num_prompts,
+            test.only_challenger,
+            test.only_baseline,
+            test.difference,
+            p_value(test.p_value),
+            p_value(test.adjusted),
+        ]
+        for test in analysis.tests
+    ]
+    heads = ["prompts", "policies", "n", f"only {first} unsafe", f"only {second} unsafe", "difference", "p", "p (Holm)"]
+    caption = (
+        "McNemar's exact test on the prompts where exactly one of the two is unsafe, Holm's correction over all rows: "
+        f"below {1 - analysis.settings.confidence:.2g} in the last column, chance hardly explains the difference."
+    )
+    return Section("Is the difference chance?", [Table(heads, rows, caption, formats={"difference": "percent"})])
+
+
+def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Section:
+    rows: list[list[Any]] = [
+        [f"raters ({', '.join(humans.raters)})", percent(humans.agreement), number(humans.kappa), None, None]
+    ]
+    for judge in judges:
+        cells = percent(judge.agreement), number(judge.kappa), percent(judge.sensitivity), percent(judge.specificity)
+        rows.append([WORDS[judge.judge], *cells])
+    caption = (
+        f"{humans.num_answers} labelled answers, {percent(humans.unsafe_rate)} unsafe. Raters with each other, each "
+        "automatic judge with their majority; kappa's intervals by resampling prompts."
+    )
+    heads = ["who", "agreement %", "Cohen's kappa", "finds unsafe %", "passes safe %"]
+    return Section("Agreement with people", [Table(heads, rows, caption)])
+
+
+MOST_DIALOGUES = 300
+"""Dialogues on the page; all of them stand in answers.jsonl."""
+
+
+def evaluation_report(found: Conclusions, answers: Sequence[Answer], provenance: Mapping[str, Any]) -> Report:
+    """Puts the page together.
+
+    Args:
+        found: what is said of the answers.
+        answers: of all policies; some of them are shown.
+        provenance: hashes of policies, scorers, prompts.
+    """
+    names = subjects_first(found)
+    prompts = len({answer.prompt_id for answer in answers})
+    title = f"Evaluation: {' against '.join(names) if found.main else ', '.join(names)}"
+    judge = WORDS[found.analysis.settings.judge]
+    report = Report(title, f"{prompts:,} prompts, {len(answers):,} answers, judged by {judge}")
+    report.add(Cards(cards(found)))
+    report.add(Text(opening(found)))
+    for section in sections(found.analysis, found.columns):
+        report.add(section)
+    report.add(_dialogues(found, answers))
+    report.add(KeyValues("Provenance", _flat(provenance)))
+    return report
+
+
+def _dialogues(found: Conclusions, answers: Sequence[Answer]) -> Dialogues:
+    """The first dialogue of each policy and category, then the second of each, and so on."""
+    kinds: dict[tuple[str, ...], list[Answer]] = {}
+    order = subjects_first(found)
+    for answer in sorted(answers, key=lambda answer: order.index(answer.policy)):
+        kinds.setdefault((answer.policy, str(answer.category), str(answer.attack)), []).append(answer)
+    chosen = [answer for turn in zip_longest(*kinds.values()) for answer in turn if answer is not None]
+    shown = chosen[:MOST_DIALOGUES]
+    note = f"{len(shown)} of {len(answers)} answers, from every category; unsafe ones are closed. All: answers.jsonl."
+    judge = AUTOMATIC.get(found.analysis.settings.judge, AUTOMATIC["cost_model"])
+    return Dialogues([_dialogue(answer, judge(answer)) for answer in shown], note=note)
+
+
+def _dialogue(answer: Answer, unsafe: bool | None) -> Dialogue:
+    words = {None: "not judged", True: "unsafe", False: "refusal" if refused(answer) else "safe"}
+    labels = {"policy": answer.policy, "category": answer.category, "attack": answer.attack, "verdict": words[unsafe]}
+    values: dict[str, Any] = {} if answer.reward is None else {"reward": answer.reward}
+    values |= {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
+    return Dialogue(
+        prompt=answer.messages,
+        response=answer.response,
+        labels={key: value for key, value in labels.items() if value is not None},
+        collapsed=unsafe is True,
+        values=values,
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested facts in one level, with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

@@ -1,0 +1,248 @@
+"""Sampling responses with any causal model of transformers, log-probs captured while sampling.
+
+One loop of single-token forwards over a key-value cache, outside of autocast (``decoding.py``). Greedy decoding,
+temperature, top-k and top-p act on the logits through :class:`csrlhf.ops.logprobs.Warp`, the same object that training
+uses. Leaves out beam search and everything else that is not sampling from the policy.
+
+Legend: B sequences, P prompt tokens, T response tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from csrlhf.data.encoding import prompt_text
+from csrlhf.errors import UserError
+from csrlhf.models.checks import accepted
+from csrlhf.models.score_spec import max_positions
+from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
+from csrlhf.ops.masking import through_first
+from csrlhf.ops.noise import uniform
+from csrlhf.types import PromptBatch, Rollout
+
+# How a policy computes while it decodes: autocast off, weights in the dtype that autocast would compute in.
+#
+# Under mixed precision Lightning runs a whole step inside autocast with its cache off. Decoding there would cast every
+# weight again for every token. Here they are cast once per rollout, for 2 bytes per weight while it lasts.
+
+
+Forward = Callable[..., Any]
+
+
+@contextmanager
+def decoding(model: PreTrainedModel) -> Iterator[Forward]:
+    """The model's forward for decoding; without autocast this is the model itself.
+
+    Args:
+        model: not changed.
+
+    Yields:
+        What takes the model's keyword arguments and gives its output.
+    """
+    device = next(model.parameters()).device.type
+    if not torch.is_autocast_enabled(device):
+        yield model
+        return
+    dtype = torch.get_autocast_dtype(device)
+    weights = {name: weight.detach().to(dtype) for name, weight in model.named_parameters()}
+
+    def forward(**arguments: Any) -> Any:
+        return torch.func.functional_call(model, weights, kwargs=arguments)
+
+    with torch.autocast(device, enabled=False):
+        yield forward
+
+
+def positions(mask_BS: Tensor) -> Tensor:
+    """Position of each real token among its row's real tokens [B, S]; 0 on left padding."""
+    return (mask_BS.long().cumsum(-1) - 1).clamp(min=0)
+
+
+class Sampler:
+    """Draws one response per prompt."""
+
+    def __init__(
+        self,
+        max_new_tokens: int = 16,
+        min_new_tokens: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        greedy: bool = False,
+    ) -> None:
+        """Build the sampler.
+
+        Args:
+            max_new_tokens: T, the longest response, end token included.
+            min_new_tokens: the end token cannot come before this many tokens.
+            temperature: > 0.
+            top_k: 0 keeps all tokens.
+            top_p: 1 keeps all tokens.
+            greedy: take the most likely token (evaluation and serving; its log-probs train nothing).
+        """
+        if max_new_tokens < 1:
+            raise UserError(f"rollout.max_new_tokens={max_new_tokens}: must be >= 1")
+        if not 0 <= min_new_tokens < max_new_tokens:
+            raise UserError(
+                f"rollout.min_new_tokens={min_new_tokens}: must be >= 0 and below "
+                f"rollout.max_new_tokens={max_new_tokens}"
+            )
+        self.max_new_tokens, self.min_new_tokens = int(max_new_tokens), int(min_new_tokens)
+        self.warp = Warp(temperature, top_k, top_p)
+        self.greedy = greedy
+
+    def distribution(self, logits: Tensor, step: Tensor, end_id: int, truncate: bool = True) -> Tensor:
+        """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or []).
+
+        ``truncate=False`` leaves top-k and top-p out. So the reference is read: a token that *its* truncation
+        excludes would have log-probability -inf, and one such token would drown the KL.
+        """
+        if self.min_new_tokens:
+            barred = (step < self.min_new_tokens).unsqueeze(-1)
+            is_end = torch.arange(logits.shape[-1], device=logits.device) == end_id
+            logits = logits.masked_fill(barred & is_end, -torch.inf)
+        return self.warp(logits, truncate)
+
+    def response_distribution(
+        self, model: PreTrainedModel, rollout: Rollout, end_id: int, truncate: bool = True
+    ) -> Tensor:
+        """:meth:`distribution` of a model at a rollout's response positions [B, T, V], in float32 or wider."""
+        logits = _precise(response_logits(model, rollout))
+        return self.distribution(logits, torch.arange(logits.shape[1], device=logits.device), end_id, truncate)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch: PromptBatch,
+        seed: int,
+        iteration: int,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Rollout:
+        """Sample responses to a batch of prompts.
+
+        Args:
+            model: the policy; put into eval mode by the caller.
+            tokenizer: the policy's.
+            batch: left-padded prompts.
+            seed: of the run.
+            iteration: which iteration's noise to use.
+            watch: is handed each step's tokens [B] as they are drawn (end tokens from a row's end on), to show them.
+
+        Raises:
+            UserError: the longest prompt leaves the model no room for an answer of ``max_new_tokens``, or the model's
+                logits are no numbers.
+        """
+        self._check_room(model, batch)
+        end_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+        device = batch.input_ids_BP.device
+        noise_BT = uniform(seed, iteration, batch.index_B, self.max_new_tokens).to(device)
+        mask_BS = batch.prompt_mask_BP
+        step_ids_B1, position_B1 = batch.input_ids_BP, positions(mask_BS)
+        cache, done_B = None, torch.zeros(len(mask_BS), dtype=torch.bool, device=device)
+        ids, logprobs = [], []
+        with decoding(model) as forward:
+            for t in range(self.max_new_tokens):
+                output = forward(
+                    input_ids=step_ids_B1,
+                    attention_mask=mask_BS.long(),
+                    past_key_values=cache,
+                    use_cache=True,
+                    **accepted(model, position_ids=position_B1, logits_to_keep=1),
+                )
+                cache = output.past_key_values
+                logits_BV = self.distribution(_precise(output.logits[:, -1]), torch.tensor(t, device=device), end_id)
+                token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
+                token_B = token_B.masked_fill(done_B, end_id)
+                ids.append(token_B)
+                if watch is not None:
+                    watch(token_B)
+                logprobs.append(gather_logprobs(logits_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
+                mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
+                done_B = done_B | (token_B == end_id)
+                if bool(done_B.all()):
+                    break
+                step_ids_B1 = token_B.unsqueeze(-1)
+                position_B1 = positions(mask_BS)[:, -1:]
+        response_ids_BT = torch.stack(ids, dim=1)
+        response_mask_BT = through_first(response_ids_BT == end_id)
+        _check_numbers(model, batch, torch.stack(logprobs, dim=1).isnan() & response_mask_BT)
+        return Rollout(
+            sequence_ids_BS=torch.cat([batch.input_ids_BP, response_ids_BT], dim=1),
+            sequence_mask_BS=torch.cat([batch.prompt_mask_BP, response_mask_BT], dim=1),
+            response_ids_BT=response_ids_BT,
+            response_mask_BT=response_mask_BT,
+            logprobs_BT=torch.where(response_mask_BT, torch.stack(logprobs, dim=1), 0.0),
+            ended_B=(response_ids_BT == end_id).any(dim=1),
+            rows=batch.rows,
+            responses=decode(tokenizer, response_ids_BT, response_mask_BT),
+        )
+
+    def _check_room(self, model: PreTrainedModel, batch: PromptBatch) -> None:
+        """Learned positions end in an index error past the last one, rotary ones in nonsense: refuse both."""
+        limit, longest = max_positions(model), int(batch.prompt_mask_BP.sum(dim=-1).max())
+        if limit is None or longest + self.max_new_tokens <= limit:
+            return
+        row = batch.rows[int(batch.prompt_mask_BP.sum(dim=-1).argmax())]
+        raise UserError(
+            f"rollout.max_new_tokens={self.max_new_tokens}: a prompt of {longest} tokens leaves room for "
+            f"{max(limit - longest, 0)}, the policy has {limit} positions (max_position_embeddings); lower it, or "
+            f"leave such prompts out, see ppo.max_prompt_tokens (it begins: {prompt_text(row.prompt)[:40]!r})"
+        )
+
+
+def _check_numbers(model: PreTrainedModel, batch: PromptBatch, broken_BT: Tensor) -> None:
+    """A draw from logits that are NaN is some token all the same: an answer of which nothing could be told."""
+    if bool(broken_BT.any()):
+        row = batch.rows[int(broken_BT.any(dim=1).int().argmax())]
+        name = getattr(model, "name_or_path", "")
+        raise UserError(
+            f"the policy{' ' * bool(name)}{name} gives NaN after the prompt "
+            f"{prompt_text(row.prompt)[:40]!r}: its weights are broken; make it again, or go back to a checkpoint"
+        )
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids_BT: Tensor, mask_BT: Tensor) -> tuple[str, ...]:
+    """Response texts: only what the mask selects (never the prompt), special tokens removed."""
+    rows = [ids[mask].tolist() for ids, mask in zip(ids_BT, mask_BT, strict=True)]
+    return tuple(tokenizer.batch_decode(rows, skip_special_tokens=True))
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Logits in float32 or wider: log-probabilities of a large vocabulary drown in bfloat16's rounding."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
+    """The model's raw logits at the response positions [B, T, V] (prompt positions skip the LM head)."""
+    num_tokens = rollout.response_ids_BT.shape[1]
+    mask_BS = rollout.sequence_mask_BS
+    logits = model(
+        input_ids=rollout.sequence_ids_BS,
+        attention_mask=mask_BS.long(),
+        use_cache=False,
+        **accepted(model, position_ids=positions(mask_BS), logits_to_keep=num_tokens + 1),
+    ).logits
+    return logits[:, -num_tokens - 1 : -1]
+
+
+# How responses are drawn, for whoever reads them later.
+
+
+def sampling_record(sampler: Sampler) -> dict[str, Any]:
+    """The sampling distribution as JSON-ready containers."""
+    return {
+        "max_new_tokens": sampler.max_new_tokens,
+        "min_new_tokens": sampler.min_new_tokens,
+        "temperature": sampler.warp.temperature,
+        "top_k": sampler.warp.top_k,
+        "top_p": sampler.warp.top_p,
+        "greedy": sampler.greedy,
+    }

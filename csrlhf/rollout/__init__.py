@@ -1,1 +1,0 @@
-"""Sampling responses and scoring them."""

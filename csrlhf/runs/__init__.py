@@ -1,0 +1,1 @@
+"""From a config to a published result: plan, inputs, artifacts, stages."""

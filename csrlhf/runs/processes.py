@@ -1,0 +1,102 @@
+"""Runs a program in a process of its own that starts with the heavy libraries already imported.
+
+Importing torch, Lightning and transformers takes seconds, as long as a small stage's work. A server process
+imports them once and is forked for each stage (the standard library's fork server). It computes nothing
+itself, so no thread of torch exists when it is forked, and one stage's state never reaches the next.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+# Which process of a multi-process launch this is, before Lightning knows: from the launchers' variables.
+
+
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+"""Set by torchrun, SLURM and Lightning's own launcher; the first that is set decides."""
+
+PATIENCE = 15.0
+"""Seconds in which the first process reports an error that all of them have."""
+
+
+def process_rank() -> int:
+    """This process's number, 0 for the first or only one."""
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def is_first_process() -> bool:
+    """True for the one process that prints, writes and publishes."""
+    return process_rank() == 0
+
+
+def reported_by_first() -> bool:
+    """Whether the first process, which started this one, ends as well: then it has said what is wrong.
+
+    Waits a little: a mistake in the input meets all processes at about the same time.
+    """
+    first = os.getppid()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if os.getppid() != first:  # an ended process's children are given to another
+            return True
+        time.sleep(0.1)
+    return False
+
+
+PRELOAD = (
+    "lightning.pytorch",
+    "transformers",
+    "csrlhf.training.ppo.policy",
+    "csrlhf.evaluation.policies.module",
+    "csrlhf.runs.runner",
+)
+"""What every stage needs, or most."""
+
+
+def run_program(words: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Run ``python SCRIPT ARGUMENT...`` or ``python -m MODULE ARGUMENT...`` with our terminal and wait.
+
+    Ctrl-C reaches the program as well; we wait until it has saved and ended.
+
+    Args:
+        words: the command; the first word, the interpreter, is ours.
+        variables: the program's whole environment.
+
+    Returns:
+        Its exit code; 128 + signal where a signal ended it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    process = context.Process(target=_run, args=(list(words[1:]), dict(variables)))
+    process.start()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.join()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    code = process.exitcode or 0
+    return code if code >= 0 else 128 - code
+
+
+def _run(words: list[str], variables: dict[str, str]) -> None:
+    """In the new process: become the program."""
+    os.environ.clear()
+    os.environ.update(variables)
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")

@@ -1,0 +1,110 @@
+"""``stage=data``: what the other stages would read with this config, before any of them runs. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from csrlhf.data.encoding import encode_dialogue, encode_prompt
+from csrlhf.data.source import DataSource, Kind
+from csrlhf.data.summary import Ruler, summarise, texts_of
+from csrlhf.data.summary_view import print_summary
+from csrlhf.errors import UserError
+from csrlhf.runs import artifacts
+from csrlhf.runs.leak_check import earlier_prompts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NO_LIMIT = 10**9
+"""More tokens than any text has: lengths are measured uncut."""
+
+
+def run(cfg: DictConfig) -> dict[str, float]:
+    """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
+
+    Returns:
+        The numbers, keyed as in docs/metrics.md.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    from csrlhf.tracking.quiet import quiet
+
+    quiet()
+    source: DataSource = instantiate(cfg.data)
+    summary = summarise(source, _rulers(cfg), cfg.seed, earlier_prompts(_results(Path(cfg.artifacts))))
+    if not summary.parts:
+        raise UserError(f"data={source.name} holds no rows that a stage could read")
+    print_summary(summary, source.constraints)
+    metrics = summary.metrics()
+    folder = Path(cfg.artifacts)
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_json(folder / "data.json", metrics)
+    print(f"data: {folder / 'data.json'}", flush=True)
+    return metrics
+
+
+def _results(folder: Path) -> dict[str, str]:
+    """The results that stand in the artifacts folder: what later stages would build on."""
+    places = {stage: folder / stage for stage in ("sft", "reward", "cost")} | {"ppo": folder / "ppo" / artifacts.LATEST}
+    return {stage: str(place) for stage, place in places.items() if place.is_dir()}
+
+
+def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
+    """Lengths in tokens of the model that will read a kind of row; in words where its tokenizer is out of reach."""
+
+    @cache
+    def policy() -> PreTrainedTokenizerBase | None:
+        return _reachable(lambda: instantiate(cfg.model.policy).tokenizer)
+
+    @cache
+    def score() -> PreTrainedTokenizerBase | None:
+        from csrlhf.models.loading import load_tokenizer
+
+        # A backbone that is an earlier stage's result has the policy's tokenizer.
+        return policy() if cfg.model.score.inputs else _reachable(lambda: load_tokenizer(cfg.model.score.backbone))
+
+    @cache
+    def ruler(kind: Kind) -> Ruler:
+        tokenizer = policy() if kind in ("prompts", "demonstrations") else score()
+        if tokenizer is None:
+            return Ruler(_words, "words")
+        if kind == "prompts":
+            limit, key = cfg.ppo.max_prompt_tokens, "ppo.max_prompt_tokens"
+        elif kind == "demonstrations":
+            limit, key = cfg.sft.max_tokens, "sft.max_tokens"
+        else:
+            limit, key = cfg.model.score.max_tokens, "model.score.max_tokens"
+        return Ruler(lambda rows: [_num_tokens(tokenizer, row) for row in rows], "tokens", limit, key)
+
+    return ruler
+
+
+def _reachable(load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (UserError, InstantiationException):  # the stage that needs it will say so; here words do
+        return None
+
+
+def _num_tokens(tokenizer: PreTrainedTokenizerBase, row: Any) -> int:
+    """Of the prompt with its response, the longer one of a pair."""
+    _, *responses = texts_of(row)
+    if not responses:
+        return len(encode_prompt(tokenizer, row.prompt, NO_LIMIT))
+    return max(len(encode_dialogue(tokenizer, row.prompt, response, NO_LIMIT)) for response in responses)
+
+
+def _words(rows: Sequence[Any]) -> list[int]:
+    lengths = []
+    for row in rows:
+        prompt, *responses = (len(text.split()) for text in texts_of(row))
+        lengths.append(prompt + max(responses, default=0))
+    return lengths

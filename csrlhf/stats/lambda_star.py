@@ -1,0 +1,219 @@
+"""Estimates of λ*, the optimal dual variable: above it an exact penalty's optimum keeps the constraint.
+
+From a sweep (:func:`frontier_slope`), from a run with a plain gate (:func:`duty_cycle_estimate`), from a dual run
+(:func:`dual_tail`) and from a strictly feasible policy (:func:`slater_bound`).
+
+Legend of suffixes: T iterations of a run's history.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from csrlhf.errors import UserError
+from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper, student_quantile
+from csrlhf.stats.estimates import Estimate, check_confidence, finite_array
+
+# The late part of a run's history that no longer drifts: what estimates of λ* are read from.
+#
+# A column of ``history.csv`` (``penalty/multiplier``, ``penalty/weight``, ``constraint/<name>/cost``) begins with the
+# way there. Its last third is taken, as everywhere in this project, and less where that still moves one way.
+#
+# Legend of suffixes: T iterations, B batches of neighbouring iterations.
+
+
+SHARES = (1 / 3, 1 / 4, 1 / 6)
+"""Tails that are tried, longest first."""
+
+NUM_BATCHES = 6
+"""Means over batches are nearly independent where single iterations are not."""
+
+DRIFT_CONFIDENCE = 0.99
+"""A slope over the batches, or a first batch against the others, that is this unlikely on either side is a drift."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The part that was read.
+
+    Attributes:
+        start: its first iteration, from 0.
+        values: the iterations from there on.
+        mean: over them.
+        stderr: of the mean, from batch means, so that it holds for neighbours that go together.
+        count: how many independent iterations would give this standard error; at most as many as there are.
+        drift: change from the first to the last batch along the fitted line.
+        drifting: the drift is more than the scatter of the batches explains: even the shortest tail still moves.
+    """
+
+    start: int
+    values: tuple[float, ...]
+    mean: float
+    stderr: float
+    count: int
+    drift: float
+    drifting: bool
+
+
+def stationary_tail(values: ArrayLike) -> Tail:
+    """The longest of the last third, quarter and sixth that does not drift; the sixth, marked, where all do.
+
+    Source: batch means, e.g. Geyer (1992), Statistical Science 7; the drift is a t-test on the slope over them, and
+    one of the first against the others, which a way there that ends within it shows.
+
+    Raises:
+        UserError: fewer than 36 iterations (the sixth has no batches then), or one that is not finite.
+    """
+    value_T = finite_array("values", values)
+    least = round(NUM_BATCHES / min(SHARES))
+    if len(value_T) < least:
+        raise UserError(f"values: {len(value_T)} iterations are too few to tell a drift from noise; {least} are needed")
+    tails = [_tail(value_T, len(value_T) - math.floor(len(value_T) * share)) for share in SHARES]
+    return next((tail for tail in tails if not tail.drifting), tails[-1])
+
+
+def _tail(value_T: np.ndarray, start: int) -> Tail:
+    late_T = value_T[start:]
+    mean_B = np.array([part.mean() for part in np.array_split(late_T, NUM_BATCHES)])
+    stderr = float(mean_B.std(ddof=1)) / math.sqrt(NUM_BATCHES)
+    place_B = np.arange(NUM_BATCHES) - (NUM_BATCHES - 1) / 2
+    slope = float(place_B @ mean_B / (place_B @ place_B))
+    residual_B = mean_B - mean_B.mean() - slope * place_B
+    slope_error = math.sqrt(float(residual_B @ residual_B) / (NUM_BATCHES - 2) / float(place_B @ place_B))
+    rounding = 1e-9 * max(1e-300, float(np.abs(late_T).max()))
+    unlikely = student_quantile(DRIFT_CONFIDENCE, NUM_BATCHES - 2)
+    slope_limit = max(rounding, unlikely * slope_error)
+    others_B = mean_B[1:]
+    first_limit = max(rounding, unlikely * float(others_B.std(ddof=1)) * math.sqrt(1 + 1 / len(others_B)))
+    drifting = abs(slope) > slope_limit or abs(float(mean_B[0] - others_B.mean())) > first_limit
+    spread = float(late_T.var())
+    count = len(late_T) if stderr <= rounding else min(len(late_T), max(1, math.floor(spread / stderr**2)))
+    drift = slope * (NUM_BATCHES - 1)
+    return Tail(start, tuple(late_T.tolist()), float(late_T.mean()), stderr, count, drift, drifting)
+
+
+CONSTANT_NORMALISERS = ("fixed", "none")
+SLATER = "Slater bound"
+
+
+def frontier_slope(costs: ArrayLike, rewards: ArrayLike, threshold: float) -> Estimate:
+    """λ* as the slope of the reward-cost frontier at d: ``dR/dJ`` of its concave upper hull.
+
+    The value is the slope of the hull's segment over d. Of a concave frontier the slope at d lies between those of the
+    neighbouring segments: that bracket is no confidence interval, and where a neighbour is missing it is open.
+
+    Args:
+        costs: J of each run of a sweep over λ, at its end.
+        rewards: what the runs maximise besides, less β KL where they have it.
+        threshold: d; some run must lie on either side.
+
+    Raises:
+        UserError: fewer than two runs, lists of different lengths, or no run on one side of d.
+    """
+    cost, reward = finite_array("costs", costs), finite_array("rewards", rewards)
+    if len(cost) != len(reward):
+        raise UserError(f"costs ({len(cost)}) and rewards ({len(reward)}) must be of the same runs, in order")
+    if not cost.min() < threshold < cost.max():
+        raise UserError(
+            f"threshold={threshold:g}: the runs' costs go from {cost.min():g} to {cost.max():g}, and the slope is read "
+            f"between two runs on either side of it; add a {'larger' if cost.min() >= threshold else 'smaller'} λ"
+        )
+    hull = _upper_hull(cost, reward)
+    slopes = np.diff(hull[:, 1]) / np.diff(hull[:, 0])
+    place = int(np.searchsorted(hull[:, 0], threshold, side="left")) - 1  # of the segment that holds d
+    # at a corner of the hull the slope is anything between those of the two segments that meet there
+    left, right = (place, place + 1) if hull[place + 1, 0] == threshold else (place - 1, place + 1)
+    value = float(slopes[place : right + (left == place)].mean())
+    lower = float(slopes[right]) if right < len(slopes) else 0.0
+    upper = float(slopes[left]) if left >= 0 else math.inf
+    value, lower, upper = (max(0.0, slope) for slope in (value, lower, upper))
+    return Estimate(value, lower, upper, "frontier slope at d", len(cost))
+
+
+def _upper_hull(cost: np.ndarray, reward: np.ndarray) -> np.ndarray:
+    """Corners of the least concave function over the points, by rising cost (Andrew's monotone chain)."""
+    corners: list[tuple[float, float]] = []
+    for x, y in sorted({float(c): float(reward[cost == c].max()) for c in cost}.items()):
+        while len(corners) > 1:
+            (ax, ay), (bx, by) = corners[-2:]
+            if (by - ay) * (x - ax) > (y - ay) * (bx - ax):
+                break
+            corners.pop()
+        corners.append((x, y))
+    return np.array(corners)
+
+
+def duty_cycle_estimate(
+    multiplier: float, gates: ArrayLike, normaliser: str = "fixed", confidence: float = 0.95
+) -> Estimate:
+    """λ* as λ s, s the share of late iterations in which a plain gate was open.
+
+    With a constant normaliser the mean weight is λ* once the policy is stationary, whatever the step sizes are; with
+    one that follows the gate it is not, and the reading is refused. Bounds: Clopper-Pearson over as many iterations as
+    are worth independent ones. Always open says λ <= λ* and nothing more: the upper end is infinite.
+
+    Args:
+        multiplier: the fixed λ.
+        gates: one per iteration, from the first: open or closed (``penalty/weight`` > 0).
+        normaliser: of the run (``penalty.normaliser``).
+        confidence: of each end alone.
+    """
+    if normaliser not in CONSTANT_NORMALISERS:
+        raise UserError(
+            f"penalty.normaliser={normaliser}: the duty cycle tells λ* only where the normaliser is constant "
+            f"({' or '.join(CONSTANT_NORMALISERS)}); it would come out too large here"
+        )
+    if not (math.isfinite(multiplier) and multiplier > 0):
+        raise UserError(f"multiplier={multiplier}: the duty cycle needs a fixed λ above 0")
+    check_confidence("confidence", confidence)
+    gate_T = finite_array("gates", gates) > 0
+    tail = stationary_tail(gate_T.astype(np.float64))
+    expected = tail.mean * tail.count
+    lower = multiplier * clopper_pearson_lower(math.floor(expected), tail.count, confidence)
+    upper = multiplier * clopper_pearson_upper(math.ceil(expected), tail.count, confidence)
+    words = f"duty cycle from iteration {tail.start}{', still drifting' if tail.drifting else ''}"
+    return Estimate(multiplier * tail.mean, lower, math.inf if tail.mean == 1 else upper, words, tail.count)
+
+
+def dual_tail(multipliers: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """λ* as the late mean of a dual run's multiplier; Student's bounds over batch means.
+
+    Where even the shortest tail drifts (a multiplier falls slowly after its overshoot, since no violation is below -d)
+    the bounds take in the whole tail and, on the side it moves to, as much again as it moved.
+
+    Args:
+        multipliers: λ of each iteration, from the first.
+        confidence: of each end alone.
+    """
+    check_confidence("confidence", confidence)
+    tail = stationary_tail(multipliers)
+    reach = student_quantile(confidence, NUM_BATCHES - 1) * tail.stderr
+    lower, upper, words = tail.mean - reach, tail.mean + reach, f"dual tail from iteration {tail.start}"
+    if tail.drifting:
+        ahead = tail.values[-1] + tail.drift
+        lower, upper = min(lower, ahead, *tail.values), max(upper, ahead, *tail.values)
+        words += f", still drifting by {tail.drift:+.2g}"
+    return Estimate(tail.mean, max(0.0, lower), upper, words, tail.count)
+
+
+def slater_bound(best_reward: float, feasible_reward: float, feasible_cost: float, threshold: float) -> Estimate:
+    """``λ* <= (sup r - r(π)) / (d - J(π))`` for any policy π with J(π) < d. True, and usually far too large.
+
+    Args:
+        best_reward: no policy has more (an upper bound, or that of a run with ``penalty=none``).
+        feasible_reward: of π.
+        feasible_cost: J of π.
+        threshold: d.
+    """
+    numbers = {"best_reward": best_reward, "feasible_reward": feasible_reward, "feasible_cost": feasible_cost}
+    for name, value in {**numbers, "threshold": threshold}.items():
+        if not math.isfinite(value):
+            raise UserError(f"{name}={value}: must be a finite number")
+    if feasible_cost >= threshold:
+        raise UserError(f"feasible_cost={feasible_cost:g}: the policy must keep d={threshold:g} with room to spare")
+    bound = max(0.0, best_reward - feasible_reward) / (threshold - feasible_cost)
+    return Estimate(bound, 0.0, bound, SLATER, 1)

@@ -1,0 +1,1 @@
+"""Constrained PPO: the policy module and the parts of its iteration."""

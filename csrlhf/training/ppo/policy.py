@@ -1,0 +1,363 @@
+"""Stage ``ppo``: one ``training_step`` is one iteration of constrained PPO, and reads as its table of contents.
+
+What the module is made of (models, optimisers, checkpoints) is in :mod:`csrlhf.training.ppo.policy`.
+
+Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
+from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.errors import UserError
+from csrlhf.generation.sampler import Sampler
+from csrlhf.models.loading import load_tokenizer
+from csrlhf.models.tuning import Tuning, save_merged
+from csrlhf.ops.groups import Groups, consecutive_groups
+from csrlhf.ops.masking import masked_sum, sequence_sum
+from csrlhf.ops.shaping import kl_k1, kl_k3
+from csrlhf.penalties.base import Penalty, Weights, ask_weights
+from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
+from csrlhf.training.optim import build_optimizer, check_optimizer
+from csrlhf.training.ppo.config import PPOConfig, check_reachable, check_warmup
+from csrlhf.training.ppo.recheck import check_recheck
+from csrlhf.training.ppo.rewards import TokenRewards
+from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
+from csrlhf.training.ppo.selection import Selection, copy_folder
+from csrlhf.training.ppo.update import PPOUpdate
+from csrlhf.training.ppo.validation import ValidationMeter
+from csrlhf.training.ranks import (
+    gather_lists,
+    gather_rows,
+    mean_over_ranks,
+    means_over_ranks,
+    num_ranks,
+    sum_over_ranks,
+)
+from csrlhf.training.step import require_finite
+from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
+
+# What is logged of one PPO iteration, keyed as in docs/metrics.md.
+#
+# Legend: B sequences, K constraints.
+
+
+def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dict[str, Tensor]:
+    """What this process's part of the batch looked like; averages over the processes are those of the batch.
+
+    Args:
+        rollout: of this process.
+        scores: of its answers.
+        num_tokens: response tokens per process, on average.
+    """
+    lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
+    return {
+        "train/reward": scores.reward_B.mean(),
+        "train/response_length": lengths_B.mean(),
+        "train/ended": rollout.ended_B.float().mean(),
+        "policy/logprob": masked_sum(rollout.logprobs_BT, rollout.response_mask_BT) / num_tokens,
+    }
+
+
+def constraint_metrics(
+    names: Sequence[str], state: ConstraintState, weights: Weights, monitor: PenaltyMonitor
+) -> dict[str, Tensor]:
+    """Cost, threshold, violation of each constraint; weight and gate of the penalty."""
+    metrics: dict[str, Tensor] = {}
+    duty_K = monitor.duty()
+    for k, name in enumerate(names):
+        metrics |= {
+            f"constraint/{name}/cost": state.value_K[k],
+            f"constraint/{name}/threshold": state.threshold_K[k],
+            f"constraint/{name}/violation": state.violation_K[k],
+            f"constraint/{name}/stderr": state.stderr_K[k],
+            f"constraint/{name}/cumulative_violation": monitor.cumulative_K[k],
+        }
+        infix = "" if len(names) == 1 else f"{name}/"
+        metrics |= {f"penalty/{infix}weight": weights.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
+    return metrics
+
+
+def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], price_K: Tensor) -> dict[str, Tensor]:
+    """What each reported multiplier costs per raw unit of cost, in raw units of reward: ``λ_k σ_r / σ_ck``.
+
+    Args:
+        names: of the constraints.
+        metrics: of the penalty; a strategy without a multiplier reports none, and has no effective one.
+        price_K: ``σ_r / σ_ck``, 1 where nothing is normalised.
+    """
+    infixes = [""] if len(names) == 1 else [f"{name}/" for name in names]
+    return {
+        f"penalty/{infix}effective_multiplier": metrics[f"penalty/{infix}multiplier"] * price_K[k]
+        for k, infix in enumerate(infixes)
+        if f"penalty/{infix}multiplier" in metrics
+    }
+
+
+# What a policy module is made of and what Lightning asks of it beside the steps: models, optimisers, checkpoints.
+#
+# The algorithm itself is in :mod:`csrlhf.training.ppo.policy`.
+
+
+class PolicyBase(LightningModule):
+    """Parts and life of a policy module.
+
+    Manual optimisation, because one iteration makes several optimiser steps. The iteration count is ours (a
+    buffer, checkpointed): Lightning's ``global_step`` counts optimiser steps.
+    """
+
+    iteration: Tensor
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Any],
+        sampler: Sampler,
+        penalty: Penalty,
+        constraints: Mapping[str, Constraint],
+        advantage: Estimator,
+        ppo: PPOConfig,
+        selection: Selection,
+        policy_optimizer: Mapping[str, Any],
+        critic_optimizer: Mapping[str, Any],
+        seed: int = 0,
+        policy_tuning: Tuning | None = None,
+        critic_tuning: Tuning | None = None,
+    ) -> None:
+        """Keep the parts; models are loaded in ``configure_model``.
+
+        Args:
+            inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (this one or several, see ``cost_scorer``).
+            sampler: draws responses.
+            penalty: the strategy.
+            constraints: by name, one per output of the cost model.
+            advantage: the estimator.
+            ppo: numbers of the update.
+            selection: which policy the run hands over.
+            policy_optimizer: keyword arguments of ``build_optimizer``.
+            critic_optimizer: likewise.
+            seed: of sampling, minibatches, the critic's head and adapters.
+            policy_tuning: which of the policy's weights are trained; None for all.
+            critic_tuning: likewise of the critic.
+        """
+        super().__init__()
+        if sampler.greedy:
+            raise UserError(
+                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
+            )
+        for settings in (policy_optimizer, critic_optimizer):
+            check_optimizer(**settings)
+        check_samples(advantage, ppo.samples_per_prompt)
+        check_recheck(penalty, advantage, ppo)
+        if not advantage.needs_critic:
+            ppo = replace(ppo, critic_warmup=0)  # there is nothing to warm up, and the policy need not wait for it
+        self.automatic_optimization = False
+        self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
+        self.constraints = Constraints(constraints)
+        self.penalty = penalty
+        self.penalty.setup(self.constraints.names)
+        self.monitor = PenaltyMonitor(len(self.constraints.names))
+        self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
+        self.selection = selection
+        self.policy_optimizer, self.critic_optimizer = policy_optimizer, critic_optimizer
+        self.seed = seed
+        self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self.final_metrics: dict[str, float] = {}
+        self.gate_history: list[float] = []
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"])
+
+    def configure_model(self) -> None:
+        """Load the six roles, once; five where the estimator needs no critic."""
+        if not hasattr(self, "roles"):
+            self.roles = SeparateRoles(
+                self.inputs["sft"],
+                self.inputs["reward"],
+                self.inputs["cost"],
+                self.sampler,
+                self.constraints.names,
+                seed=self.seed,
+                policy_tuning=self.policy_tuning,
+                critic_tuning=self.critic_tuning,
+                with_critic=self.advantage.needs_critic,
+            )
+            self.update = PPOUpdate(self.roles, self.ppo)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One optimiser for the policy, then one for the critic if there is one."""
+        trained: list[tuple[nn.Module, Mapping[str, Any]]] = [(self.roles.policy, self.policy_optimizer)]
+        if self.roles.critic is not None:
+            trained.append((self.roles.critic, self.critic_optimizer))
+        return [build_optimizer(model.named_parameters(), **settings) for model, settings in trained]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Everything that a resumed run needs; the frozen models are inputs, not state."""
+        for key in [key for key in checkpoint["state_dict"] if _is_frozen(key)]:
+            del checkpoint["state_dict"][key]
+        leave_out_frozen(self, checkpoint)
+        checkpoint["csrlhf"] = {"gate_history": self.gate_history, "selection": self.selection.state_dict()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Complete the state with the frozen models as they were loaded, so that loading stays strict."""
+        self.gate_history = list(checkpoint["csrlhf"]["gate_history"])
+        self.selection.load_state_dict(checkpoint["csrlhf"]["selection"])
+        frozen = {key: value for key, value in self.state_dict().items() if _is_frozen(key)}
+        checkpoint["state_dict"] |= frozen
+        put_back_frozen(self, checkpoint)
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        best = self.selection.folder(Path(self.trainer.default_root_dir))
+        if best.is_dir():
+            copy_folder(best, folder)
+        else:
+            self._save(folder)
+        self._save(folder / "last")
+
+    def _save(self, folder: Path) -> None:
+        if self.trainer.is_global_zero:
+            save_merged(self.roles.policy, folder)
+            self.tokenizer.save_pretrained(folder)
+
+
+def _is_frozen(key: str) -> bool:
+    return key.startswith(tuple(f"roles.{role}." for role in FROZEN))
+
+
+VALIDATION_NOISE = -1
+"""Iteration number of evaluation's sampling noise: the same draws at every evaluation, none of training's."""
+
+
+class PolicyModule(PolicyBase):
+    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference."""
+
+    def on_fit_start(self) -> None:
+        """Refuse settings that could only waste the run; tell the selection how often it will look."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+        self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
+        assert data.samples_per_prompt == self.ppo.samples_per_prompt, "the module's groups are not the data's"
+        check_warmup(self.ppo.critic_warmup, data.iterations)
+        self.update.start(data)
+        if self.penalty.constrains and self.trainer.limit_val_batches:
+            check_reachable(
+                self.constraints, self.selection.level(len(self.constraints.names)), len(data.rows["validation"])
+            )
+
+    def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
+        """One PPO iteration (docs/algorithm.md)."""
+        rollout = self.generate(prompts)  # 1 sample responses
+        scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
+        state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]
+        weights = ask_weights(self.penalty, state.violation_K, state.stderr_K)  # 4 fixed-λ hinge, dual, ...
+        advantages, kl = self.estimate_advantages(rollout, scores, state, weights)  # 5 KL, GAE or critic-free, mix
+        losses = self.optimize(rollout, advantages, state)  # 6 epochs x minibatches
+        num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
+        figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
+        if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
+            self.penalty.update(state.violation_K)  # 7 dual step; nothing for a fixed λ
+            self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
+        self.monitor.update(weights, state.violation_K)
+        self.gate_history.append(float((weights.cost_K > 0).float().mean()))
+        self.iteration += 1
+        prices = self.penalty.metrics()
+        self.log_dict(
+            figures
+            | prices
+            | effective_multipliers(self.constraints.names, prices, self.token_rewards.scale.price_K)
+            | constraint_metrics(self.constraints.names, state, weights, self.monitor),
+            batch_size=1,
+        )
+
+    def generate(self, prompts: PromptBatch, noise: int | None = None) -> Rollout:
+        """Sample one response per prompt; ``noise`` is the iteration number of the draws."""
+        iteration = int(self.iteration) if noise is None else noise
+        return self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+
+    def score(self, rollout: Rollout) -> Scores:
+        """Rewards and costs from the frozen models, checked to be finite."""
+        scores = self.roles.score(rollout)
+        sums = {"train/reward": scores.reward_B.sum(), "train/cost": scores.cost_logits_BK.sum()}
+        for name, mean in means_over_ranks(self, sums).items():  # not finite where one score of any process is not
+            require_finite(name, mean, int(self.iteration))
+        return scores
+
+    @torch.no_grad()
+    def estimate_advantages(
+        self, rollout: Rollout, scores: Scores, state: ConstraintState, weights: Weights
+    ) -> tuple[Advantages, dict[str, Tensor]]:
+        """Token rewards, advantages per channel, the mix; and the KL to the reference as metrics."""
+        mask_BT, total = rollout.response_mask_BT, partial(sum_over_ranks, self)
+        reference_BT = self.roles.reference_logprobs(rollout)
+        k1_BT = kl_k1(rollout.logprobs_BT, reference_BT)
+        k3_BT = kl_k3(rollout.logprobs_BT, reference_BT)
+        kl = {
+            "policy/kl": sequence_sum(k1_BT, mask_BT).mean(),
+            "policy/kl_k3": sequence_sum(k3_BT, mask_BT).mean(),
+            "policy/kl_coef": self.token_rewards.kl_control.coef.clone(),  # of these rewards; it may move afterwards
+        }
+        rewards_BTC = self.token_rewards(scores.reward_B, state, k1_BT, mask_BT, self.penalty, total)
+        values_BTC, groups = self.roles.values(rollout), self.groups(rollout)
+        return ask_estimator(self.advantage, rewards_BTC, values_BTC, mask_BT, weights, total=total, groups=groups), kl
+
+    def groups(self, rollout: Rollout) -> Groups:
+        """Which responses share a prompt; the groups of a prompt whose responses two processes hold are one."""
+        size, count = len(rollout.rows), num_ranks(self)
+        first = self.global_rank * size if count > 1 else 0
+        return consecutive_groups(
+            first, size, size * count, self.ppo.samples_per_prompt, rollout.response_mask_BT.device
+        )
+
+    def optimize(self, rollout: Rollout, advantages: Advantages, state: ConstraintState) -> dict[str, Tensor]:
+        """The optimiser steps of one iteration; figures of them."""
+        return self.update(self, rollout, advantages, self.seed, int(self.iteration), penalty=self.penalty, state=state)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start a fresh evaluation."""
+        self.meter = ValidationMeter(self.constraints)
+
+    def validation_step(self, prompts: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        """Answer validation prompts with the policy as it stands; the noise is the same each time.
+
+        Returns:
+            ``rollout`` and ``scores``, for callbacks (tables of sample dialogues).
+        """
+        rollout = self.generate(prompts, VALIDATION_NOISE)
+        scores = self.roles.score(rollout)
+        logits = self.roles.policy_logits(rollout)
+        kl_BT = kl_k1(rollout.logprobs_BT, self.roles.reference_logprobs(rollout))
+        self.meter.add(rollout, scores, logits, sequence_sum(kl_BT, rollout.response_mask_BT))
+        return {"rollout": rollout, "scores": scores}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the evaluation, keep the policy if it is the best so far, look for a collapse."""
+        result = self.meter.result(partial(gather_lists, self))
+        work = Path(self.trainer.default_root_dir)
+        self.selection.consider(
+            int(self.iteration), result, lambda: self._save(self.selection.folder(work)), self.penalty.constrains
+        )
+        self.log_dict(result.metrics() | self.selection.metrics(), batch_size=1)
+        self.selection.check_collapse(self.trainer)
+
+    def on_fit_end(self) -> None:
+        """Figures of the whole run."""
+        last_third = self.gate_history[-max(len(self.gate_history) // 3, 1) :]
+        self.final_metrics |= {"penalty/duty_last_third": sum(last_third) / max(len(last_third), 1)}
+        self.final_metrics |= self.selection.final_metrics()
+        self.selection.check_reward()

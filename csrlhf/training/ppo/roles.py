@@ -1,0 +1,144 @@
+"""The six roles of constrained PPO behind one interface, one model per role.
+
+The policy module asks for policy logits, reference log-probs, rewards, costs and values, and never for a model.
+Frozen roles read text or token ids and stay out of checkpoints: their folders are inputs of the stage.
+
+Legend: B sequences, T response tokens, V vocabulary, K constraints, C = 1 + K value channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from csrlhf.data.encoding import is_encoder_tokenizer
+from csrlhf.generation.sampler import Sampler
+from csrlhf.models.checks import check_end_token, check_vocabulary
+from csrlhf.models.cost_models import CostFolders, cost_scorer
+from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, seeded
+from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.text_scorer import TextScorer
+from csrlhf.models.tuning import Tuning
+from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.types import Rollout, Scores
+
+LOGITS_PER_PASS = 2**28
+"""Logits of the reference that are held at a time: a gibibyte in float32."""
+
+FROZEN = ("reference", "reward_model", "cost_model")
+
+
+class SeparateRoles(nn.Module):
+    """Policy, frozen reference, critic (if any; a column per channel), frozen reward model and cost model or models."""
+
+    def __init__(
+        self,
+        policy_path: str | Path,
+        reward_path: str | Path,
+        cost_path: CostFolders,
+        sampler: Sampler,
+        constraints: Sequence[str],
+        seed: int = 0,
+        policy_tuning: Tuning | None = None,
+        critic_tuning: Tuning | None = None,
+        with_critic: bool = True,
+    ) -> None:
+        """Load every role.
+
+        Args:
+            policy_path: the SFT folder: the policy's start and the reference.
+            reward_path: folder of a score model with one output.
+            cost_path: folder or folders of the score models with an output of each constraint's name.
+            sampler: knows the sampling distribution, in which all log-probs are taken.
+            constraints: names of the K constraints, in their order.
+            seed: of the critic's head, and of adapters.
+            policy_tuning: which of the policy's weights are trained; None for all.
+            critic_tuning: likewise of the critic; its head always is.
+            with_critic: False for an advantage estimator that needs none.
+        """
+        super().__init__()
+        self.sampler = sampler
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy_path)
+        check_end_token(self.tokenizer, f"inputs.sft={policy_path}")
+        self.policy = load_policy(policy_path)
+        check_vocabulary(self.policy, self.tokenizer, f"inputs.sft={policy_path}")
+        self.reference = load_policy(policy_path).requires_grad_(False)
+        self.reward_model = TextScorer(reward_path, outputs=("reward",))
+        self.cost_model = cost_scorer(cost_path, constraints)
+        with seeded(seed):
+            (policy_tuning or Tuning()).apply(self.policy)
+        self.critic: ScoreModel | None = None
+        if with_critic:
+            tuning = critic_tuning or Tuning()
+            self.critic = self._build_critic(policy_path, reward_path, len(constraints), seed, tuning)
+
+    def _build_critic(
+        self, policy_path: str | Path, reward_path: str | Path, num_constraints: int, seed: int, tuning: Tuning
+    ) -> ScoreModel:
+        """A critic whose trunk is the reward model's where that reads the policy's tokens, else the policy's."""
+        scorer = self.reward_model.tokenizer
+        same_tokens = not is_encoder_tokenizer(scorer) and scorer.get_vocab() == self.tokenizer.get_vocab()
+        trunk = load_trunk(reward_path if same_tokens else policy_path)
+        outputs = ("reward", *(f"cost_{k}" for k in range(num_constraints)))
+        with seeded(seed):
+            critic = ScoreModel(trunk, outputs, pooling="last", max_tokens=self.reward_model.max_tokens)
+            tuning.apply(critic.backbone)
+        return critic
+
+    def train(self, mode: bool = True) -> SeparateRoles:
+        """Dropout stays off in every role: the ratio of an un-updated policy must be 1."""
+        return super().train(False)
+
+    def policy_logits(self, rollout: Rollout) -> Tensor:
+        """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
+        return self.sampler.response_distribution(self.policy, rollout, self.end_id)
+
+    @torch.no_grad()
+    def reference_logprobs(self, rollout: Rollout) -> Tensor:
+        """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated.
+
+        In passes over some rows each: the logits of a whole batch over a large vocabulary would be the largest tensor
+        of the iteration.
+        """
+        num_tokens, vocabulary = rollout.response_ids_BT.shape[1], self.reference.config.get_text_config().vocab_size
+        parts = []
+        for rows in torch.arange(len(rollout.rows)).split(max(1, LOGITS_PER_PASS // (num_tokens * vocabulary))):
+            part = replace(
+                rollout,
+                sequence_ids_BS=rollout.sequence_ids_BS[rows],
+                sequence_mask_BS=rollout.sequence_mask_BS[rows],
+                response_ids_BT=rollout.response_ids_BT[rows],
+            )
+            logits = self.sampler.response_distribution(self.reference, part, self.end_id, truncate=False)
+            parts.append(gather_logprobs(logits, part.response_ids_BT))
+        return torch.cat(parts)
+
+    @property
+    def end_id(self) -> int:
+        """The policy's end token."""
+        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+
+    def score(self, rollout: Rollout) -> Scores:
+        """Rewards [B] and cost logits [B, K] of the responses, as texts."""
+        prompts = [row.prompt for row in rollout.rows]
+        ended = rollout.ended_B.tolist()
+        return Scores(
+            reward_B=self.reward_model.score(prompts, rollout.responses, ended)[:, 0],
+            cost_logits_BK=self.cost_model.score(prompts, rollout.responses, ended),
+        )
+
+    def values(self, rollout: Rollout) -> Tensor | None:
+        """The critic's values [B, T, C] *before* each response token (what is known when it is chosen).
+
+        None where the estimator needs no critic.
+        """
+        if self.critic is None:
+            return None
+        scores_BSC = self.critic.token_scores(rollout.sequence_ids_BS, rollout.sequence_mask_BS)
+        num_tokens = rollout.response_ids_BT.shape[1]
+        return scores_BSC[:, -num_tokens - 1 : -1]

@@ -1,0 +1,132 @@
+"""Stage ``reward``: a Bradley-Terry model of which response is better.
+
+Legend of suffixes: B pairs of a batch, N pairs of a split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csrlhf.data.encoding import prompt_text
+from csrlhf.data.source import DataSource, Split
+from csrlhf.errors import UserError
+from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.ops.score_losses import bradley_terry_loss
+from csrlhf.stats.bootstrap import bootstrap_intervals
+from csrlhf.training.ranks import gather_lists
+from csrlhf.training.score import ScoreModule
+
+
+class RewardModule(ScoreModule):
+    """Fine-tunes a reward model on preference pairs.
+
+    Args:
+        score: as in ``ScoreModule``, like optimizer and schedule.
+        regularization: see ``bradley_terry_loss``; 0 or above.
+        standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
+            responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
+        margin: by how much every chosen response is to score higher, beside the rows' own margins; 0 or above. In the
+            units of training: ``standardize`` divides the rewards afterwards, and this distance with them.
+
+    Raises:
+        UserError: ``regularization`` is negative (it would drive the rewards apart without end) or not finite, or so is
+            ``margin`` (which would ask for the rejected response).
+    """
+
+    def __init__(
+        self,
+        score: ScoreSpec,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
+        regularization: float = 0.0,
+        standardize: bool = True,
+        margin: float = 0.0,
+    ) -> None:
+        super().__init__(score, optimizer, schedule)
+        if not 0 <= regularization < math.inf:
+            raise UserError(f"reward.regularization={regularization}: must be 0 or above, e.g. 0.001")
+        if not 0 <= margin < math.inf:
+            raise UserError(f"reward.margin={margin}: must be a finite number, 0 or above (0: no margin)")
+        self.regularization = regularization
+        self.margin = margin
+        self.standardize = standardize
+        self._unit = 1.0  # of the model's scores now, in those of training
+        self._judged: list[tuple[list[int], Tensor]] = []
+
+    def output_names(self) -> Sequence[str]:
+        """One output."""
+        return ("reward",)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Bradley-Terry loss of a batch."""
+        chosen_B, rejected_B = self._rewards(batch)
+        loss = bradley_terry_loss(chosen_B, rejected_B, self.regularization, self.margin + batch["margin"])
+        return self.weighted(loss, batch)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score a batch; the numbers are made of the whole split."""
+        columns = (*self._rewards(batch), self.margin + batch["margin"])
+        self._judged.append((batch["rows"], torch.stack(columns, dim=1).cpu()))
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Pair accuracy, margin and loss; in a run of its own also the accuracy's interval."""
+        self._report("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """As in validation."""
+        self._report("test")
+
+    def _rewards(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        scores_B = self.model(batch["input_ids"], batch["mask"]).squeeze(1)
+        chosen_B, rejected_B = scores_B.chunk(2)
+        return chosen_B, rejected_B
+
+    def _report(self, split: Split) -> None:
+        judged = gather_lists(self, self._judged)
+        self._judged = []
+        order_N = torch.tensor([row for rows, _ in judged for row in rows]).argsort()
+        chosen_N, rejected_N, asked_N = torch.cat([columns for _, columns in judged])[order_N].unbind(1)
+        # A tie is half a hit: a model that scores everything alike knows nothing, and gets 0.5.
+        hit_N = ((chosen_N > rejected_N).double() + 0.5 * (chosen_N == rejected_N).double()).numpy()
+        # In the units of training on every split: the loss means something in these only, and the test split, judged
+        # after standardisation, is to be comparable with validation.
+        margin_N = self._unit * (chosen_N - rejected_N)
+        numbers = {
+            f"{split}/pair_accuracy": float(hit_N.mean()),
+            f"{split}/margin": float(margin_N.mean()),
+            f"{split}/loss": float(bradley_terry_loss(margin_N, torch.zeros_like(margin_N), margin=asked_N)),
+        }
+        if not self.in_training:
+            numbers |= self._interval(split, hit_N)
+            self.final_metrics |= numbers
+            if self.standardize and split == "validation":
+                self._standardize(torch.cat([chosen_N, rejected_N]))
+        self.log_dict(numbers, prog_bar=self.in_training)
+
+    def _standardize(self, rewards_M: Tensor) -> None:
+        """Give the rewards of all validation responses mean 0 and deviation 1; the order of answers stays."""
+        mean, deviation = rewards_M.mean(), rewards_M.std().clamp(min=1e-6)
+        if self.model.head.bias is None:  # nothing in such a head moves all rewards alike: their level stays
+            mean = torch.zeros_like(mean)
+        device = self.model.temperature_K.device
+        self.model.rescale(mean.to(device), deviation.to(device))
+        self._unit *= float(deviation)
+        self.final_metrics |= {"reward/shift": float(mean), "reward/scale": float(deviation)}
+
+    def _interval(self, split: Split, hit_N: NDArray[np.float64]) -> dict[str, float]:
+        source: DataSource = self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it
+        prompts = [prompt_text(row.prompt) for row in source.preferences(split)]
+        intervals = bootstrap_intervals(lambda rows: {"pair_accuracy": float(hit_N[rows].mean())}, prompts)
+        low, high = intervals["pair_accuracy"]
+        return {f"{split}/pair_accuracy_low": low, f"{split}/pair_accuracy_high": high}

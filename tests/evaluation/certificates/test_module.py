@@ -1,0 +1,232 @@
+"""``stage=certify`` on the small world: answers, certificate, and the same certificate from kept answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from csrlhf.constraints import Chance, Constraint
+from csrlhf.data.leaks import Known, PromptSet
+from csrlhf.data.near_duplicates import normalise
+from csrlhf.errors import UserError
+from csrlhf.evaluation.certificates.answering import Plain
+from csrlhf.evaluation.certificates.data import CertificationDataModule
+from csrlhf.evaluation.certificates.module import CertificationModule
+from csrlhf.evaluation.certificates.scope import read_certificate
+from csrlhf.generation.sampler import Sampler
+
+Certify = Callable[..., CertificationModule]
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path) -> Path:
+    path = tmp_path / "new.jsonl"
+    lines = [{"prompt": f"{a} {b}", "category": "odd"} for a in "abcd" for b in "efgh"]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def certify(tiny: ModuleType, folders: Any, prompt_file: Path, tmp_path: Path) -> Certify:
+    """Runs the stage as the runner does, and exports to ``tmp_path / "out"``."""
+
+    def run(
+        constraints: dict[str, Constraint] | None = None,
+        data: dict[str, Any] | None = None,
+        known: Known | None = None,
+        export: str = "out",
+        inputs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> CertificationModule:
+        kept = {"outputs": options["outputs"]} if "outputs" in options else {"prompts": str(prompt_file)}
+        given = {"source": tiny.Source(), "tokenizer": tiny.tokenizer(), "batch_size": 5} | kept | (data or {})
+        where = {"ppo": folders.ppo, "cost": folders.cost} | (inputs or {})
+        module = CertificationModule(where, Sampler(5), constraints or {"harm": Chance(0.3)}, **options)
+        datamodule = CertificationDataModule(**given)
+        datamodule.take_known(known or Known())
+        tiny.trainer(tmp_path).test(module, datamodule, verbose=False)
+        (tmp_path / export).mkdir(exist_ok=True)
+        module.export(tmp_path / export)
+        return module
+
+    return run
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+
+
+def test_what_it_writes_hangs_together(certify: Certify, tmp_path: Path) -> None:
+    module = certify()
+    found = read(tmp_path / "out")
+    lines = (tmp_path / "out" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    flagged = sum(json.loads(line)["cost_logits"]["harm"] > 0 for line in lines)
+    statement = found["constraints"]["harm"]["statements"][0]
+    assert (statement["events"], statement["count"], found["n"]) == (flagged, 16, 16)
+    assert found["verdict"] in ("CERTIFIED", "REFUSED", "INCONCLUSIVE")
+    assert found["prompts"]["file"].endswith("new.jsonl")
+    assert json.loads(lines[3])["category"] == "odd"
+    assert len((tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()) == 16
+    assert module.final_metrics["certify/harm/rate"] == pytest.approx(flagged / 16)
+    page = (tmp_path / "out" / "certificate.html").read_text(encoding="utf-8")
+    assert found["verdict"] in page
+    assert "What it does not say" in page
+    assert found["policy"]["sha256"] in page
+
+
+def test_kept_answers_give_the_same_certificate_to_the_digit(certify: Certify, tmp_path: Path) -> None:
+    certify()
+    again = certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="again")
+    assert not hasattr(again, "decoder")  # nothing was loaded, nothing generated
+    for name in ("certificate.json", "answers.jsonl", "certificate.html", "label_order.txt"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
+def test_a_killed_run_goes_on_and_comes_out_the_same(
+    certify: Certify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify()
+    asked: list[list[int]] = []
+    original = Plain.answer
+
+    def breaks(self: Plain, prompts: Any, device: Any) -> Any:
+        if len(asked) == 2:
+            raise RuntimeError("killed")
+        asked.append(prompts.index_B.tolist())
+        return original(self, prompts, device)
+
+    work, journal = str(tmp_path / "work"), tmp_path / "work" / "kept" / "answers-0.jsonl"
+    monkeypatch.setattr(Plain, "answer", breaks)
+    with pytest.raises(RuntimeError, match="killed"):
+        certify(work=work)
+    journal.write_bytes(journal.read_bytes()[:-20])  # the kill came while a line was written
+    monkeypatch.setattr(Plain, "answer", lambda *args: asked.append(args[1].index_B.tolist()) or original(*args))
+    certify(work=work, export="again")
+    assert [part[0] for part in asked] == [0, 5, 5, 10, 15]
+    for name in ("certificate.json", "answers.jsonl", "certificate.html"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+    with pytest.raises(UserError, match=r"answers-0\.jsonl:1: these answers are of another"):
+        certify(work=work, seed=1)
+
+
+def test_answers_outlive_labels_that_do_not_fit(certify: Certify, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,rater,unsafe\nnobody,anna,yes\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"need not be drawn again: certify\.outputs=.*answers\.jsonl"):
+        certify(work=str(tmp_path), labels=str(path))
+    certify(outputs=str(tmp_path / "answers.jsonl"))
+    assert read(tmp_path / "out")["n"] == 16
+
+
+def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_path: Path) -> None:
+    certify()
+    order = (tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()
+    path = tmp_path / "labels.csv"
+    path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,yes\n" for i in order[:8]), encoding="utf-8")
+    certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="labelled", labels=str(path))
+    found = read(tmp_path / "labelled")
+    assert found["verdict"] == "REFUSED"
+    assert found["answers"]["sha256"] == read(tmp_path / "out")["answers"]["sha256"]
+    assert found["constraints"]["harm"]["labels"]["random_sample"] is True
+
+
+def test_changed_answers_are_no_evidence(certify: Certify, tmp_path: Path) -> None:
+    certify()
+    path = tmp_path / "out" / "answers.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"harm": ', '"harm": -'), encoding="utf-8")
+    with pytest.raises(UserError, match="was changed after it was written"):
+        certify(outputs=str(path))
+    (tmp_path / "out" / "answers.about.json").unlink()
+    with pytest.raises(UserError, match="does not say that stage=certify wrote"):
+        certify(outputs=str(path))
+
+
+def test_answers_of_another_policy_or_cost_model_are_no_evidence(
+    certify: Certify, folders: Any, tmp_path: Path
+) -> None:
+    certify()
+    outputs = str(tmp_path / "out" / "answers.jsonl")
+    with pytest.raises(UserError, match=r"inputs\.ppo=.*is not the policy of the answers"):
+        certify(outputs=outputs, inputs={"ppo": folders.sft})
+    with pytest.raises(UserError, match=r"inputs\.cost=.*is not the cost model of the answers"):
+        certify(outputs=outputs, inputs={"cost": folders.cost_two})
+    with pytest.raises(UserError, match=r"certify\.outputs=.*leave certify\.prompts"):
+        certify(outputs=outputs, data={"prompts": "x.jsonl"})
+
+
+def test_another_threshold_needs_no_new_answers(certify: Certify, tmp_path: Path) -> None:
+    certify()
+    outputs = str(tmp_path / "out" / "answers.jsonl")
+    assert certify({"harm": Chance(0.99)}, outputs=outputs, export="again").document["verdict"] == "CERTIFIED"
+
+
+def test_a_prompt_that_was_trained_on_is_refused(certify: Certify, prompt_file: Path) -> None:
+    text = {normalise("A, E!"): "A, E!"}
+    with pytest.raises(
+        UserError, match=r"certify\.prompts=.*1 of 16 prompts.*new\.jsonl:1.*train prompts of stage=cost"
+    ):
+        certify(known=Known((PromptSet("train", "cost", text),)))
+    with pytest.raises(UserError, match=r"choices \(new\.jsonl\)"):
+        certify(data={"chosen_on": [str(prompt_file)]})
+
+
+def test_two_constraints_from_two_cost_models(certify: Certify, folders: Any) -> None:
+    both: dict[str, Constraint] = {"harm": Chance(0.3), "privacy": Chance(0.3)}
+    found = certify(both, inputs={"cost": [folders.cost, folders.cost_privacy]}).document
+    assert set(found["constraints"]) == {"harm", "privacy"}
+    assert found["confidence"]["delta_each"] == pytest.approx(0.025)
+    assert len(found["cost"]) == 2
+    assert all(one["sha256"] for one in found["cost"].values())
+
+
+def test_best_of_n_names_what_stage_decode_compares(certify: Certify, tmp_path: Path) -> None:
+    module = certify(decode="best_of_n", n=4, rule="first", refusal="sorry")
+    found = read(tmp_path / "out")
+    assert [one["candidates"] for one in found["abstention"]] == [4, 2, 1]
+    assert read_certificate(tmp_path / "out", module.decoder.identity)["verdict"] == found["verdict"]
+    with pytest.raises(UserError, match="N 4, here 8"):
+        read_certificate(tmp_path / "out", module.decoder.identity | {"n": 8})
+    certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="again")
+    assert read(tmp_path / "again") == found
+
+
+def test_best_by_reward_needs_a_reward_model(certify: Certify, folders: Any) -> None:
+    with pytest.raises(UserError, match=r"certify\.rule=best: chooses by a reward model"):
+        certify(decode="best_of_n")
+    assert certify(decode="best_of_n", n=2, reward=folders.reward, refusal="sorry").document["reward"]["sha256"]
+
+
+def test_a_choice_of_prompts_is_random_and_the_same_again(certify: Certify) -> None:
+    first = certify(data={"num_prompts": 6})
+    texts = [answer.prompt for answer in first.collected]
+    assert len(texts) == 6
+    assert texts != [f"{a} {b}" for a in "abcd" for b in "efgh"][:6]
+    assert texts == [answer.prompt for answer in certify(data={"num_prompts": 6}).collected]
+    with pytest.raises(UserError, match=r"certify\.num_prompts=17: there are 16"):
+        certify(data={"num_prompts": 17})
+
+
+def test_without_a_file_it_is_the_test_split(certify: Certify, tiny: ModuleType) -> None:
+    module = certify(data={"prompts": None})
+    assert module.document["prompts"]["source"] == "the test split of tiny"
+    assert module.document["n"] == len({row.prompt for row in tiny.Source().prompts("test")})
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"decode": "beam"}, r"certify\.decode=beam"),
+        ({"rule": "worst"}, r"certify\.rule=worst"),
+        ({"decode": "best_of_n", "rule": "first", "n": 0, "refusal": "no"}, r"certify\.n=0: must be a whole number"),
+        ({"decode": "best_of_n", "rule": "first", "refusal": ""}, r"certify\.refusal='': is empty"),
+        ({"decode": "best_of_n", "rule": "first", "refusal": "no", "threshold": {"harn": 0.0}}, r"certify\.threshold="),
+    ],
+)
+def test_options_out_of_range_name_their_key(certify: Certify, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        certify(**options)

@@ -1,0 +1,66 @@
+"""Calibration told apart: the head's own, the stored temperature's, and a refitted one on rows that it has not seen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from csrlhf.evaluation.cost_model.evaluation import calibration_errors, evaluate_output
+from csrlhf.types import LabelledRow
+
+
+def test_the_stored_temperature_divides_the_heads_logits() -> None:
+    # One bin each: P = 0.88 and 0.12 uncalibrated, 0.73 and 0.27 with T = 2; half of either is unsafe.
+    own, truth = np.array([2.0, 2.0, -2.0, -2.0]), np.array([True, False, True, False])
+    found = calibration_errors(own, 2.0, truth, ["a", "b", "c", "d"])
+    assert found["ece_uncalibrated"] == pytest.approx(expit(2.0) - 0.5, abs=1e-6)
+    assert found["ece_calibrated"] == pytest.approx(expit(1.0) - 0.5, abs=1e-6)
+    assert math.isnan(found["ece_refitted"])  # four prompts make no five folds
+
+
+def test_a_refitted_temperature_is_judged_on_other_prompts() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, size=2000)
+    truth = rng.random(2000) < expit(logit)
+    prompts = [str(row) for row in range(2000)]
+    found = calibration_errors(logit * 3.0, 1.0, truth, prompts)
+    assert found["temperature_refitted"] == pytest.approx(3.0, rel=0.15)
+    assert found["ece_refitted"] < 0.5 * found["ece_uncalibrated"]
+    # With few rows the fit helps least on rows that it has not seen; on its own it would always look better.
+    few = slice(0, 12)
+    assert not math.isnan(calibration_errors(logit[few], 1.0, truth[few], prompts[few])["ece_refitted"])
+    # All rows of a prompt lie in one fold: with five copies of each, the copies change no temperature.
+    copied = calibration_errors(
+        np.repeat(logit[:50], 5), 1.0, np.repeat(truth[:50], 5), list(np.repeat(prompts[:50], 5))
+    )
+    single = calibration_errors(logit[:50], 1.0, truth[:50], prompts[:50])
+    assert copied["ece_refitted"] == pytest.approx(single["ece_refitted"], abs=1e-6)
+
+
+def test_one_class_has_no_refit() -> None:
+    found = calibration_errors(np.arange(10.0), 1.0, np.ones(10, dtype=bool), [str(i) for i in range(10)])
+    assert math.isnan(found["temperature_refitted"])
+    assert 0 < found["ece_uncalibrated"] < 1
+
+
+def test_an_output_of_several() -> None:
+    rows = [
+        LabelledRow(f"p{i}", "word " * (1 + i % 3), (float(i % 2), float(i < 70)), {"category": "x"} if i else {})
+        for i in range(140)
+    ]
+    truth = np.array([row.unsafe[1] for row in rows])
+    found = evaluate_output("privacy", truth * 4 - 2, 0.5, rows, 1, 0.05, 0.05)
+    assert found.unsafe_N.sum() == 70
+    assert found.choice.tau == 0.0
+    assert [part.name for part in found.categories] == ["x", "(none)"]
+    assert [part.name for part in found.lengths] == ["1 words", "2 words", "3 words"]
+    numbers = found.numbers()
+    assert numbers["tau_certified"] == 1.0
+    assert numbers["tau_missed"] == 0.0
+    assert numbers["temperature"] == 0.5
+    assert numbers["ece_uncalibrated"] == pytest.approx(1 - expit(1.0), abs=1e-6)  # logits of 2 were divided by 1/2
+    assert numbers["ece_calibrated"] == pytest.approx(1 - expit(2.0), abs=1e-6)
+    assert found.record()["threshold"]["certified"] is True

@@ -1,0 +1,114 @@
+"""Classifiers of transformers as scorers: one label, labels that exclude each other, labels that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+from csrlhf.errors import UserError
+from csrlhf.generation import Decoder
+from csrlhf.models.classifier import ClassifierScorer, log_odds
+from csrlhf.models.loading import seeded
+
+SPECIAL = ("<pad>", "<unk>", "<cls>", "<sep>")
+
+
+def encoder(folder: Path, labels: list[str], **options: Any) -> str:
+    """A random BERT with these labels, its tokenizer one id per letter."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *"abcdefghij", "yes", "no", "red", "blue", "sorry"])}
+    inner = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]  # a property in Rust
+    inner.post_processor = TemplateProcessing(  # type: ignore[assignment]
+        single="<cls> $A <sep>", pair="<cls> $A <sep> $B:1 <sep>:1", special_tokens=[("<cls>", 2), ("<sep>", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", cls_token="<cls>", sep_token="<sep>"
+    )
+    tokenizer.save_pretrained(folder)
+    config = AutoConfig.for_model(
+        "bert", vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=40, initializer_range=0.5,
+        id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}, **options,
+    )  # fmt: skip
+    with seeded(3):
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_log_odds_by_hand() -> None:
+    two = log_odds(torch.tensor([[1.0, 3.0]]))
+    assert two.tolist() == [[-2.0, 2.0]]
+    three = log_odds(torch.log(torch.tensor([[0.2, 0.3, 0.5]])))
+    torch.testing.assert_close(three, torch.log(torch.tensor([[0.2 / 0.8, 0.3 / 0.7, 0.5 / 0.5]])))
+
+
+def test_an_encoder_reads_the_pair_as_it_was_trained_to(tmp_path: Path) -> None:
+    folder = encoder(tmp_path, ["safe", "toxic"])
+    scorer = ClassifierScorer(folder, ["toxic"])
+    prompts, responses = ["a b", "c", [{"role": "user", "content": "d"}]], ["red", "", "no yes no yes"]
+    scores = scorer.score(prompts, responses, [True, True, False])
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    for prompt, response, score in zip(("a b", "c", "d"), responses, scores, strict=True):
+        with torch.no_grad():  # lists: a single text with an empty one beside it would count as no pair
+            logits = model(**scorer.tokenizer([prompt], [response], return_tensors="pt")).logits[0]
+        assert float(score) == pytest.approx(float(logits[1] - logits[0]), abs=1e-5)
+    assert scores.shape == (3, 1)
+    batches = ClassifierScorer(folder, ["toxic"], batch_size=2).score(prompts, responses, [True, True, False])
+    torch.testing.assert_close(batches, scores)
+
+
+def test_labels_that_do_not_exclude_each_other_are_constraints(tmp_path: Path) -> None:
+    folder = encoder(tmp_path, ["insult", "threat"], problem_type="multi_label_classification")
+    scorer = ClassifierScorer(folder)
+    assert scorer.outputs == ("insult", "threat")
+    logits = scorer.model(**scorer.tokenizer("a", "red", return_tensors="pt")).logits
+    torch.testing.assert_close(scorer.score(["a"], ["red"], [True]), logits)
+    torch.testing.assert_close(ClassifierScorer(folder, ["threat"]).score(["a"], ["red"], [True]), logits[:, 1:])
+
+
+def test_best_of_n_with_classifiers(folders: Any, tmp_path: Path) -> None:
+    cost = encoder(tmp_path / "cost", ["fine", "toxic"])
+    reward = encoder(tmp_path / "reward", ["LABEL_0"])
+    options: dict[str, Any] = {"n": 4, "max_new_tokens": 4, "threshold": 0.0}
+    answers = Decoder(folders.ppo, reward, {"toxic": cost}, **options)(["a", "b", "c"])
+    assert all(set(one.costs) == {"toxic"} for said in answers for one in said.candidates)
+    assert all(said.abstained or said.cost["toxic"] <= 0 for said in answers)
+
+
+def test_a_causal_classifier(folders: Any, tmp_path: Path, tiny: Any) -> None:
+    """Padded in a batch or alone, the score is the same: the last token is found by the padding."""
+    words = tiny.tokenizer()
+    words.save_pretrained(tmp_path)
+    architecture = {key: value for key, value in tiny.ARCHITECTURE.items() if key != "model_type"}
+    config = AutoConfig.for_model("llama", vocab_size=len(words), num_labels=1, pad_token_id=0, **architecture)
+    with seeded(0):
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    scorer = ClassifierScorer(str(tmp_path), ["reward"])
+    prompts, responses, ended = ["a b c d", "e"], ["yes no", "red"], [True, False]
+    alone = [scorer.score([prompts[i]], [responses[i]], [ended[i]]) for i in range(2)]
+    torch.testing.assert_close(scorer.score(prompts, responses, ended), torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "message"),
+    [
+        (
+            ["safe", "toxic"],
+            None,
+            r"has the labels safe, toxic: say which of them means harm, as a mapping cost=\{toxic",
+        ),
+        (["safe", "toxic"], ["harm"], "has the labels safe, toxic, and not harm"),
+        (["a", "b"], ["reward"], "has the labels a, b, and not reward"),
+    ],
+)
+def test_mistakes(tmp_path: Path, labels: list[str], outputs: list[str] | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ClassifierScorer(encoder(tmp_path, labels), outputs)

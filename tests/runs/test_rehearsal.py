@@ -1,0 +1,62 @@
+"""The rehearsal: every stage's objects are built before the first stage runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+
+from csrlhf.config import search_path
+from csrlhf.errors import UserError
+from csrlhf.runs.pipeline import parts_of
+from csrlhf.runs.rehearsal import rehearse
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("sft", "reward", "cost", "ppo", "evaluate")
+
+
+@pytest.fixture
+def parts() -> Callable[..., dict[str, Any]]:
+    def build(*words: str) -> dict[str, Any]:
+        search_path.register()
+        with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+            return {stage: parts_of(compose("train", overrides=[f"stage={stage}", *words])) for stage in STAGES}
+
+    return build
+
+
+def test_the_defaults_pass(parts: Callable) -> None:
+    rehearse(parts())
+    rehearse(parts("data.constraints=[harm,privacy]", "constraint=harm_privacy", "penalty=lagrangian"))
+    rehearse(parts("constraint=harm_privacy", "inputs.cost=elsewhere"))  # a cost model with outputs of its own
+    rehearse(parts("constraint=harm_cvar_privacy", "inputs.cost={harm: here, privacy: there}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ppo.clip=2"], r"ppo\.clip=2"),
+        (["trainer.precision=13"], "precision"),
+        (["trainer=ddp", "trainer.strategy=fsdp"], r"trainer\.strategy=fsdp: nobody has compared"),
+        (["evaluate.confidence=1.5"], r"evaluate\.confidence=1\.5"),
+        (["ppo.iterations=3"], r"ppo\.critic_warmup=6: must be below ppo\.iterations=3"),
+        (["constraint=harm_privacy"], r"constraints\.privacy: .*data\.constraints=\['harm'\]"),
+    ],
+)
+def test_a_wrong_value_shows_whichever_stage_it_is_for(parts: Callable, words: list[str], message: str) -> None:
+    with pytest.raises((UserError, InstantiationException), match=message):
+        rehearse(parts(*words))
+
+
+def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "train.py"), f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: ppo.clip=2: must be in (0, 1)"
+    assert not (tmp_path / "a").exists()

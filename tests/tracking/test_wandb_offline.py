@@ -1,0 +1,208 @@
+"""Every stage, recorded offline and read back: keys, config, tables, images, artifacts and their lineage.
+
+What ought to be there is taken from docs/metrics.md, so that a key which is documented and not logged is found as well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from csrlhf.config import search_path
+from csrlhf.runs import runner
+from csrlhf.runs.plan import Plan, make_plan
+from csrlhf.tracking.history import read_history
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("sft", "reward", "cost", "ppo", "evaluate")
+SECTIONS = {
+    "sft": ["Supervised"],
+    "reward": ["Reward model"],
+    "cost": ["Cost model"],
+    "ppo": ["Training of the policy", "Evaluation during"],
+    "evaluate": ["Test of a policy"],
+}
+"""The headings of docs/metrics.md whose tables speak of a stage."""
+
+OTHER_SETTINGS = {
+    "cost/temperature/<name>",
+    *("penalty/minibatch_weight", "penalty/minibatch_violation"),
+    *("penalty/estimate", "penalty/<name>/estimate"),
+    *("policy/ptx_loss", "policy/epochs"),
+}
+"""Documented keys that only other settings than these log: several constraints, p3o, adaptive, PTX, target KL."""
+
+SIZES = "{train: 64, validation: 48, test: 96}"
+SETTINGS = [
+    *(f"data.sizes.{split}={SIZES}" for split in ("demonstrations", "preferences", "labelled", "prompts")),
+    "sft.epochs=1", "sft.batch_size=32", "reward.max_steps=2", "cost.epochs=1", "cost.max_steps=2",
+    "ppo.iterations=4", "ppo.eval_every=2", "ppo.batch_size=16", "ppo.minibatch_size=8", "ppo.num_validation=32",
+    "ppo.critic_warmup=1", "constraints.harm.threshold=0.5",
+    "callbacks.progress.every=3600.0", "callbacks.samples.rows=6",
+]  # fmt: skip
+
+
+class Recorded:
+    """A stage's run and its plan."""
+
+    def __init__(self, run: Any, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory, recorded: Callable) -> dict[str, Recorded]:
+    """All stages, one after the other, in a group as the pipeline makes one."""
+    root = tmp_path_factory.mktemp("recorded")
+    found: dict[str, Recorded] = {}
+    search_path.register()
+    with pytest.MonkeyPatch.context() as patch, initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_DATA_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_RUN_GROUP", "pipeline-1")
+        wandb.teardown()  # a service that another test has started remembers its variables
+        for stage in STAGES:
+            cfg = compose("train", overrides=[f"stage={stage}", f"artifacts={root}", *SETTINGS])
+            OmegaConf.set_struct(cfg, False)
+            before = set((root / "wandb").glob("offline-run-*"))
+            plan = make_plan(cfg, {"penalty": "rectified"}, "python train.py")
+            runner.run_stage(cfg, plan, "python train.py")
+            [folder] = set((root / "wandb").glob("offline-run-*")) - before
+            found[stage] = Recorded(recorded(folder), plan)
+    return found
+
+
+def documented(stage: str) -> set[str]:
+    """The keys of the stage's tables, with their ``<...>`` parts; ``<split>`` stands for validation and test."""
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    keys: set[str] = set()
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        if section.startswith(tuple(SECTIONS[stage])):
+            for row in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE):
+                found = re.findall(r"`([^`]+)`", row)
+                bounds = [word for word in found if word.startswith("_")]
+                plain = [word for word in found if "/" in word]
+                keys |= {key + bound for key in plain for bound in ["", *bounds]}
+    split = {key.replace("<split>", word) for key in keys for word in ("validation", "test")}
+    return split - OTHER_SETTINGS
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"<\w+>", "[^/]+", key))
+
+
+def test_the_page_is_read() -> None:
+    assert {"train/loss", "validation/token_accuracy"} <= documented("sft")
+    assert {"test/auroc_low", "validation/<category>/accuracy", "baseline/test/accuracy"} <= documented("cost")
+    assert {"penalty/gate", "validation/<name>/cost", "selection/best_excess"} <= documented("ppo")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_documented_key_is_there(stages: dict[str, Recorded], stage: str) -> None:
+    logged = stages[stage].run.logged_keys()
+    missing = [key for key in documented(stage) if not any(pattern(key).fullmatch(name) for name in logged)]
+    assert not missing
+    metrics = json.loads((stages[stage].plan.folder / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics.keys() <= stages[stage].run.summary.keys()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_history_csv_has_the_same_keys_and_no_key_is_undocumented(stages: dict[str, Recorded], stage: str) -> None:
+    axis = "iteration" if stage == "ppo" else "trainer/global_step"
+    logged = {
+        key
+        for key in stages[stage].run.logged_keys() - {axis}
+        if not key.startswith(("_", "samples/", "plots/", "report/"))
+    }
+    history = {key for row in read_history(stages[stage].plan.folder / "history.csv") for key in row}
+    undefined = {key for key in logged - history if "precision" in key}  # NaN where nothing is flagged: empty cells
+    assert logged - undefined == history - {"step"}
+    allowed = [pattern(key) for key in documented(stage)] + [re.compile("epoch|baseline/.*|eval/sft/.*")]
+    assert not [key for key in logged if not any(one.fullmatch(key) for one in allowed)]
+
+
+def test_the_tables_of_the_page_are_in_the_run(stages: dict[str, Recorded]) -> None:
+    assert any(key.startswith("report/") for key in stages["evaluate"].run.summary)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_group_type_tags_name_commit_and_config(stages: dict[str, Recorded], stage: str) -> None:
+    run, plan = stages[stage].run, stages[stage].plan
+    assert (run.info["run_group"], run.info["job_type"], run.info["tags"]) == ("pipeline-1", stage, [stage])
+    assert run.info["display_name"] == plan.title
+    assert run.state == "finished"
+    provenance = run.config["provenance"]
+    assert provenance["fingerprint"] == plan.fingerprint
+    assert provenance["versions"]["torch"]
+    record = json.loads((plan.folder / "csrlhf.json").read_text(encoding="utf-8"))
+    assert provenance["git_commit"] == record["git_commit"]
+    inputs = provenance.get("inputs", {})  # W&B leaves out an empty mapping
+    assert {key: given["fingerprint"] for key, given in inputs.items()} == plan.input_fingerprints
+    if record["git_commit"] is not None:
+        assert record["git_commit"].startswith(run.info["git"]["commit"])
+    assert run.config["ppo"]["clip"] == 0.2
+    assert run.config["stage"]["name"] == stage
+
+
+def test_system_metrics_are_sampled(stages: dict[str, Recorded]) -> None:
+    assert sum(recorded.run.kinds.get("stats", 0) for recorded in stages.values()) > 0
+
+
+def test_ppo_is_drawn_over_the_iterations(stages: dict[str, Recorded]) -> None:
+    rewards = [row["iteration"] for row in stages["ppo"].run.history if "train/reward" in row]
+    looks = [row["iteration"] for row in stages["ppo"].run.history if "validation/reward" in row]
+    tables = [row["iteration"] for row in stages["ppo"].run.history if any("samples/" in key for key in row)]
+    assert rewards == [0, 1, 2, 3]
+    assert looks == tables == [1, 3]
+    best = stages["sft"].run.summary["validation/loss"]
+    assert best.keys() == {"last", "min"}
+
+
+@pytest.mark.parametrize(("stage", "key", "rows"), [("ppo", "samples/validation", 6), ("evaluate", "samples/test", 12)])
+def test_tables_of_dialogues(stages: dict[str, Recorded], stage: str, key: str, rows: int) -> None:
+    shown = stages[stage].run.summary[key]
+    assert shown["_type"] == "table-file"
+    run_folder = next(
+        path for path in (stages[stage].plan.folder.parents[1] / "wandb").glob(f"*{stages[stage].run.info['run_id']}")
+    )
+    content = json.loads((run_folder / "files" / shown["path"]).read_text(encoding="utf-8"))
+    columns = content["columns"]
+    assert columns == ["policy", "prompt", "category", "response", "reward", "cost/harm", "verdict", "truth"]
+    assert len(content["data"]) == rows
+    first = dict(zip(columns, content["data"][0], strict=True))
+    assert first["prompt"]
+    assert first["verdict"] == ("unsafe: harm" if first["cost/harm"] > 0 else "safe")
+    assert len({row[columns.index("category")] for row in content["data"]}) == 3  # the toy world's kinds of prompts
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "cost", "ppo"])
+def test_plots_are_images(stages: dict[str, Recorded], stage: str) -> None:
+    files = {path.stem for path in (stages[stage].plan.folder / "plots").glob("*.png")}
+    images = {
+        key.removeprefix("plots/")
+        for key, value in stages[stage].run.summary.items()
+        if key.startswith("plots/") and value["_type"] == "image-file"
+    }
+    assert images == files
+    assert "curves" in files
+
+
+def test_the_lineage_leads_from_stage_to_stage(stages: dict[str, Recorded]) -> None:
+    made: dict[str, str] = {}
+    for stage, recorded in stages.items():
+        results = [item for item in recorded.run.artifacts if item["type"] != "run_table"]
+        [output] = [item for item in results if not item.get("use_after_commit")]
+        used = {item["name"]: item["digest"] for item in results if item.get("use_after_commit")}
+        assert output["name"] == stage
+        assert recorded.plan.fingerprint[:8] in output["aliases"]
+        assert used == {name: made[name] for name in recorded.plan.inputs}  # the very versions that were logged
+        made[stage] = output["digest"]
+    assert stages["evaluate"].plan.inputs.keys() == {"sft", "reward", "cost", "ppo"}
