@@ -19,7 +19,7 @@ from csrlhf.constraints.base import ConstraintState
 from csrlhf.modules.guards import require_finite
 from csrlhf.modules.policy_base import PolicyBase
 from csrlhf.modules.policy_metrics import constraint_metrics, effective_multipliers, rollout_metrics
-from csrlhf.modules.preflight import check_reachable, check_warmup
+from csrlhf.modules.preflight import check_reachable, check_trainer, check_warmup
 from csrlhf.modules.ranks import (
     gather_lists,
     gather_rows,
@@ -45,8 +45,8 @@ class PolicyModule(PolicyBase):
     def on_fit_start(self) -> None:
         """Refuse settings that could only waste the run; tell the selection how often it will look."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+        check_trainer(self.trainer, data, self.ppo.samples_per_prompt)
         self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
-        assert data.samples_per_prompt == self.ppo.samples_per_prompt, "the module's groups are not the data's"
         check_warmup(self.ppo.critic_warmup, data.iterations)
         self.update.start(data)
         if self.penalty.constrains and self.trainer.limit_val_batches:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.advantages.base import Estimator, check_samples
+from csrlhf.advantages.gae import GAE
 from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.chance import Chance
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.tuning import Tuning, save_merged
@@ -29,8 +31,13 @@ from csrlhf.modules.selection import Selection, copy_folder
 from csrlhf.modules.token_rewards import TokenRewards
 from csrlhf.penalties.base import Penalty
 from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.rectified import Rectified
 from csrlhf.rollout.roles import FROZEN, SeparateRoles
 from csrlhf.rollout.sampler import Sampler
+
+POLICY_OPTIMIZER = {"lr": 2.5e-4, "weight_decay": 0.0}
+CRITIC_OPTIMIZER = {"lr": 5.0e-4, "weight_decay": 0.0}
+"""Those of ``ppo=default``, which suit the toy world's model; a large pretrained one needs a tenth or less."""
 
 
 class PolicyBase(LightningModule):
@@ -45,14 +52,14 @@ class PolicyBase(LightningModule):
     def __init__(
         self,
         inputs: Mapping[str, Any],
-        sampler: Sampler,
-        penalty: Penalty,
-        constraints: Mapping[str, Constraint],
-        advantage: Estimator,
-        ppo: PPOConfig,
-        selection: Selection,
-        policy_optimizer: Mapping[str, Any],
-        critic_optimizer: Mapping[str, Any],
+        sampler: Sampler | None = None,
+        penalty: Penalty | None = None,
+        constraints: Mapping[str, Constraint] | None = None,
+        advantage: Estimator | None = None,
+        ppo: PPOConfig | None = None,
+        selection: Selection | None = None,
+        policy_optimizer: Mapping[str, Any] = POLICY_OPTIMIZER,
+        critic_optimizer: Mapping[str, Any] = CRITIC_OPTIMIZER,
         seed: int = 0,
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
@@ -61,12 +68,12 @@ class PolicyBase(LightningModule):
 
         Args:
             inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (this one or several, see ``cost_scorer``).
-            sampler: draws responses.
-            penalty: the strategy.
-            constraints: by name, one per output of the cost model.
-            advantage: the estimator.
-            ppo: numbers of the update.
-            selection: which policy the run hands over.
+            sampler: draws responses; None for ``Sampler()``.
+            penalty: the strategy; None for ``Rectified()``.
+            constraints: by name, one per output of the cost model; None for ``{"harm": Chance()}``.
+            advantage: the estimator; None for ``GAE()``.
+            ppo: numbers of the update; None for ``PPOConfig()``.
+            selection: which policy the run hands over; None for ``Selection()``.
             policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches, the critic's head and adapters.
@@ -74,6 +81,8 @@ class PolicyBase(LightningModule):
             critic_tuning: likewise of the critic.
         """
         super().__init__()
+        sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
+        constraints, ppo, selection = constraints or {"harm": Chance()}, ppo or PPOConfig(), selection or Selection()
         if sampler.greedy:
             raise UserError(
                 "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
@@ -86,6 +95,7 @@ class PolicyBase(LightningModule):
         if not advantage.needs_critic:
             ppo = replace(ppo, critic_warmup=0)  # there is nothing to warm up, and the policy need not wait for it
         self.automatic_optimization = False
+        self.save_hyperparameters({"inputs": _plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
         self.constraints = Constraints(constraints)
         self.penalty = penalty
@@ -133,15 +143,39 @@ class PolicyBase(LightningModule):
         for key in [key for key in checkpoint["state_dict"] if _is_frozen(key)]:
             del checkpoint["state_dict"][key]
         leave_out_frozen(self, checkpoint)
-        checkpoint["csrlhf"] = {"gate_history": self.gate_history, "selection": self.selection.state_dict()}
+        checkpoint["csrlhf"] = {
+            "gate_history": self.gate_history,
+            "selection": self.selection.state_dict(),
+            "parts": self._parts(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Complete the state with the frozen models as they were loaded, so that loading stays strict."""
+        """Complete the state with the frozen models as they were loaded, so that loading stays strict.
+
+        Of the constructor's arguments a checkpoint brings ``inputs`` and ``seed``; the others are objects, which a
+        checkpoint that is loaded with ``weights_only=True`` cannot hold. They are given again where they are not the
+        defaults: ``PolicyModule.load_from_checkpoint(path, penalty=Lagrangian())``.
+
+        Raises:
+            UserError: the checkpoint is of another penalty, estimator or constraint than the module.
+        """
+        for part, kind in checkpoint["csrlhf"].get("parts", {}).items():
+            if (own := self._parts().get(part)) != kind:
+                raise UserError(
+                    f"the checkpoint's {part} is {kind}, the module's is {own}; give {part} as in training: "
+                    f"PolicyModule.load_from_checkpoint(path, {part}=...)"
+                )
         self.gate_history = list(checkpoint["csrlhf"]["gate_history"])
         self.selection.load_state_dict(checkpoint["csrlhf"]["selection"])
         frozen = {key: value for key, value in self.state_dict().items() if _is_frozen(key)}
         checkpoint["state_dict"] |= frozen
         put_back_frozen(self, checkpoint)
+
+    def _parts(self) -> dict[str, str]:
+        """The classes that decide what the state means."""
+        pairs = zip(self.constraints.names, self.constraints, strict=True)
+        constraints = ", ".join(f"{name}: {_kind(one)}" for name, one in pairs)
+        return {"penalty": _kind(self.penalty), "advantage": _kind(self.advantage), "constraints": constraints}
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
@@ -157,6 +191,15 @@ class PolicyBase(LightningModule):
         if self.trainer.is_global_zero:
             save_merged(self.roles.policy, folder)
             self.tokenizer.save_pretrained(folder)
+
+
+def _kind(part: object) -> str:
+    return type(part).__name__
+
+
+def _plain(value: Any) -> Any:
+    """Mappings of any kind as dicts: a checkpoint holds plain values alone."""
+    return {key: _plain(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
 
 def _is_frozen(key: str) -> bool:
