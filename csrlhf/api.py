@@ -25,6 +25,7 @@ from typing import IO, Any, TextIO
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -35,7 +36,7 @@ from csrlhf.plan import make_plan
 
 PROGRAM = (sys.executable, "-m", "csrlhf")
 
-PLAIN = re.compile(r"[A-Za-z_/][\w./-]*")
+PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 """Texts that need no quotes in Hydra's grammar, unless they are one of its words."""
 
 WORDS = ("null", "true", "false", "inf", "nan")
@@ -165,28 +166,28 @@ def _composed(words: Sequence[str]) -> Iterator[DictConfig]:
     ``@hydra.main`` leaves them. An application of the caller's that uses Hydra itself finds its own state again.
     """
     search_path.register()
-    hydra_state = HydraConfig.instance()
-    before = hydra_state.cfg
-    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
-        try:
+    caller_hydra, caller_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
             overrides.refuse_options(words)
             whole = hydra_compose("train", overrides=overrides.from_nothing(words), return_hydra_config=True)
-            hydra_state.set_config(whole)
+            HydraConfig.instance().set_config(whole)
             cfg = whole.copy()
             with read_write(cfg), open_dict(cfg):
                 del cfg["hydra"]
             overrides.check_types(cfg)
             overrides.check_added(cfg)
             yield cfg
-        except UserError:
+    except UserError:
+        raise
+    except Exception as error:
+        message = cli.one_line(error, words)
+        if message is None:  # a bug, with its traceback
             raise
-        except Exception as error:
-            message = cli.one_line(error, words)
-            if message is None:  # a bug, with its traceback
-                raise
-            raise UserError(message) from error
-        finally:
-            hydra_state.cfg = before
+        raise UserError(message) from error
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = caller_hydra, caller_config
 
 
 def _in_processes(cfg: DictConfig, words: Sequence[str]) -> tuple[dict[str, float], dict[str, Path]]:

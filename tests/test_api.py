@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import csrlhf
-from csrlhf import api, cli, pipeline, search_path
+from csrlhf import api, artifacts, cli, pipeline, search_path
 from csrlhf.errors import UserError
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12).filter(lambda text: "${" not in text)
@@ -147,8 +147,8 @@ def test_a_stage_runs_in_this_process_again_and_again(
     )
 
 
-def test_a_stage_without_a_result_has_numbers_alone(tmp_path: Path) -> None:
-    done = csrlhf.train(stage="data", experiment="smoke", artifacts=tmp_path)
+def test_a_stage_without_a_result_has_numbers_alone(ppo: list[str], tmp_path: Path) -> None:
+    done = csrlhf.train([word for word in ppo if word.startswith("data")], stage="data", artifacts=tmp_path)
     assert done.folder is None
     assert done.folders == {}
     assert done.metrics == json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))
@@ -163,7 +163,10 @@ def no_program(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def made(*args: Any) -> Any:
         plan = make_plan(*args)
         plan.folder.mkdir(parents=True, exist_ok=True)
-        (plan.folder / "metrics.json").write_text(json.dumps({f"{plan.stage}/x": 1.0, "odd": None}), encoding="utf-8")
+        artifacts.write_json(plan.folder / "metrics.json", {f"{plan.stage}/x": 1.0, "odd": None})
+        artifacts.write_json(plan.folder / artifacts.RECORD, {"fingerprint": plan.fingerprint})
+        if plan.stage == "ppo":
+            artifacts.point_latest(plan.folder)
         return plan
 
     monkeypatch.setattr(api, "_run_program", started.append)

@@ -40,7 +40,23 @@ VALIDATION_NOISE = -1
 
 
 class PolicyModule(PolicyBase):
-    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference."""
+    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference.
+
+    Example, with a Trainer of one's own (``csrlhf.train(stage="ppo")`` adds trackers and a result folder)::
+
+        from lightning import Trainer
+        from csrlhf.constraints import Chance
+        from csrlhf.data.prompts import PromptDataModule
+        from csrlhf.data.toy.source import ToyData
+        from csrlhf.modules.policy import PolicyModule
+
+        inputs = {"sft": "artifacts/sft", "reward": "artifacts/reward", "cost": "artifacts/cost"}
+        module = PolicyModule(inputs, constraints={"harm": Chance(threshold=0.03)})
+        data = PromptDataModule(ToyData(), module.tokenizer, batch_size=128, iterations=120, iterations_per_epoch=5)
+        Trainer(max_epochs=-1, reload_dataloaders_every_n_epochs=1).fit(module, data)
+
+    The run ends after ``iterations``. ``PolicyModule.load_from_checkpoint(path, constraints=...)`` brings it back.
+    """
 
     def on_fit_start(self) -> None:
         """Refuse settings that could only waste the run; tell the selection how often it will look."""
