@@ -71,10 +71,7 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     Returns:
         The files written; none where nothing was logged.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # and not pyplot, whose backend is a notebook's own
 
     shown = [panel for panel in panels if any(series(rows, key) for key in panel.keys)]
     if not shown:
@@ -82,7 +79,8 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines), squeeze=False)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * lines))
+    axes = figure.subplots(lines, columns, squeeze=False)
     for axis, panel in zip(axes.flat, shown, strict=False):
         draw_panel(axis, panel, rows)
     for axis in axes.flat[len(shown) :]:
@@ -90,8 +88,8 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     written = [folder / "curves.png"]
     _save(figure, written[0])
     for panel in shown:
-        figure, axis = plt.subplots(figsize=(6.4, 4.0))
-        draw_panel(axis, panel, rows)
+        figure = Figure(figsize=(6.4, 4.0))
+        draw_panel(figure.subplots(), panel, rows)
         written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
         _save(figure, written[-1])
     return written
@@ -117,8 +115,5 @@ def draw_panel(axis: Axes, panel: Panel, rows: Sequence[Row]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    plt.close(figure)
