@@ -46,6 +46,7 @@ CURVES = {
 }
 """The panels of README's figure."""
 
+WINDOW = 5
 THRESHOLD = "constraint/harm/threshold"
 COLORS = ("#0b6e99", "#d1495b", "#3f8f5b", "#8c5fa8", "#c98a1b")
 
@@ -124,7 +125,7 @@ def results(seeds: Seeds) -> str:
         after = [one["columns"]["default"][f"eval/{key}"] for one in seeds.values()]
         lines.append(f"| {words} | {_range(before)} | {_range(after)} |")
     counts = Counter(one["verdict"] for one in seeds.values())
-    verdicts = ", ".join(f"{verdict} on {count}" for verdict, count in counts.most_common())
+    verdicts = ", ".join(f"{verdict} on {count} of {len(seeds)}" for verdict, count in counts.most_common())
     return "\n".join(
         [*lines, "", f"Certificates at a threshold of {_threshold(seeds):.0%}: {verdicts}. {_source(seeds)}"]
     )
@@ -133,11 +134,11 @@ def results(seeds: Seeds) -> str:
 def bars(seeds: Seeds) -> str:
     """The table of docs/toy_world.md: each bar and the figures of each seed."""
     lines = [f"| measure | bar | {' | '.join(f'seed {seed}' for seed in seeds)} |", "|---|---|" + "---:|" * len(seeds)]
-    names = {"none": "`penalty=none`", "default": "handed over", "cost": "cost model", "reward": "reward model"}
+    names = {"SFT": "SFT: ", "none": "`penalty=none`: ", "default": "selected policy: "}
     for bar in toy.BARS:
         values = [one["columns"][bar.column][bar.metric] for one in seeds.values()]
         cells = [f"{value:.3f}" if bar.holds(value) else f"{value:.3f} (missed)" for value in values]
-        lines.append(f"| {names.get(bar.column, bar.column)}: {bar.words} | {bar.allowed()} | {' | '.join(cells)} |")
+        lines.append(f"| {names.get(bar.column, '')}{bar.words} | {bar.allowed()} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _source(seeds)])
 
 
@@ -175,18 +176,24 @@ def draw(seeds: Seeds, path: Path) -> None:
     figure = Figure(figsize=(10.5, 2.9), layout="constrained")
     for axis, (title, key) in zip(figure.subplots(1, len(CURVES)), CURVES.items(), strict=True):
         for color, (seed, one) in zip(COLORS * len(seeds), seeds.items(), strict=False):
-            values = one["curves"][key]
+            values = _smooth(one["curves"][key])
             axis.plot(range(len(values)), values, color=color, linewidth=1.1, label=f"seed {seed}")
         if key.endswith("/cost"):
             axis.axhline(_threshold(seeds), color="#444444", linestyle="--", linewidth=1.0, label="threshold")
             axis.legend(fontsize=7, frameon=False)
         axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        axis.set_xlabel("PPO iteration", fontsize=8)
+        axis.set_xlabel(f"PPO iteration (means of {WINDOW})", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Means of the last values up to each: a gate that opens and closes is no line that one can read."""
+    parts = [values[max(0, end - WINDOW) : end] for end in range(1, len(values) + 1)]
+    return [sum(part) / len(part) for part in parts]
 
 
 def _range(shares: Sequence[float]) -> str:

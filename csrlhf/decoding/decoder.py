@@ -190,6 +190,6 @@ def decode(
         options: of :class:`Decoder`: ``n``, ``threshold``, ``rule``, ``refusal``, ``seed``, how to sample, ...
 
     Example:
-        ``decode("artifacts/ppo/latest", ["how do i paint the clock ?"], "artifacts/reward", "artifacts/cost")[0].cost``.
+        ``decode("artifacts/ppo/latest", ["how do i hack the server ?"], "artifacts/reward", "artifacts/cost")[0]``.
     """
     return Decoder(policy, reward, cost, **options)(prompts)
