@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 
 LAYERS = {
-    "types": 0, "errors": 0, "fingerprint": 0, "state": 0, "versions": 0, "ops": 0,
+    "types": 0, "errors": 0, "fingerprint": 0, "state": 0, "terminal": 0, "versions": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
     "report": 1,
     "advantages": 2, "rollout": 2, "evaluation": 2, "decoding": 2,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLORS = ("#0b6e99", "#d1495b", "#3f8f5b", "#8c5fa8", "#c98a1b")
 """Distinguishable with the common colour-vision deficiencies, also in print."""
 
+PLAIN: Any = {"text.parse_math": False}
+"""Matplotlib's settings of a figure with names of the user's in it: a ``$`` is one, and begins no formula."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -71,6 +74,7 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     Returns:
         The files written; none where nothing was logged.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure  # and not pyplot, whose backend is a notebook's own
 
     shown = [panel for panel in panels if any(series(rows, key) for key in panel.keys)]
@@ -79,19 +83,20 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * lines))
-    axes = figure.subplots(lines, columns, squeeze=False)
-    for axis, panel in zip(axes.flat, shown, strict=False):
-        draw_panel(axis, panel, rows)
-    for axis in axes.flat[len(shown) :]:
-        axis.set_visible(False)
-    written = [folder / "curves.png"]
-    _save(figure, written[0])
-    for panel in shown:
-        figure = Figure(figsize=(6.4, 4.0))
-        draw_panel(figure.subplots(), panel, rows)
-        written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
-        _save(figure, written[-1])
+    with rc_context(PLAIN):
+        figure = Figure(figsize=(4.2 * columns, 3.0 * lines))
+        axes = figure.subplots(lines, columns, squeeze=False)
+        for axis, panel in zip(axes.flat, shown, strict=False):
+            draw_panel(axis, panel, rows)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_visible(False)
+        written = [folder / "curves.png"]
+        _save(figure, written[0])
+        for panel in shown:
+            figure = Figure(figsize=(6.4, 4.0))
+            draw_panel(figure.subplots(), panel, rows)
+            written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
+            _save(figure, written[-1])
     return written
 
 
