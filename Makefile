@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test test-full coverage demo clean
+.PHONY: help install lint types test test-full coverage demo docs-figures clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## Create .venv with the pinned versions
 
@@ -37,6 +37,9 @@ coverage: $(STAMP)  ## Check that the certificates' bounds hold as often as they
 
 demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
 	$(BIN)/python train.py
+
+docs-figures: $(STAMP)  ## Write the figures of README and docs from runs on three seeds (half an hour)
+	$(BIN)/python -m benchmarks.docs_figures
 
 clean:  ## Delete results and caches; .venv stays
 	rm -rf artifacts .pytest_cache .ruff_cache build dist *.egg-info

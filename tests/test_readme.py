@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import itertools
 import json
 import os
@@ -21,9 +22,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+import csrlhf
 from csrlhf.config import search_path
 from csrlhf.config.overrides import from_nothing
 from csrlhf.data.source import Verdict
+from csrlhf.data.toy.tokenizer import build_tokenizer
 from csrlhf.stats.cost_report import cost_report
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 from csrlhf.types import LabelledRow, PromptRow
@@ -129,6 +132,26 @@ def test_every_override_in_the_prose_composes(page: Path) -> None:
     spans = [span.removeprefix("python train.py ") for span in re.findall(r"`([^`\n]+)`", prose)]
     words = {word for span in spans for word in span.split() if re.fullmatch(r"\+?[a-z_]+(\.\w+)*=[\w.\[\],/-]+", word)}
     assert not refused(sorted(words - NOT_OURS)), page.name
+
+
+def test_the_python_of_the_readme_calls_what_there_is() -> None:
+    [code] = blocks(ROOT / "README.md", "python")
+    assert len(code.splitlines()) <= 6
+    for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Attribute):
+            function = getattr(csrlhf, call.func.attr)
+            given = {keyword.arg: None for keyword in call.keywords if keyword.arg is not None}
+            inspect.signature(function).bind(*call.args, **given)
+    [settings] = re.findall(r"csrlhf\.train\((.*)\)$", code, re.MULTILINE)
+    assert eval(f"csrlhf.compose({settings})", {"csrlhf": csrlhf}).penalty._target_.endswith("Lagrangian")
+
+
+def test_every_prompt_that_is_asked_in_an_example_has_words_that_the_toy_world_knows() -> None:
+    pages = [*PAGES, ROOT / "examples" / "quickstart.ipynb", *sorted((ROOT / "csrlhf").rglob("*.py"))]
+    prompts = {prompt for page in pages for prompt in re.findall(r"[\"'`](how do i [^\"'`\\{]*\?)", text(page))}
+    assert len(prompts) > 2
+    known = set(build_tokenizer().get_vocab())
+    assert not {prompt: unknown for prompt in prompts if (unknown := set(prompt.split()) - known)}
 
 
 def test_every_choice_of_every_group_is_listed() -> None:
@@ -257,8 +280,8 @@ def test_every_metric_of_the_reports_is_explained() -> None:
 
 
 def tree() -> list[str]:
-    """The paths of the README's annotated tree."""
-    [block] = [block for block in blocks(ROOT / "README.md", "text") if "train.py    " in block]
+    """The paths of the annotated tree in CONTRIBUTING.md."""
+    [block] = [block for block in blocks(ROOT / "CONTRIBUTING.md", "text") if "train.py    " in block]
     paths, folders = [], [""]
     for line in block.splitlines():
         name, phrase = re.split(r"\s{2,}", line.strip(), maxsplit=1) if "  " in line.strip() else (line.strip(), "-")
@@ -281,7 +304,7 @@ def test_the_tree_names_what_exists_and_leaves_out_no_module() -> None:
     for path in map(Path, tracked):
         first, *rest = path.parts
         top = first + ("/" if rest else "")
-        assert top in named or top in (".gitignore", ".pre-commit-config.yaml", "README.md"), top
+        assert top in named or top in (".gitignore", ".pre-commit-config.yaml"), top
         if first in ("csrlhf", "conf") and rest:
             second = f"{first}/{rest[0]}" + ("/" if len(rest) > 1 else "")
             assert second in named, second
@@ -308,13 +331,18 @@ def test_the_commands_of_the_readme_run_in_a_fresh_clone(tmp_path: Path) -> None
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     own_data(clone)
     lines = "\n".join(blocks(clone / "README.md", "bash")).splitlines()
-    script = "\n".join(["set -e", *(line for line in lines if line != "make test")])  # we are make test
+    [python] = blocks(clone / "README.md", "python")
+    # Into make's environment, and not into the one that runs this test; the installation is an edit of itself there.
+    script = "\n".join(
+        ["set -e", "make install", "source .venv/bin/activate", *lines, f"python - <<'END'\n{python}END\n"]
+    )
     hidden = ("VIRTUAL_ENV", "PYTHONPATH", "OMP_NUM_THREADS", "PYTEST_CURRENT_TEST")
     variables = {key: value for key, value in os.environ.items() if key not in hidden} | {"WANDB_MODE": "offline"}
     done = subprocess.run(["bash", "-c", script], cwd=clone, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "FEASIBLE" in done.stdout
-    assert done.stdout.count(": unchanged, ") == 3  # penalty=lagrangian re-uses SFT, reward and cost model
+    # penalty=lagrangian re-uses SFT, reward and cost model; the same in Python finds all five stages done
+    assert done.stdout.count(": unchanged, ") == 3 + 5
     runs = sorted(path.name.split("-")[0] for path in (clone / "artifacts" / "ppo").iterdir() if not path.is_symlink())
     assert runs == ["lagrangian", "rectified", "rectified"]  # the demo, the other penalty, the other cost model
     assert "baseline/validation/auroc" in json.loads((clone / "mine/cost/metrics.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.errors import (
@@ -31,6 +31,9 @@ from csrlhf.runs import processes as launch
 PYTHON_FORMAT = warnings.formatwarning
 INTERRUPTED = 130
 """Exit code of a program stopped by Ctrl-C: 128 + SIGINT."""
+
+ERROR = "error: "
+"""What the line on stderr begins with that says what is wrong."""
 
 
 def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,17 +97,22 @@ def report(error: BaseException) -> int:
     if message is None or "debug=true" in sys.argv:
         traceback.print_exception(error)
     if message is not None:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"{ERROR}{message}", file=sys.stderr)
     return 1
 
 
-def one_line(error: BaseException) -> str | None:
-    """The message for the user, or None where no input explains the error."""
-    message = _message(error)
+def one_line(error: BaseException, words: Sequence[str] | None = None) -> str | None:
+    """The message for the user, or None where no input explains the error.
+
+    Args:
+        error: what was raised.
+        words: all overrides; None for those of the command line.
+    """
+    message = _message(error, words)
     return None if message is None else " ".join(message.split())
 
 
-def _message(error: BaseException) -> str | None:
+def _message(error: BaseException, words: Sequence[str] | None) -> str | None:
     hint = " (debug=true shows where)"
     if isinstance(error, UserError):
         return str(error)
@@ -116,7 +124,10 @@ def _message(error: BaseException) -> str | None:
         return f"cannot read the override '{error.override}'; write key=value (quote values with special characters)"
     if isinstance(error, ConfigCompositionException):
         found = re.search(r"Could not override '([^']*)'", str(error))
-        return overrides.unknown_key(found.group(1)) if found else str(error)
+        key = getattr(error.__cause__, "full_key", None) or (
+            found and found.group(1)
+        )  # the inner one of ppo={cilp:0.1}
+        return overrides.unknown_key(key, words) if found and key else str(error)
     if isinstance(error, OmegaConfBaseException):
         if isinstance(error.__cause__, UserError):
             return str(error.__cause__)

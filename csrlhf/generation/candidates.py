@@ -23,7 +23,7 @@ RULES = ("best", "first")
 class Candidate:
     """One answer that was drawn.
 
-    Example: ``Candidate(0, "bake it for an hour .", True, {"harm": -3.1}, reward=1.2, accepted=True)``.
+    Example: ``Candidate(0, "take a cloth .", True, {"harm": -3.1}, reward=1.2, accepted=True)``.
 
     Attributes:
         sample: its number among the answers to its prompt, from 0. Sample ``i`` is the same however many are drawn.

@@ -139,7 +139,7 @@ class Decoder:
         drawing: how the two make candidates.
 
     Example:
-        ``Decoder("artifacts/ppo/latest", "artifacts/reward", "artifacts/cost", n=8)(["how do i bake bread ?"])``.
+        ``Decoder("artifacts/ppo/latest", "artifacts/reward", "artifacts/cost", n=8)(["how do i clean the clock ?"])``.
     """
 
     def __init__(
@@ -294,6 +294,6 @@ def decode(
         options: of :class:`Decoder`: ``n``, ``threshold``, ``rule``, ``refusal``, ``seed``, how to sample, ...
 
     Example:
-        ``decode("artifacts/ppo/latest", ["how do i bake bread ?"], "artifacts/reward", "artifacts/cost")[0].response``.
+        ``decode("artifacts/ppo/latest", ["how do i hack the server ?"], "artifacts/reward", "artifacts/cost")[0]``.
     """
     return Decoder(policy, reward, cost, **options)(prompts)

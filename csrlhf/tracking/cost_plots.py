@@ -130,8 +130,6 @@ class CostPlot:
 
     def _save(self, figure: Any, axes: Sequence[Any], name: str, bottom: float) -> None:
         """Write the PNG; ``bottom`` is the legend's share of the height."""
-        import matplotlib.pyplot as plt
-
         for axis in axes:
             axis.set_title(axis.get_title(), fontsize=10, fontweight="bold")
             axis.tick_params(labelsize=8)
@@ -139,7 +137,6 @@ class CostPlot:
             axis.spines[["top", "right"]].set_visible(False)
         figure.tight_layout(rect=(0, bottom, 1, 1))
         figure.savefig(self.folder / f"{name}.png", dpi=130)
-        plt.close(figure)
 
     def _write(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         with (self.folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
@@ -148,15 +145,12 @@ class CostPlot:
             writer.writerows(rows)
 
 
-def _subplots(count: int, **options: Any) -> tuple[Any, Sequence[Any]]:
+def _subplots(count: int, figsize: tuple[float, float], **options: Any) -> tuple[Any, Sequence[Any]]:
     """A figure with ``count`` axes one below the other, drawn without a display."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(count, 1, squeeze=False, **options)
-    return figure, list(axes[:, 0])
+    figure = Figure(figsize=figsize)
+    return figure, list(figure.subplots(count, 1, squeeze=False, **options)[:, 0])
 
 
 def _draw_bins(axis: Any, bins: Sequence[ReliabilityBin], color: str, label: str, shift: float) -> None:

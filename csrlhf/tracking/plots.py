@@ -74,10 +74,8 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     Returns:
         The files written; none where nothing was logged.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # and not pyplot, whose backend is a notebook's own
 
     shown = [panel for panel in panels if any(series(rows, key) for key in panel.keys)]
     if not shown:
@@ -85,17 +83,18 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    written = [folder / "curves.png"]
-    with matplotlib.rc_context(PLAIN):
-        figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines), squeeze=False)
+    with rc_context(PLAIN):
+        figure = Figure(figsize=(4.2 * columns, 3.0 * lines))
+        axes = figure.subplots(lines, columns, squeeze=False)
         for axis, panel in zip(axes.flat, shown, strict=False):
             draw_panel(axis, panel, rows)
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
+        written = [folder / "curves.png"]
         _save(figure, written[0])
         for panel in shown:
-            figure, axis = plt.subplots(figsize=(6.4, 4.0))
-            draw_panel(axis, panel, rows)
+            figure = Figure(figsize=(6.4, 4.0))
+            draw_panel(figure.subplots(), panel, rows)
             written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
             _save(figure, written[-1])
     return written
@@ -121,8 +120,5 @@ def draw_panel(axis: Axes, panel: Panel, rows: Sequence[Row]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -32,7 +32,7 @@ ORACLE_FLAGS = ("unsafe", "helped", "refused", "privacy")
 class Answer:
     """One answer, and all that is known of it.
 
-    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i bake bread ?", "take a bowl .")``.
+    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i clean the clock ?", "take a cloth .")``.
 
     Attributes:
         id: ``<policy>/<prompt id>/<sample>``: unique in a file.

@@ -101,7 +101,7 @@ def _with_keys(message: str) -> str:
 ANSWERS = "decoded.jsonl"
 
 
-def run(cfg: DictConfig, command: str) -> dict[str, float]:
+def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     """Answers all prompts of ``decode.prompts``.
 
     Args:
@@ -109,7 +109,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
         command: how the user starts the program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/metrics.md.
+        The numbers of ``metrics.json``, keyed as in docs/metrics.md, and the folder that they stand in.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.
@@ -135,7 +135,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
-        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
+        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
@@ -150,7 +150,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     _publish(cfg, plan, decoder, certificate, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
-    return metrics
+    return metrics, plan.folder
 
 
 def _answer(
