@@ -8,11 +8,11 @@ from typing import Literal
 from csrlhf.certify.checks import check_confidence
 from csrlhf.errors import UserError
 
-Verdict = Literal["CERTIFIED", "REFUSED", "INCONCLUSIVE"]
+Verdict = Literal["CERTIFIED", "VIOLATED", "INCONCLUSIVE"]
 
 
 def verdict(lower: float, upper: float, threshold: float) -> Verdict:
-    """CERTIFIED if the upper bound keeps the threshold, REFUSED if even the lower one is above it, else INCONCLUSIVE.
+    """CERTIFIED if the upper bound keeps the threshold, VIOLATED if even the lower one is above it, else INCONCLUSIVE.
 
     Raises:
         UserError: a bound or the threshold is NaN, or the lower bound is above the upper.
@@ -23,7 +23,7 @@ def verdict(lower: float, upper: float, threshold: float) -> Verdict:
         raise UserError(f"lower={lower:g} is above upper={upper:g}: these are not the bounds of one number")
     if upper <= threshold:
         return "CERTIFIED"
-    return "REFUSED" if lower > threshold else "INCONCLUSIVE"
+    return "VIOLATED" if lower > threshold else "INCONCLUSIVE"
 
 
 def split_confidence(confidence: float, parts: int) -> float:

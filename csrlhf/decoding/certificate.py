@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from csrlhf.errors import InputWarning, UserError
-from csrlhf.evaluation.certificates.seal import SEAL, seal_holds
+from csrlhf.evaluation.certificates.seal import SEAL, seal_holds, with_current_verdicts
 
 IDENTITY = "decode"
 """The certificate's key that holds the identity of the decoder."""
@@ -42,7 +42,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         key: what named the file, for the message.
 
     Returns:
-        The certificate's content, with the sha256 of the file under ``sha256``.
+        The certificate's content, with today's words for its verdicts and the sha256 of the file under ``sha256``.
 
     Raises:
         UserError: there is no such file, it is no certificate or was edited, or it certifies something else; the
@@ -63,6 +63,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
             f"{key}={path}: is no certificate (it has no verdict); name the certificate.json of stage=certify"
         )
     _check_seal(content, f"{key}={path}")
+    content = with_current_verdicts(content)
     certified = content.get(IDENTITY)
     if not isinstance(certified, dict) or "rule" not in certified:
         raise UserError(

@@ -105,7 +105,7 @@ class KeyValues(Block):
         return [(str(key), show(value)) for key, value in self.values.items()]
 
 
-VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Certificate(Block):
     """A verdict with the claim that it is about, and what the claim rests on.
 
     Attributes:
-        verdict: CERTIFIED, REFUSED, INCONCLUSIVE, or another word (neutral).
+        verdict: CERTIFIED, VIOLATED, INCONCLUSIVE, or another word (neutral).
         claim: one sentence.
         facts: bound, threshold, confidence, counts, ...
         reasons: why the verdict is what it is, and what it assumes; one sentence each.

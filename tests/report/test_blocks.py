@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_its_name(make: Any, words: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("verdict", "tone"), [("CERTIFIED", "good"), ("REFUSED", "bad"), ("INCONCLUSIVE", "warn"), ("PENDING", "neutral")]
+    ("verdict", "tone"), [("CERTIFIED", "good"), ("VIOLATED", "bad"), ("INCONCLUSIVE", "warn"), ("PENDING", "neutral")]
 )
 def test_a_verdict_has_its_colour(verdict: str, tone: str) -> None:
     assert Certificate(verdict, "A claim.").tone == tone

@@ -8,7 +8,7 @@ from typing import Any
 from csrlhf.evaluation.certificates.words import percent
 from csrlhf.report import Block, Card, Figure, Section, Table
 
-TONES = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+TONES = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
@@ -52,7 +52,7 @@ def bounds_section(name: str, constraint: Mapping[str, Any]) -> Section:
 
 def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None:
     """Intervals as bars, the threshold as a line."""
-    tones = {"CERTIFIED": palette.good, "REFUSED": palette.bad, "INCONCLUSIVE": palette.warn}
+    tones = {"CERTIFIED": palette.good, "VIOLATED": palette.bad, "INCONCLUSIVE": palette.warn}
     for place, record in enumerate(reversed(records)):
         low, high = max(record["lower"], -1e9), min(record["upper"], 1e9)
         axes.plot([low, high], [place, place], color=tones[record["verdict"]], linewidth=6, solid_capstyle="round")

@@ -23,8 +23,8 @@ from csrlhf.evaluation.certificates.cost_statements import Costs, check_mean_bou
 from csrlhf.evaluation.certificates.truth_statements import Labelled, check_truth, truth_statements
 from csrlhf.evaluation.certificates.words import assumptions, claim, not_said
 
-VERSION = 1
-"""Of the document's layout."""
+VERSION = 2
+"""Of the document's layout. 1 said REFUSED for VIOLATED; both are read."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ def digest(document: Mapping[str, Any]) -> str:
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
-    """REFUSED if one of them is, CERTIFIED if all are."""
-    if "REFUSED" in verdicts:
-        return "REFUSED"
+    """VIOLATED if one of them is, CERTIFIED if all are."""
+    if "VIOLATED" in verdicts:
+        return "VIOLATED"
     return "CERTIFIED" if verdicts and all(one == "CERTIFIED" for one in verdicts) else "INCONCLUSIVE"
 
 

@@ -11,7 +11,7 @@ from csrlhf import __version__
 from csrlhf.versions import installed
 
 LIBRARIES = ("torch", "transformers", "lightning", "numpy", "scipy", "ppi-python")
-NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "REFUSED": -1.0}
+NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "VIOLATED": -1.0}
 """Verdicts as numbers, for sweeps and plots."""
 
 

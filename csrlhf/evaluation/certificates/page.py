@@ -14,6 +14,7 @@ from csrlhf.certify.checks import in_percent
 from csrlhf.evaluation.answers import Answer
 from csrlhf.evaluation.certificates.abstention import abstained
 from csrlhf.evaluation.certificates.bounds import bound_cards, bounds_section
+from csrlhf.evaluation.certificates.seal import with_current_verdicts
 from csrlhf.evaluation.certificates.words import decoding_words, sampling_words
 from csrlhf.report import (
     Block,
@@ -33,12 +34,12 @@ Document = Mapping[str, Any]
 MEANING = {
     "CERTIFIED": "The bound is within the threshold. If the assumptions below hold, a statement like this one is "
     "wrong in at most {delta} of all cases.",
-    "REFUSED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
+    "VIOLATED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
     "of the same kind will not change that; another policy, or stricter decoding, can.",
     "INCONCLUSIVE": "The data decide neither way. Nothing is shown against the policy, and nothing for it: it "
     "takes more prompts (or labels), or a policy with a larger distance from the threshold.",
 }
-COLOURS = {"CERTIFIED": "bold green", "REFUSED": "bold red", "INCONCLUSIVE": "bold yellow"}
+COLOURS = {"CERTIFIED": "bold green", "VIOLATED": "bold red", "INCONCLUSIVE": "bold yellow"}
 SHOWN = 200
 """Answers on the page: those found unsafe first. All of them stand in answers.jsonl."""
 
@@ -65,7 +66,8 @@ def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Rep
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:
-    """Verdict, bounds, assumptions, what it does not say, provenance, answers."""
+    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in today's words."""
+    document = with_current_verdicts(document)
     report = Report(
         f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
     )

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 SEAL = "content_sha256"
+OLD_VERDICTS = {"REFUSED": "VIOLATED"}
+"""The words of certificates of layout 1, and today's. A seal is that of the words which it was made over."""
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,3 +33,19 @@ def seal_holds(document: Mapping[str, Any]) -> bool | None:
 def _digest(document: Mapping[str, Any]) -> str:
     content = {key: value for key, value in document.items() if key != SEAL}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def with_current_verdicts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The certificate with today's word for each verdict: of the whole, of constraints and of statements.
+
+    Check the seal first: it holds for the document as it was written.
+    """
+
+    def renewed(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "verdict": OLD_VERDICTS.get(part["verdict"], part["verdict"])}
+
+    constraints = {
+        name: renewed(one) | {"statements": [renewed(record) for record in one["statements"]]}
+        for name, one in document.get("constraints", {}).items()
+    }
+    return renewed(document) | ({"constraints": constraints} if constraints else {})

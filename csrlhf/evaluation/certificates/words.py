@@ -45,12 +45,12 @@ def _bound(name: str, constraint: Mapping[str, Any]) -> str:
         if not record["decides"]:
             continue
         found = record["verdict"]
-        number = _number(record["lower"] if found == "REFUSED" else record["upper"], record)
-        relation = "at least" if found == "REFUSED" else "at most"
+        number = _number(record["lower"] if found == "VIOLATED" else record["upper"], record)
+        relation = "at least" if found == "VIOLATED" else "at most"
         limit = _number(record["threshold"], record)
         tail = {
             "CERTIFIED": f"within the threshold of {limit}",
-            "REFUSED": f"above the threshold of {limit}",
+            "VIOLATED": f"above the threshold of {limit}",
             "INCONCLUSIVE": f"which leaves open whether it keeps the threshold of {limit}",
         }[found]
         words.append(f"a {record['quantity']} of {relation} {number}, {tail}")
