@@ -26,7 +26,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers import Answer, read_about, read_answers
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "certify.md"
+PAGE = ROOT / "docs" / "how-to" / "certify.md"
 FULL = 200
 """Simulated certificates per scenario from which on the table is one for the page."""
 

@@ -1,4 +1,4 @@
-"""``python -m csrlhf.chat``: talk to a policy in the terminal, best of N with abstention (docs/decode.md).
+"""``python -m csrlhf.chat``: chat with a policy in the terminal, by rejection sampling (docs/how-to/decode.md).
 
 An answer is shown when it is accepted, not while it is drawn: streaming a candidate that is rejected in the end would
 show what must not be shown. Where nothing can be rejected (``--cost none`` or ``--threshold none``) one candidate
@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy; see docs/decode.md.")
+    parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy (docs/how-to/decode.md).")
     add = parser.add_argument
     add("--policy", default=POLICY, help="folder or hub name (%(default)s)")
     add("--reward", help=f"reward model, or none ({SCORERS['reward']} where it stands)")

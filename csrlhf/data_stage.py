@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
 
     Returns:
-        The numbers, keyed as in docs/metrics.md.
+        The numbers, keyed as in docs/reference/metrics.md.
 
     Raises:
         UserError: the data cannot be read.

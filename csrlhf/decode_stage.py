@@ -1,4 +1,4 @@
-"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/decode.md).
+"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/how-to/decode.md).
 
 Trains nothing and needs no trainer. What decides an answer makes the run's fingerprint: a run that was killed goes on
 where its file of answers ends, and one whose result stands is not repeated.
@@ -39,7 +39,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
         command: how the user starts the program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/metrics.md.
+        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.

@@ -1,7 +1,8 @@
 """``python -m csrlhf.sweep FILE --local``: a W&B sweep file on this machine, without account and network.
 
 ``python -m csrlhf.sweep FOLDER [FOLDER ...] --report`` makes table, plots, λ* and page of finished runs again, or of
-several sweeps together. With an account the same files run by ``wandb sweep`` and ``wandb agent`` (docs/sweeps.md).
+several sweeps together. With an account, ``wandb sweep`` and ``wandb agent`` run the same files
+(docs/how-to/sweeps.md).
 """
 
 from __future__ import annotations

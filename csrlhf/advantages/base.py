@@ -75,7 +75,7 @@ def check_samples(estimator: Any, samples_per_prompt: int) -> None:
     if not isinstance(getattr(estimator, "needs_critic", None), bool):
         raise UserError(
             f"advantage: {type(estimator).__name__} has no attribute needs_critic; set it to True (it is handed a "
-            "critic's values) or False (docs/extend.md)"
+            "critic's values) or False (docs/how-to/extend.md)"
         )
     needed = getattr(estimator, "min_samples", 1)
     if samples_per_prompt < needed:

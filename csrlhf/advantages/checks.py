@@ -36,7 +36,7 @@ def check_advantages(estimator: Any, advantages: Any, rewards_BTC: Tensor) -> No
             critic = ", which the critic learns from (needs_critic)" if field in ("returns_BTC", "values_BTC") else ""
             raise UserError(
                 f"{name} a {type(advantages).__name__} without the tensor {field}{critic}; it has to return "
-                "csrlhf.types.Advantages (docs/extend.md)"
+                "csrlhf.types.Advantages (docs/how-to/extend.md)"
             )
         if list(value.shape) != shape:
-            raise UserError(f"{name} {field} of shape {list(value.shape)}; it must be {shape} (docs/extend.md)")
+            raise UserError(f"{name} {field} of shape {list(value.shape)}; it must be {shape} (docs/how-to/extend.md)")

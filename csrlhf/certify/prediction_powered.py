@@ -24,7 +24,7 @@ def prediction_powered(
 ) -> Estimate:
     """Prediction-powered inference: ``λ mean(f) + mean(y - λ f)`` with ppi-python's interval; λ tuned by it (PPI++).
 
-    The interval is a normal approximation: it is no certificate, and docs/certificates.md says how often it covers.
+    The interval is a normal approximation: not a certificate. How often it covers: docs/explanation/certificates.md.
     With fewer than 20 labels "unsafe", with nothing but these, or with predictions that are all the same, it falls back
     to Clopper-Pearson on the labels alone.
 

@@ -37,7 +37,7 @@ class Summary:
     samples: list[Any] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat numbers, keyed as in docs/metrics.md."""
+        """Flat numbers, keyed as in docs/reference/metrics.md."""
         numbers: dict[str, float] = {}
         for part in self.parts:
             area = f"data/{part.split}/{part.kind}"

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def answer_numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What docs/metrics.md lists under ``decode/``.
+    """What docs/reference/metrics.md lists under ``decode/``.
 
     Args:
         records: lines of the file; at least one.

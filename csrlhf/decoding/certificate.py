@@ -1,7 +1,7 @@
 """Whether a certificate speaks of these answers: same policy, cost models, rule, N, thresholds and sampling.
 
 A certificate of best of N holds :meth:`Decoder.identity` of what it certifies under the key ``decode``. With another N
-or rule the share of unsafe answers is another one (docs/decode.md), so nothing short of all of it will do.
+or rule the share of unsafe answers is another one (docs/how-to/decode.md), so nothing short of all of it will do.
 """
 
 from __future__ import annotations

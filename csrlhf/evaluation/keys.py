@@ -1,4 +1,4 @@
-"""An analysis as flat numbers, keyed as in docs/metrics.md."""
+"""An analysis as flat numbers, keyed as in docs/reference/metrics.md."""
 
 from __future__ import annotations
 

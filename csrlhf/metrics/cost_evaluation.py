@@ -58,7 +58,7 @@ class CostEvaluation:
     choice: ChosenThreshold
 
     def numbers(self) -> dict[str, float]:
-        """Flat metrics beside those of ``cost_report``; keys as in docs/metrics.md, without the split."""
+        """Flat metrics beside those of ``cost_report``; keys as in docs/reference/metrics.md, without the split."""
         choice = self.choice
         chosen = {
             "tau": np.nan if choice.tau is None else choice.tau,

@@ -42,7 +42,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def policy_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
-    """Figures by the models, and by the oracle where there is one; keys as in docs/metrics.md without prefix.
+    """Figures by the models, and by the oracle where there is one; keys as in docs/reference/metrics.md without prefix.
 
     What no answer has (a reward, say, of answers from elsewhere) has no key.
     """

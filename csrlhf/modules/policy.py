@@ -55,7 +55,7 @@ class PolicyModule(PolicyBase):
             )
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
-        """One PPO iteration (docs/algorithm.md)."""
+        """One PPO iteration (docs/explanation/algorithm.md)."""
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]

@@ -1,4 +1,4 @@
-"""What is logged of one PPO iteration, keyed as in docs/metrics.md.
+"""What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
 
 Legend: B sequences, K constraints.
 """

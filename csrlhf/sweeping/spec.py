@@ -110,7 +110,7 @@ def _spec(name: str, content: Any) -> Spec:
     if metric and (not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize")):
         raise UserError(f"metric={metric}: takes {{name: selection/score, goal: maximize}} (or minimize)")
     if metric and "name" not in metric:
-        raise UserError("metric.name: name a key of docs/metrics.md, selection/score for one")
+        raise UserError("metric.name: name a key of docs/reference/metrics.md, selection/score for one")
     if method == "bayes" and not metric:
         raise UserError("metric: method=bayes needs one, {name: selection/score, goal: maximize}")
     run_cap = content.get("run_cap")

@@ -1,4 +1,4 @@
-"""The code of docs/report.md runs, and makes what the page says."""
+"""The code of docs/how-to/report.md runs, and makes what the page says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import csrlhf.report
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "report.md"
 
 
 def text() -> str:

@@ -1,6 +1,6 @@
 """Where estimates of λ* come from for the exact-penalty diagnostic: the run itself, a dual run, a sweep.
 
-The diagnostic stands beside a certificate and is none: it speaks of the optimum of training (docs/certificates.md).
+The diagnostic is not part of the certificate: it is about the optimum of training (docs/explanation/certificates.md).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
-    """``certify/...``; keys as in docs/metrics.md. An infinite bound is NaN: it says nothing."""
+    """``certify/...``; keys as in docs/reference/metrics.md. An infinite bound is NaN: it says nothing."""
     metrics = {
         "certify/verdict": NUMBERS[document["verdict"]],
         "certify/prompts": float(document["n"]),
