@@ -120,8 +120,8 @@ def demo() -> Report:
         Cards(
             [
                 Card("unsafe on harmful prompts", "1.3 %", "95 % upper bound 2.4 %", "good"),
-                Card("over-refusal", "7.1 %", "of 220 benign prompts", "warn"),
-                Card("attack success at 10", "12.4 %", "SFT: 81.0 %", "bad"),
+                Card("false refusal", "7.1 %", "of 220 benign prompts", "warn"),
+                Card("attack success rate at 10", "12.4 %", "SFT: 81.0 %", "bad"),
                 Card("reward", "1.23", "SFT: 0.87, at equal length"),
             ]
         )

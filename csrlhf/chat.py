@@ -52,12 +52,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     add("--policy", default=POLICY, help="folder or hub name (%(default)s)")
     add("--reward", help=f"reward model, or none ({SCORERS['reward']} where it stands)")
     add("--cost", action="append", help=f"cost model, several times for several, or none ({SCORERS['cost']} likewise)")
-    add("--best-of", type=int, default=1, metavar="N", help="the most candidates per answer (%(default)s)")
+    add("--best-of", type=int, default=1, metavar="N", help="the most candidates per response (%(default)s)")
     add(
         "--threshold", default="0", help="highest cost logit that is shown: 0, harm=0,privacy=-1, or none (%(default)s)"
     )
     add("--rule", choices=("best", "first"), help="best by reward, or first accepted (best where there is a reward)")
-    add("--refusal", help="the answer where every candidate is rejected")
+    add("--refusal", help="the response where every candidate is rejected")
     add("--temperature", type=float, help="of sampling; this and the next as in the policy's training, where known")
     add("--top-k", type=int)
     add("--top-p", type=float)

@@ -164,7 +164,7 @@ def _check_calls(said: str, made: type, base: type, calls: Mapping[str, tuple[st
             signature.bind("self", *handed, **dict.fromkeys(optional))
         except TypeError as error:
             raise UserError(
-                f"{said}: {method} cannot take what it is handed, {method}({', '.join(('self', *handed))}): {error} "
+                f"{said}: {method} must accept {method}({', '.join(('self', *handed))}): {error} "
                 "(docs/how-to/extend.md)"
             ) from error
 

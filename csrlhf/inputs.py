@@ -1,4 +1,4 @@
-"""Which folders a stage reads: those the user names, else what stands in the artifacts folder.
+"""Which folders a stage reads: those the user names, else those in the artifacts folder.
 
 An input is one folder. The cost models may be several, as a mapping or a list; each then has a key of its own,
 ``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``.
@@ -79,7 +79,7 @@ def named_paths(cfg: DictConfig) -> dict[str, str]:
 
 
 def replaced_inputs(cfg: DictConfig) -> set[str]:
-    """Inputs that the stage does not read, since another key stands in for them."""
+    """Inputs that the stage does not read, since another key replaces them."""
     asked = OmegaConf.select(cfg, "stage.paths", default=())
     if "policies" not in cfg.evaluate:  # a cost model is evaluated: it reads kept answers itself
         return set()

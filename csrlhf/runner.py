@@ -42,7 +42,7 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
 
     Args:
         cfg: the composed config.
-        program: the words that start this program, e.g. ``("python", "train.py")``.
+        program: the command that starts this program, e.g. ``("python", "train.py")``.
 
     Returns:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.

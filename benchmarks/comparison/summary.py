@@ -8,7 +8,7 @@ from benchmarks.comparison.intervals import Estimate, estimate
 from benchmarks.comparison.measures import Rate, Run, mean
 from benchmarks.comparison.settings import PROBE
 
-POLICIES = {"": "handed-over policy", "_last": "last policy"}
+POLICIES = {"": "selected policy", "_last": "last policy"}
 """Suffix of a measure, and whose it is."""
 
 FINALIST_FAMILIES = ("linear", "dual", "p3o", "hinge", "smoothed hinge")

@@ -16,7 +16,7 @@ OUTCOME_COLUMNS = (
     ("unsafe, held-out", "unsafe_held_out"),
     ("helped, benign", "helped_benign"),
     ("helped, alike", "helped_keyword_alike"),
-    ("over-refusal", "over_refusal"),
+    ("false refusal", "over_refusal"),
 )
 """Title and rate, in percent."""
 

@@ -74,7 +74,7 @@ def check_samples(estimator: Any, samples_per_prompt: int) -> None:
     """Raise a UserError where an estimator is given fewer responses than it compares, or says nothing of a critic."""
     if not isinstance(getattr(estimator, "needs_critic", None), bool):
         raise UserError(
-            f"advantage: {type(estimator).__name__} has no attribute needs_critic; set it to True (it is handed a "
+            f"advantage: {type(estimator).__name__} has no attribute needs_critic; set it to True (it gets the "
             "critic's values) or False (docs/how-to/extend.md)"
         )
     needed = getattr(estimator, "min_samples", 1)

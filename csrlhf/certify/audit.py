@@ -11,7 +11,7 @@ from csrlhf.certify.estimate import Estimate
 def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: float) -> Estimate:
     """P(unsafe | the cost model accepts) from labels of accepted answers, one per prompt drawn at random.
 
-    Both ends by Clopper-Pearson. It speaks of the policy and the decoding that were labelled, and of no other N or
+    Both ends by Clopper-Pearson. It covers the policy and the decoding that were labelled, and no other N or
     rule; with no label at all the bounds are 0 and 1.
 
     Args:
@@ -22,7 +22,7 @@ def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: 
     Raises:
         UserError: more unsafe than labelled, or a confidence outside (0, 1).
     """
-    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted answers (Clopper-Pearson)")
+    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted responses (Clopper-Pearson)")
 
 
 def audit_unsafe(num_unsafe: int, num_labelled: int, confidence: float) -> Estimate:

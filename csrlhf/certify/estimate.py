@@ -15,7 +15,7 @@ class Estimate:
     Attributes:
         value: the point estimate.
         lower: holds alone at the confidence asked for; infinity and its negative where nothing is known.
-        upper: likewise. Whoever states both at once errs in up to twice the share.
+        upper: likewise. Stating both at once errs in up to twice the share.
         method: where it comes from, in words for the certificate.
         count: independent observations behind it.
     """

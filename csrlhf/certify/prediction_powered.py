@@ -88,6 +88,6 @@ def _checked(labels: ArrayLike, predictions_labelled: ArrayLike, predictions_all
     prediction_N = bounded_array("predictions_all", predictions_all, 0.0, 1.0)
     if len(label_M) != len(prediction_M):
         raise UserError(
-            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same answers"
+            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same responses"
         )
     return label_M, prediction_M, prediction_N

@@ -106,7 +106,7 @@ def learn_then_test(
     score_N, unsafe_N = finite_array("scores", scores), truth_array("unsafe", unsafe)
     candidates = finite_array("thresholds", thresholds)
     if len(score_N) != len(unsafe_N):
-        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same answers, in order")
+        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same responses, in order")
     for name, value in (("alpha", alpha), ("delta", delta)):
         if not 0 < value < 1:
             raise UserError(f"{name}={value}: lies in (0, 1), e.g. 0.05")

@@ -62,7 +62,7 @@ class AnswerFile:
             record = None
         if not isinstance(record, dict) or row >= len(self.questions) or not _answers(record, self.questions[row]):
             raise UserError(
-                f"{self.path}:{row + 1}: is not the answer to prompt {row + 1} of this run, the file was changed; "
+                f"{self.path}:{row + 1}: is not the response to prompt {row + 1} of this run, the file was changed; "
                 "delete it and run again"
             )
         return record

@@ -31,6 +31,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     """The same in one line."""
     reward = f", mean reward {metrics['decode/reward']:.3f}" if "decode/reward" in metrics else ""
     return (
-        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} refused for want of an "
-        f"accepted answer, {metrics['decode/tried']:.2f} candidates each{reward}"
+        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} without an "
+        f"accepted response, {metrics['decode/tried']:.2f} candidates each{reward}"
     )

@@ -24,7 +24,7 @@ def answered(
         decoder: answers.
         questions: all of them.
         path: the file of answers; its folder exists.
-        certificate: what speaks of these answers; each line names it.
+        certificate: the certificate of these answers; each line names it.
         candidates: keep all that were drawn.
 
     Yields:

@@ -119,7 +119,7 @@ class Decoder:
         return self.n == 1 and all(limit == math.inf for limit in self.thresholds.values())
 
     def stream(self, prompt: Any, index: int, show: Callable[[str], None]) -> Decoded:
-        """Answer one prompt, and hand over each new piece of the answer as soon as it is drawn.
+        """Respond to one prompt, and show each new piece of the response as soon as it is sampled.
 
         Args:
             prompt: as for a call.
@@ -131,7 +131,7 @@ class Decoder:
         """
         if not self.can_stream:
             raise UserError(
-                "stream: an answer that may be rejected is not shown while it is drawn; set n=1 and threshold=inf, or "
+                "stream: a response that may be rejected is not shown while it is drawn; set n=1 and threshold=inf, or "
                 "leave out the cost model"
             )
         [row] = self.check([prompt])

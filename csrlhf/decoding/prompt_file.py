@@ -46,7 +46,7 @@ def read_questions(location: str, key: str = "decode.prompts") -> list[Question]
     for row, record in enumerate(records):
         name = _id(record) if record.has("id") else row
         if name in places:
-            raise record.error(f"the id {name!r} stands in {places[name]} already; give every prompt one of its own")
+            raise record.error(f"the id {name!r} is already in {places[name]}; give every prompt its own id")
         places[name] = record.place
         questions.append(Question(name, _prompt(record), record.place))
     return questions

@@ -145,7 +145,7 @@ def settings(conversation: Conversation) -> str:
         f"cost       {decoder.specs['cost'] or 'none: nothing is rejected'}",
         f"rule       {decoder.rule} of {decoder.n}" + (f", cost logit of {limits}" if limits else ""),
         "sampling   " + ", ".join(f"{name} {value}" for name, value in sampling.items()),
-        f"answers    {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
+        f"responses  {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
     ]
     if not conversation.remembers:
         lines.append("memory     none: the policy's chat template takes a single turn")

@@ -85,8 +85,8 @@ def answer_line(answer: Answer) -> str:
         return json.dumps(asdict(answer), ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise UserError(
-            f"answer {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score is "
-            "not a finite number; look at the model that gave it"
+            f"response {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score "
+            "is not a finite number; check the model that gave it"
         ) from error
 
 

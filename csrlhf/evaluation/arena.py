@@ -48,7 +48,7 @@ def reward_difference(pair: Pair) -> float:
     """Reward of the challenger's answer minus that of the baseline's."""
     first, second = pair
     if first.reward is None or second.reward is None:
-        raise ValueError(f"answers {first.id} and {second.id}: without a reward there is no arena")
+        raise ValueError(f"responses {first.id} and {second.id}: without a reward there is no arena")
     return first.reward - second.reward
 
 

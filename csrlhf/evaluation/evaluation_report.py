@@ -30,7 +30,7 @@ def evaluation_report(found: Conclusions, answers: Sequence[Answer], provenance:
     prompts = len({answer.prompt_id for answer in answers})
     title = f"Evaluation: {' against '.join(names) if found.main else ', '.join(names)}"
     judge = WORDS[found.analysis.settings.judge]
-    report = Report(title, f"{prompts:,} prompts, {len(answers):,} answers, judged by {judge}")
+    report = Report(title, f"{prompts:,} prompts, {len(answers):,} responses, judged by {judge}")
     report.add(Cards(cards(found)))
     report.add(Text(opening(found)))
     for section in sections(found.analysis, found.columns):
@@ -48,7 +48,7 @@ def _dialogues(found: Conclusions, answers: Sequence[Answer]) -> Dialogues:
         kinds.setdefault((answer.policy, str(answer.category), str(answer.attack)), []).append(answer)
     chosen = [answer for turn in zip_longest(*kinds.values()) for answer in turn if answer is not None]
     shown = chosen[:MOST_DIALOGUES]
-    note = f"{len(shown)} of {len(answers)} answers, from every category; unsafe ones are closed. All: answers.jsonl."
+    note = f"{len(shown)} of {len(answers)} responses, from every category; unsafe ones are closed. All: answers.jsonl."
     judge = AUTOMATIC.get(found.analysis.settings.judge, AUTOMATIC["cost_model"])
     return Dialogues([_dialogue(answer, judge(answer)) for answer in shown], note=note)
 

@@ -41,7 +41,7 @@ def sections(analysis: Analysis, columns: Mapping[str, Mapping[str, float]]) -> 
 
 def _side_by_side(columns: Mapping[str, Mapping[str, float]], analysis: Analysis) -> Section:
     rows = table_rows(columns)
-    caption = "Means over all answers."
+    caption = "Means over all responses."
     if any("oracle/unsafe" in column for column in columns.values()):
         caption += " Where no judge is named, unsafe, helped and refused are by the generated world's own truth."
     distances = {name: policy.kl for name, policy in analysis.policies.items() if policy.kl is not None}
@@ -65,9 +65,9 @@ def _rates(analysis: Analysis) -> Section:
     columns = {name: {"all prompts": policy.unsafe, **policy.categories} for name, policy in analysis.policies.items()}
     judge, level = WORDS[analysis.settings.judge], f"{in_percent(analysis.settings.confidence)}% intervals"
     several = any(policy.unsafe.num_answers > policy.unsafe.num_prompts for policy in analysis.policies.values())
-    method = "Korn-Graubard, for several answers to a prompt" if several else "Clopper-Pearson"
+    method = "Korn-Graubard, for several responses to a prompt" if several else "Clopper-Pearson"
     caption = f"Unsafe by {judge}, in percent, with {level} ({method}; the unit is the prompt)."
-    axis = f"unsafe answers by {judge}, percent"
+    axis = f"unsafe responses by {judge}, percent"
     return Section(
         "Unsafe rate by category",
         [
@@ -79,14 +79,14 @@ def _rates(analysis: Analysis) -> Section:
 
 def _attacks(analysis: Analysis) -> Section:
     columns = {name: policy.attacks for name, policy in analysis.policies.items()}
-    caption = "Share of harmful prompts whose answer is unsafe at one attempt, by jailbreak category."
+    caption = "Share of harmful prompts whose response is unsafe at one attempt, by jailbreak category."
     level = f"{in_percent(analysis.settings.confidence)}% intervals"
     blocks: list[Any] = [
         _table(columns, "attack", caption),
         interval_figure(
             "attack_success",
             columns,
-            "Attack success at one attempt by jailbreak category",
+            "Attack success rate at one attempt by jailbreak category",
             f"Points with {level}. The fewer prompts of a kind, the wider.",
             f"attacks that succeed by {WORDS[analysis.settings.judge]}, percent",
         ),
@@ -95,7 +95,7 @@ def _attacks(analysis: Analysis) -> Section:
         at_k = {name: policy.attacks_at_k for name, policy in analysis.policies.items()}
         caption = f"Probability that at least one of {analysis.attempts} attempts succeeds (unbiased estimate)."
         blocks.append(_table(at_k, f"attack, {analysis.attempts} attempts", caption))
-    return Section("Attack success", blocks)
+    return Section("Attack success rate", blocks)
 
 
 def _refusals(analysis: Analysis) -> Section:
@@ -112,14 +112,14 @@ def _arena(arena: Arena, control: LengthControl | None) -> Section:
     if control is not None:
         words.append(
             f"At equal length the reward difference is {number(control.intercept)} (intercept of the line of reward "
-            f"difference on the length difference; {control.slope:+.4f} a word, answers of {arena.challenger} are "
+            f"difference on the length difference; {control.slope:+.4f} a word, responses of {arena.challenger} are "
             f"{abs(control.length_difference):.1f} words {'shorter' if control.length_difference < 0 else 'longer'} on "
             "average)."
         )
     blocks: list[Any] = [Text("\n\n".join(words))]
     if arena.matrix:
         values = [[arena.matrix[safety, word] for word in OUTCOMES] for safety in SAFETY]
-        caption = f"Answers of {arena.challenger}, safe or unsafe, by whether their reward is better."
+        caption = f"Responses of {arena.challenger}, safe or unsafe, by whether their reward is better."
         name = f"arena_{arena.challenger}_vs_{arena.baseline}"
         blocks.append(Matrix(SAFETY, OUTCOMES, values, caption, format="percent", name=name))
     return Section(title, blocks)
@@ -157,7 +157,7 @@ def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Section:
         cells = percent(judge.agreement), number(judge.kappa), percent(judge.sensitivity), percent(judge.specificity)
         rows.append([WORDS[judge.judge], *cells])
     caption = (
-        f"{humans.num_answers} labelled answers, {percent(humans.unsafe_rate)} unsafe. Raters with each other, each "
+        f"{humans.num_answers} labelled responses, {percent(humans.unsafe_rate)} unsafe. Raters with each other, each "
         "automatic judge with their majority; kappa's intervals by resampling prompts."
     )
     heads = ["who", "agreement %", "Cohen's kappa", "finds unsafe %", "passes safe %"]

@@ -14,14 +14,14 @@ from csrlhf.report import Card
 
 BELIEF: Mapping[str, str] = {
     "cost_model": (
-        "Unsafe is what the cost model calls so, and a policy that was trained against it may have learned what it "
-        "overlooks. How far its word goes, another judge or people tell: evaluate.judge, evaluate.labels."
+        "The cost model decides what is unsafe, and a policy that was trained against it may exploit its errors. "
+        "Check it with another judge or with people: evaluate.judge, evaluate.labels."
     ),
-    "judge_model": "Unsafe is what another cost model calls so than the constraints'; it errs, too.",
-    "oracle": "Unsafe is what the generated world's own truth calls so.",
-    "labels": "Unsafe is what the majority of people called so; answers that nobody labelled do not count.",
+    "judge_model": "Another cost model than the constraints' decides what is unsafe; it errs, too.",
+    "oracle": "The generated world's ground truth decides what is unsafe.",
+    "labels": "The majority of the raters decides what is unsafe; responses without labels do not count.",
 }
-"""How far a judge's word goes."""
+"""How reliable a judge is."""
 
 
 def opening(found: Conclusions) -> str:
@@ -29,16 +29,16 @@ def opening(found: Conclusions) -> str:
     analysis, names = found.analysis, subjects_first(found)
     policies = {name: analysis.policies[name] for name in names}
     said = [
-        _sentence("Unsafe answers", {name: policy.unsafe for name, policy in policies.items()}),
-        _sentence("Attacks on harmful prompts that succeed", _attacks(policies)),
-        _sentence("Harmless prompts that are refused", {name: policy.refused for name, policy in policies.items()}),
+        _sentence("Unsafe responses", {name: policy.unsafe for name, policy in policies.items()}),
+        _sentence("Attack success rate on harmful prompts", _attacks(policies)),
+        _sentence("False refusals of harmless prompts", {name: policy.refused for name, policy in policies.items()}),
     ]
     for arena, _ in analysis.arenas:
         rate = arena.win_rate
         chance = " This may be chance." if rate.low <= 0.5 <= rate.high else ""
         said.append(
-            f"By reward {arena.challenger} has the better answer than {arena.baseline} in {_share(rate)} of the pairs, "
-            f"ties counting half.{chance}"
+            f"By reward {arena.challenger} has the better response than {arena.baseline} in {_share(rate)} of "
+            f"the pairs, ties counting half.{chance}"
         )
     level = f"In brackets: {in_percent(analysis.settings.confidence)}% intervals."
     return "\n\n".join([" ".join(filter(None, [*said, level])), BELIEF[analysis.settings.judge]])
@@ -49,7 +49,7 @@ def cards(found: Conclusions) -> list[Card]:
     made = [_verdict(name, one) for name in _subjects(found) for one in found.verdicts[name]]
     policies = found.analysis.policies
     measures = {
-        "unsafe answers": {name: policy.unsafe for name, policy in policies.items()},
+        "unsafe responses": {name: policy.unsafe for name, policy in policies.items()},
         "attacks that succeed": _attacks(policies),
         "harmless prompts refused": {name: policy.refused for name, policy in policies.items()},
     }

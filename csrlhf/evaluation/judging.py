@@ -63,8 +63,9 @@ def verdicts(answers: Sequence[Answer], judge: str, labels: Labels | None = None
     missing = [answer for answer in answers if answer.id not in found]
     if missing:
         raise UserError(
-            f"evaluate.judge: {WORDS[judge]} has not judged answer {missing[0].id!r} ({len(missing)} of {len(answers)} "
-            f"answers); choose another judge: {', '.join(_present(answers)) or 'a folder of stage=cost'}"
+            f"evaluate.judge: {WORDS[judge]} has not judged response {missing[0].id!r} ({len(missing)} of "
+            f"{len(answers)} responses); choose another judge: "
+            f"{', '.join(_present(answers)) or 'a folder of stage=cost'}"
         )
     return found
 

@@ -65,8 +65,8 @@ class Labels:
         if unknown:
             place = self.places.get(unknown[0], "labels")
             raise UserError(
-                f"{place}: there is no answer {unknown[0]!r} in {what} ({len(unknown)} of {len(self.by_id)} labelled "
-                "ids are unknown); label the answers of this very file"
+                f"{place}: there is no response {unknown[0]!r} in {what} ({len(unknown)} of {len(self.by_id)} labelled "
+                "ids are unknown); label the responses of this very file"
             )
 
 

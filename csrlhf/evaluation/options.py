@@ -18,7 +18,9 @@ def check_options(
 ) -> None:
     """Raises where the keys contradict each other; each argument is the key of its name."""
     if policies is not None and outputs is not None:
-        raise UserError("evaluate.outputs: answers are there already, evaluate.policies would answer; set one of both")
+        raise UserError(
+            "evaluate.outputs: names existing responses, evaluate.policies would generate new ones; set one of them"
+        )
     if policies is not None and not isinstance(policies, Mapping):
         raise UserError(f"evaluate.policies={policies}: needs a name for each, evaluate.policies={{name: FOLDER}}")
     if policies is not None and not policies:
@@ -30,7 +32,7 @@ def check_options(
         raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
     if outputs is None and attempts is not None and attempts > samples_per_prompt:
         raise UserError(
-            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} answers to a "
+            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} responses to a "
             "prompt; lower the one or raise the other"
         )
     if judge_of(judge) == PEOPLE and labels not in (None, judge):

@@ -23,7 +23,7 @@ def pairs_by_prompt(challenger: Sequence[Answer], baseline: Sequence[Answer]) ->
             found.setdefault(answer.prompt_id, []).append((answer, other[answer.prompt_id, answer.sample]))
     if not found:
         raise UserError(
-            f"policies {challenger[0].policy} and {baseline[0].policy} share no prompt_id and sample: let both answer "
-            "the same prompts"
+            f"policies {challenger[0].policy} and {baseline[0].policy} share no prompt_id and sample: let both respond "
+            "to the same prompts"
         )
     return found

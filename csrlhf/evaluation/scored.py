@@ -48,8 +48,8 @@ def judged_answers(answers: Sequence[Answer], constraints: Sequence[str], what: 
         missing = [name for name in constraints if answer.cost_logits and name not in answer.cost_logits]
         if missing:
             raise UserError(
-                f"constraints.{missing[0]}: {what} holds costs for {', '.join(answer.cost_logits)} only (answer "
-                f"{answer.id!r}); choose the constraints that these answers were scored for (constraint=...)"
+                f"constraints.{missing[0]}: {what} holds costs for {', '.join(answer.cost_logits)} only (response "
+                f"{answer.id!r}); choose the constraints that these responses were scored for (constraint=...)"
             )
     return [_judged(answer, constraints) for answer in answers]
 

@@ -34,7 +34,7 @@ class CostModels(nn.Module):
         """Keep the scorers.
 
         Args:
-            scorers: each output stands in exactly one of them.
+            scorers: each output is in exactly one of them.
             outputs: names of the columns, in the order to give them.
         """
         super().__init__()

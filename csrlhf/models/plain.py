@@ -28,7 +28,7 @@ def plain_classifier(
         pooling: of the score model.
 
     Returns:
-        The classifier and None, or None and what stands in the way.
+        The classifier and None, or None and the reason.
     """
     if pooling != "last":
         return None, f"it reads its backbone with pooling {pooling}, and no classifier of transformers does"

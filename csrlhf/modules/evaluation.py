@@ -75,7 +75,7 @@ class EvaluationModule(LightningModule):
             judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
             labels: a file of people's judgements, which every automatic judge is compared with.
             outputs: kept answers to look at again; no policy answers anything.
-            attempts: k of attack success at k; None for all answers to a prompt.
+            attempts: k of the attack success rate at k; None for all answers to a prompt.
             benign: categories whose prompts are harmless.
             tie: rewards that differ by at most this much are equal.
             work: folder where answers are kept as soon as they are there.
@@ -124,7 +124,7 @@ class EvaluationModule(LightningModule):
         self.journal = None
         if self.outputs is None and self.work is not None:
             self.journal = Journal(Path(self.work) / KEPT, self.about(), self.global_rank)
-            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+            self.trainer.strategy.barrier("kept responses are read")  # before another process appends to its own
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
         """All policies answer a batch, with the same noise; without prompts, kept answers are read."""
@@ -180,7 +180,7 @@ class EvaluationModule(LightningModule):
         return [answer for given in self.kept.values() for answer in given]
 
     def about(self) -> dict[str, Any]:
-        """Where the answers come from, for whoever reads them later."""
+        """Where the answers come from, for later readers."""
         judge: dict[str, Any] = {"judge": self.settings.judge}
         if self.judge_model is not None:
             judge["judge_model"] = fingerprint_of(str(self.judge))

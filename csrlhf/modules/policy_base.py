@@ -66,7 +66,7 @@ class PolicyBase(LightningModule):
             constraints: by name, one per output of the cost model.
             advantage: the estimator.
             ppo: numbers of the update.
-            selection: which policy the run hands over.
+            selection: checkpoint selection.
             policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches, the critic's head and adapters.
@@ -76,7 +76,7 @@ class PolicyBase(LightningModule):
         super().__init__()
         if sampler.greedy:
             raise UserError(
-                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
         for settings in (policy_optimizer, critic_optimizer):
@@ -145,7 +145,7 @@ class PolicyBase(LightningModule):
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        """Write the selected policy, and the last one beside it in ``last/``."""
         best = self.selection.folder(Path(self.trainer.default_root_dir))
         if best.is_dir():
             copy_folder(best, folder)

@@ -1,4 +1,4 @@
-"""How far the validation reward of the policy handed over lies below the first evaluation's: a sign of over-refusal.
+"""How far the validation reward of the selected policy is below the first evaluation's: a sign of false refusals.
 
 A low cost alone proves nothing. A policy that turns most prompts down keeps its threshold, and where it words its
 refusals differently, neither ``distinct`` nor the regular expression behind ``refusal_rate`` need notice: what it
@@ -41,14 +41,14 @@ class RewardDrop:
         return (self.start - reward) / self.spread
 
     def warn(self, reward: float) -> None:
-        """One line where the policy handed over, which earns ``reward``, lies clearly below the start."""
+        """One line if the selected policy, with this ``reward``, is clearly below the start."""
         drop = self.size(reward)
         if self.most is None or drop <= self.most:
             return
         warnings.warn(
-            f"the policy handed over earns {reward:.3g} on validation prompts, {drop:.2f} standard deviations less "
+            f"the selected policy has reward {reward:.3g} on validation prompts, {drop:.2f} standard deviations less "
             f"than that of the first evaluation ({self.start:.3g}; ppo.selection.max_reward_drop={self.most}): a sign "
-            "of over-refusal; read its answers, and compare the benign prompts' share of refusals in stage=evaluate",
+            "of false refusals; read its responses, and compare the refusal rates on benign prompts in stage=evaluate",
             stacklevel=3,
         )
 

@@ -1,4 +1,4 @@
-"""Which policy a run hands over: the best feasible one, else the least violating; and the collapse check.
+"""Checkpoint selection: the best feasible policy of a run, else the least violating; and the collapse check.
 
 Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold. Whoever looks
 at many policies and takes the best finds one that was lucky, so the bound's error is shared out over all looks.
@@ -71,12 +71,12 @@ class Selection:
 
         Args:
             confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
-            on_collapse: ``warn``, ``stop`` (end training, hand over the best so far) or ``ignore``.
+            on_collapse: ``warn``, ``stop`` (end training, keep the best so far) or ``ignore``.
             min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
             max_refusal_rate: more answers with words of refusal than this is one.
             min_entropy: less token entropy (nats) than this is one.
             price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
-            max_reward_drop: of the policy handed over, see :class:`RewardDrop`; None never warns.
+            max_reward_drop: of the selected policy, see :class:`RewardDrop`; None never warns.
         """
         self.confidence = check_confidence("ppo.selection.confidence", confidence)
         self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
@@ -110,7 +110,7 @@ class Selection:
 
         ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them. A
         collapsed policy takes no other's place (unless ``on_collapse`` is ``ignore``): one that refuses everything
-        violates nothing, and would be handed over.
+        violates nothing, and would be selected.
         """
         bounds = result.upper_bound_K(self.level(len(result.threshold_K)))
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
@@ -126,11 +126,9 @@ class Selection:
 
     def _collapse(self, result: ValidationResult) -> str | None:
         if self.start_distinct is not None and result.distinct < self.min_distinct * self.start_distinct:
-            return (
-                f"only {result.distinct:.0%} of the answers differ (at the first evaluation {self.start_distinct:.0%})"
-            )
+            return f"only {result.distinct:.0%} of the responses differ (first evaluation: {self.start_distinct:.0%})"
         if result.refusal_rate > self.max_refusal_rate:
-            return f"{result.refusal_rate:.0%} of the answers refuse"
+            return f"{result.refusal_rate:.0%} of the responses refuse"
         if result.entropy < self.min_entropy:
             return f"the token entropy fell to {result.entropy:.3f} nats"
         return None
@@ -158,12 +156,12 @@ class Selection:
         }
 
     def check_reward(self) -> None:
-        """At the end of a run: warn where the policy handed over earns clearly less than the first one seen."""
+        """At the end of a run: warn if the selected policy has clearly less reward than the first one seen."""
         if self.best is not None:
             self.reward_drop.warn(self.best.reward)
 
     def final_metrics(self) -> dict[str, float]:
-        """What the run hands over, and its last policy."""
+        """The selected policy of the run, and its last one."""
         if self.best is None or self.last is None:
             return {}
         return {

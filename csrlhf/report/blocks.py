@@ -1,6 +1,6 @@
 """What a report is made of beside tables, figures and dialogues: text, cards, key-values, certificates, sections.
 
-A block holds content only. How it looks stands in ``assets/``; ``kind`` names its macro there.
+A block holds content only. Its look is defined in ``assets/``; ``kind`` names its macro there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How responses are drawn, for whoever reads them later."""
+"""How responses are sampled, for later readers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from csrlhf.errors import UserError
 
 Row = dict[str, Any]
 BEST, LATE = "best/", "late/"
-"""Before a ``validation/`` key: of the handed-over policy; the mean over the last third of the evaluations, which is
+"""Before a ``validation/`` key: of the selected policy; the mean over the last third of the evaluations, which is
 what training settled at, with less noise than the last policy alone."""
 
 LATE_TRAINING = ("penalty/multiplier", "penalty/weight", "policy/kl_coef")
@@ -64,7 +64,7 @@ def strategy_of(target: str) -> str:
 
 
 def _best(history: Sequence[Mapping[str, float]]) -> Row:
-    """The evaluation at which the handed-over policy stood: the last one says which iteration that was."""
+    """The evaluation of the selected policy: the last one says which iteration that was."""
     looks = [row for row in history if FIGURE in row]
     if not looks:
         return {}

@@ -177,8 +177,8 @@ def _check_units(answers: Sequence[Answer]) -> None:
     for answer in answers:
         if answer.prompt_id in seen:
             raise UserError(
-                f"certify.outputs: prompt {answer.prompt_id} has several answers ({answer.id} is the second); a "
-                "certificate counts one answer per prompt"
+                f"certify.outputs: prompt {answer.prompt_id} has several responses ({answer.id} is the second); a "
+                "certificate counts one response per prompt"
             )
         seen.add(answer.prompt_id)
 

@@ -28,8 +28,8 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
         missing = [name for name in constraints.names if name not in answer.cost_logits]
         if missing and not abstained(answer):
             raise UserError(
-                f"certify.outputs: answer {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'} "
-                f"and not of {missing[0]}; certify the constraints that it was scored for"
+                f"certify.outputs: response {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'}"
+                f" and not of {missing[0]}; certify the constraints that it was scored for"
             )
     return {
         name: _column(constraint, [None if abstained(one) else one.cost_logits[name] for one in answers])

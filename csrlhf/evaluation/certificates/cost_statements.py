@@ -68,7 +68,7 @@ def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting"
         return Statement(quantity, estimate.method, *numbers, confidence, estimate.count, **kept)
 
     if costs.kind == "rate":
-        hits, quantity = sum(value > 0.5 for value in values), "share of answers that the cost model finds unsafe"
+        hits, quantity = sum(value > 0.5 for value in values), "share of responses that the cost model finds unsafe"
         return [
             say(quantity, rate_estimate(hits, len(values), confidence), True, events=hits),
             say(quantity, _student(values, confidence), note=UNDER_COVERS, events=hits),
@@ -78,7 +78,7 @@ def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting"
         found = [say(quantity, mean_estimate(values, confidence, name), name == mean_bound) for name in names]
         return [*found, say(quantity, _student(values, confidence), note=UNDER_COVERS)]
     if costs.kind == "tail":
-        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the answers, by the cost model"
+        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the responses, by the cost model"
         return [say(quantity, tail_mean_estimate(values, costs.alpha, confidence), True)]
     unknown = Estimate(_mean(values), -math.inf, math.inf, "no bound", len(values))
     why = "raw logits have no bounds, and without a range no finite sample bounds their mean; scale=probability has one"

@@ -37,7 +37,7 @@ def write_certificate(
     path = folder / ANSWERS
     if outputs is None:
         write_answers(path, answers, about)
-    else:  # to the letter: their hash stands in the certificate
+    else:  # byte by byte: their hash is in the certificate
         given = Path(outputs).expanduser()
         shutil.copyfile(given, path)
         shutil.copyfile(about_path(given), about_path(path))

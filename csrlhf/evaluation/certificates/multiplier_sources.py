@@ -31,7 +31,7 @@ NOT_A_CERTIFICATE = (
 
 
 SHIFTED = (
-    "penalty.margin_z = {margin:g}: the gate opens at d' = d - {margin:g} se(J), and the duty cycle speaks of "
+    "penalty.margin_z = {margin:g}: the gate opens at d' = d - {margin:g} se(J), and the duty cycle estimates "
     "λ* at d', not at d. Along a concave frontier λ* at d' is no smaller than at d"
 )
 

@@ -36,8 +36,8 @@ MEANING = {
     "wrong in at most {delta} of all cases.",
     "VIOLATED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
     "of the same kind will not change that; another policy, or stricter decoding, can.",
-    "INCONCLUSIVE": "The data decide neither way. Nothing is shown against the policy, and nothing for it: it "
-    "takes more prompts (or labels), or a policy with a larger distance from the threshold.",
+    "INCONCLUSIVE": "The data show neither. Use more prompts (or labels), or a policy with a larger distance from "
+    "the threshold.",
 }
 COLOURS = {"CERTIFIED": "bold green", "VIOLATED": "bold red", "INCONCLUSIVE": "bold yellow"}
 SHOWN = 200
@@ -66,7 +66,7 @@ def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Rep
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:
-    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in today's words."""
+    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in current words."""
     document = with_current_verdicts(document)
     report = Report(
         f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
@@ -75,7 +75,7 @@ def page(document: Document, answers: Sequence[Answer]) -> Report:
     facts = {
         "in words": meaning(document),
         "confidence": f"{in_percent(confidence['overall'])} %",
-        "unit": f"one answer to each of {document['n']:,} prompts",
+        "unit": f"one response to each of {document['n']:,} prompts",
         "shares of δ": confidence["split"],
     }
     report.add(Certificate(document["verdict"], document["claim"], facts))
@@ -118,7 +118,7 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
 def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
     crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
     if not one["estimates"]:
-        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: nothing tells λ*."
+        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: there is no estimate of λ*."
     result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
     return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
@@ -154,5 +154,5 @@ def _dialogues(answers: Sequence[Answer]) -> Dialogues:
             labels["oracle"] = "unsafe" if answer.oracle["unsafe"] else "safe"
         values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
         shown.append(Dialogue(answer.messages, answer.response, labels, bool(found), values))
-    note = f"{len(shown)} of {len(answers):,} answers, the highest costs first; those found unsafe are folded."
+    note = f"{len(shown)} of {len(answers):,} responses, the highest costs first; those found unsafe are folded."
     return Dialogues(shown, "Answers", note=note)

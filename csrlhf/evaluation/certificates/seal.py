@@ -13,7 +13,7 @@ from typing import Any
 
 SEAL = "content_sha256"
 OLD_VERDICTS = {"REFUSED": "VIOLATED"}
-"""The words of certificates of layout 1, and today's. A seal is that of the words which it was made over."""
+"""Verdicts of layout 1, and the current ones. The seal of an old certificate covers the old words."""
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def with_current_verdicts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The certificate with today's word for each verdict: of the whole, of constraints and of statements.
+    """The certificate with the current word for each verdict: of the whole, of constraints and of statements.
 
     Check the seal first: it holds for the document as it was written.
     """

@@ -56,7 +56,7 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     caught = sum(unsafe and flagged for unsafe, flagged, _ in seen)
     false = sum(flagged and not unsafe for unsafe, flagged, _ in seen)
     accepted = [unsafe for unsafe, flagged, _ in seen if not flagged]
-    quantity = "share of answers that are truly unsafe"
+    quantity = "share of responses that are truly unsafe"
     estimates = {
         "audit": (audit_unsafe(hits, len(seen), confidence), hits),
         "rogan_gladen": (
@@ -68,21 +68,21 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
         estimates["prediction_powered"] = (prediction_powered(labels, scores, rest, confidence), None)
     elif truth == "prediction_powered":
         raise UserError(
-            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} answers have a label; it needs labelled "
-            "answers and others without a label; use certify.truth=audit"
+            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} responses have a label; it needs labelled "
+            "responses and others without a label; use certify.truth=audit"
         )
     found = [
         _from(quantity, estimate, confidence, events, given.threshold, decides=name == truth)
         for name, (estimate, events) in sorted(estimates.items(), key=lambda item: item[0] != truth)
     ]
     passed = audit_unsafe_given_accepted(sum(accepted), len(accepted), confidence)
-    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe answers")
+    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe responses")
     return [
         *found,
         _from(
-            "share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)
+            "share that is truly unsafe among responses that the cost model accepts", passed, confidence, sum(accepted)
         ),
-        _from("sensitivity: share of truly unsafe answers that the cost model finds", of_unsafe, confidence, caught),
+        _from("sensitivity: share of truly unsafe responses that the cost model finds", of_unsafe, confidence, caught),
     ]
 
 

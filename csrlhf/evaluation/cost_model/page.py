@@ -40,10 +40,10 @@ from csrlhf.report import (
 )
 
 READS: Mapping[str, str] = {
-    "precision": "precision (flagged answers that are unsafe)",
-    "recall": "recall (unsafe answers that are flagged)",
-    "specificity": "specificity (safe answers that are passed)",
-    "auroc": "AUROC (an unsafe answer scores above a safe one)",
+    "precision": "precision (flagged responses that are unsafe)",
+    "recall": "recall (unsafe responses that are flagged)",
+    "specificity": "specificity (safe responses that are passed)",
+    "auroc": "AUROC (an unsafe response scores above a safe one)",
     "ece": "calibration error (ECE)",
     "brier": "Brier score (mean squared error of P(unsafe))",
 }
@@ -87,15 +87,15 @@ def _cards(result: CostResult, one: CostEvaluation) -> Cards:
     choice = one.choice
     found = [
         Card(f"accuracy, {one.name}", _percent(result.number(one, "accuracy")), _bounds(result, one, "accuracy")),
-        Card("unsafe answers flagged", _percent(result.number(one, "recall")), _bounds(result, one, "recall")),
+        Card("unsafe responses flagged", _percent(result.number(one, "recall")), _bounds(result, one, "recall")),
         Card("AUROC", _three(result.number(one, "auroc")), _bounds(result, one, "auroc", percent=False)),
-        Card("calibration error", _three(one.calibration["ece_calibrated"]), "as handed over"),
+        Card("calibration error", _three(one.calibration["ece_calibrated"]), "as saved"),
     ]
     if choice.tau is None:
         needed = f"{choice.unsafe} unsafe prompt{'s' * (choice.unsafe != 1)}; at least {choice.least_unsafe} needed"
         found.append(Card("certified threshold", "none", needed, "bad"))
     else:
-        price = f"flags {_percent(choice.safe_flagged_rate)} of the safe answers" if choice.safe else "price unknown"
+        price = f"flags {_percent(choice.safe_flagged_rate)} of the safe responses" if choice.safe else "price unknown"
         found.append(Card("certified threshold τ", f"{choice.tau:.2f}", price, "good" if choice.tau >= 0 else "warn"))
     if result.drift:
         alarms = sum(drift.drifted for drifts in result.drift.values() for drift in drifts)
@@ -129,7 +129,7 @@ def _calibration(result: CostResult, one: CostEvaluation) -> Section:
     rows = [[name, None if math.isnan(t) else t, None if math.isnan(e) else e] for name, t, e in calibration_rows(one)]
     return Section(_of(result, one, "Are its probabilities true?"), [
         Figure(f"reliability_{one.name}", lambda axes, palette: draw_reliability(axes, palette, one),
-               alt="Share of unsafe answers against the probability that the cost model gives, by tenths",
+               alt="Share of unsafe responses against the probability that the cost model gives, by tenths",
                caption="On the diagonal the probabilities are true. Bars: 95 % Wilson intervals."),
         Table(["probabilities", "temperature", "calibration error"], rows,
               formats={"temperature": 2, "calibration error": 3}, name=f"calibration_{one.name}",
@@ -191,7 +191,7 @@ def _mistakes(result: CostResult) -> Block:
     title = "Its worst mistakes"
     if not found:
         return Section(title, [Text("It makes none on these rows.")])
-    note = f"The worst first, at most {MISTAKES} of each kind. Unsafe answers are hidden until they are asked for."
+    note = f"The worst first, at most {MISTAKES} of each kind. Unsafe responses are hidden until opened."
     return Dialogues(found, title=title, note=note)
 
 
