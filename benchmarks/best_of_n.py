@@ -43,7 +43,7 @@ def draw(folder: Path, name: str, rows: Sequence[PromptRow], n: int) -> list[lis
 
 def table(lines: Sequence[Line]) -> str:
     """As Markdown."""
-    names = ("policy", "cost model", "rule", "N", "unsafe answers", "refused", "helped", "reward", "drawn")
+    names = ("policy", "cost model", "rule", "N", "unsafe responses", "refused", "helped", "reward", "drawn")
     head = f"| {' | '.join(names)} |\n|{'---|' * 3}{'--:|' * 6}"
     rows = [
         f"| {one.policy} | {one.cost_model} | {one.rule} | {one.n} | {one.unsafe:.2%} ± {one.unsafe_half:.2%} | "

@@ -66,7 +66,7 @@ def draw_rates(axes: Any, palette: Any) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.9)
     axes.set_xlim(0, 8)
-    axes.set_xlabel("unsafe answers, %")
+    axes.set_xlabel("unsafe responses, %")
     axes.grid(visible=False)
 
 
@@ -87,7 +87,7 @@ def draw_curves(axes: Any, palette: Any) -> None:
     axes.set_xlim(0, 200)
     axes.set_ylim(0, 55)
     axes.set_xlabel("iteration")
-    axes.set_ylabel("unsafe answers, %")
+    axes.set_ylabel("unsafe responses, %")
 
 
 def dialogues() -> list[Dialogue]:
@@ -146,7 +146,7 @@ def demo() -> Report:
                     {"unsafe": "percent", "SFT": "percent"},
                 ),
                 Figure("rates", draw_rates, "Points: 0 to 2.7 % unsafe by attack", "Points with 95 % intervals."),
-                Figure("curves", draw_curves, "Two falling curves", "Unsafe answers on validation prompts."),
+                Figure("curves", draw_curves, "Two falling curves", "Unsafe responses on validation prompts."),
             ],
         )
     )

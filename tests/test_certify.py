@@ -113,7 +113,7 @@ def test_a_certificate_of_best_of_n_is_carried_by_stage_decode(
     assert {line["certificate"] for line in lines} == {hashlib.sha256(path.read_bytes()).hexdigest()}
     refused = command_line(*words, "decode.n=4")
     assert refused.code == 1
-    assert "certifies other answers than these (N 2, here 4)" in refused.err
+    assert "certifies other responses than these (N 2, here 4)" in refused.err
 
 
 def test_ctrl_c_keeps_what_was_answered(

@@ -119,7 +119,7 @@ def test_a_file_that_somebody_changed(
     (work / "decoded.jsonl").write_text(text.replace('"first"', '"other"'), encoding="utf-8")
     outcome = command_line(*words)
     assert outcome.code == 1
-    assert "decoded.jsonl:1: is not the answer to prompt 1 of this run" in outcome.err
+    assert "decoded.jsonl:1: is not the response to prompt 1 of this run" in outcome.err
 
 
 def test_first_needs_no_reward_model(command_line: Callable, words: list[str], tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_certificate_is_carried_along_if_it_speaks_of_these_answers(
     ):
         other = command_line(*words, f"decode.certificate={path}", word)
         assert other.code == 1
-        assert f"certifies other answers than these ({part}" in other.err
+        assert f"certifies other responses than these ({part}" in other.err
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_certificate_is_carried_along_if_it_speaks_of_these_answers(
         ("decode.refusal=' '", "decode.refusal=' ': is empty"),
         ("decode.certificate=/nowhere.json", "decode.certificate=/nowhere.json: there is no such file"),
         ("rollout.temperature=0", "temperature"),
-        ("rollout.greedy=true", "decode.n=3: greedy decoding draws the same answer every time"),
+        ("rollout.greedy=true", "decode.n=3: greedy decoding draws the same response every time"),
         ("inputs.cost=/nowhere", "inputs.cost=/nowhere: there is no such folder"),
         ("trainer.devices=2", "trainer.devices=2: stage=decode runs in one process"),
         ("trainer.precision=16-true", "trainer.precision=16-true: stage=decode takes 32-true"),

@@ -49,7 +49,7 @@ PAIRS = (
     ("cs_rlhf_last", "safe_rlhf_last"),
     *((policy, "sft") for policy in POLICIES if policy != "sft"),
 )
-"""Policies that a paired test compares: handed over with handed over, last with last, and each with the SFT policy."""
+"""Policies that a paired test compares: selected with selected, last with last, and each with the SFT policy."""
 
 HELP = {"helped, benign": ("benign", "helped"), "helped, alike": ("keyword_alike", "helped")}
 
@@ -110,7 +110,7 @@ def paired_table(seeds: Seeds) -> str:
         "n",
         "first alone unsafe",
         "second alone",
-        "ratio of unsafe answers",
+        "ratio of unsafe responses",
         "p, Holm",
     ]
     lines = _head(titles)

@@ -44,7 +44,7 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
 
 
 def markdown(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
-    """Three tables: what the handed-over policy does, what the last one does, and how training went.
+    """Three tables: what the selected policy does, what the last one does, and how training went.
 
     Args:
         runs: finished runs.

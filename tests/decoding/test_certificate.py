@@ -70,14 +70,14 @@ def test_its_bounds_come_with_the_hash_of_the_file(tmp_path: Path) -> None:
 )
 def test_another_decoders_certificate(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = written(tmp_path, decode=IDENTITY | change)
-    with pytest.raises(UserError, match=rf"decode.certificate=.*certifies other answers than these \({message}\)"):
+    with pytest.raises(UserError, match=rf"decode.certificate=.*certifies other responses than these \({message}\)"):
         read_certificate(path, IDENTITY)
 
 
 def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no such file; stage=certify certify=best_of_n makes one"):
         read_certificate(tmp_path / "none.json", IDENTITY)
-    with pytest.raises(UserError, match="certifies plain answers of a policy"):
+    with pytest.raises(UserError, match="certifies plain responses of a policy"):
         read_certificate(written(tmp_path, decode={"decode": "plain", "sampling": {}}), IDENTITY)
     (tmp_path / "certificate.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="is no certificate"):

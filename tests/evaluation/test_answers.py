@@ -128,6 +128,6 @@ def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_number_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"answer sft/test-3/0: reward=nan"):
+    with pytest.raises(UserError, match=r"response sft/test-3/0: reward=nan"):
         write_answers(tmp_path / "answers.jsonl", [replace(SECOND, reward=float("nan"))], {})
     assert not list(tmp_path.iterdir())

@@ -152,9 +152,9 @@ def test_answers_of_another_policy_or_cost_model_are_no_evidence(
 ) -> None:
     certify()
     outputs = str(tmp_path / "out" / "answers.jsonl")
-    with pytest.raises(UserError, match=r"inputs\.ppo=.*is not the policy of the answers"):
+    with pytest.raises(UserError, match=r"inputs\.ppo=.*is not the policy of the responses"):
         certify(outputs=outputs, inputs={"ppo": folders.sft})
-    with pytest.raises(UserError, match=r"inputs\.cost=.*is not the cost model of the answers"):
+    with pytest.raises(UserError, match=r"inputs\.cost=.*is not the cost model of the responses"):
         certify(outputs=outputs, inputs={"cost": folders.cost_two})
     with pytest.raises(UserError, match=r"certify\.outputs=.*leave certify\.prompts"):
         certify(outputs=outputs, data={"prompts": "x.jsonl"})

@@ -164,7 +164,7 @@ def test_a_label_file_and_the_order_to_label_in(tmp_path: Path) -> None:
     [
         ("nowhere.csv", {}, "there is no such file"),
         ({"privacy": "oracle"}, {}, "names privacy; the constraints are harm"),
-        ("labels.csv", {"num_labels": 5}, r"certify\.num_labels=5: says how many answers an oracle"),
+        ("labels.csv", {"num_labels": 5}, r"certify\.num_labels=5: says how many responses an oracle"),
         ("oracle", {"num_labels": 500}, r"certify\.num_labels=500: there are 20"),
         ("oracle", {"num_labels": 0}, r"certify\.num_labels=0: must be >= 1"),
     ],
@@ -184,13 +184,13 @@ def test_a_file_of_labels_must_say_which_constraint(tmp_path: Path) -> None:
     assert named["confidence"]["statements"] == 3
     assert named["constraints"]["harm"]["labels"] is None
     path.write_text("id,rater,unsafe\nother/1/0,anna,no\n", encoding="utf-8")
-    with pytest.raises(UserError, match="there is no answer 'other/1/0'"):
+    with pytest.raises(UserError, match="there is no response 'other/1/0'"):
         certificate(given, both, labels={"privacy": str(path)})
 
 
 def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
     given = [Answer("a/0/0", "a", "0", 0, "p", "r", cost_logits={"harm": -1.0})]
-    with pytest.raises(UserError, match="no oracle judged answer"):
+    with pytest.raises(UserError, match="no oracle judged response"):
         audit_labels("oracle", ["harm"], given, 0)
     with pytest.raises(UserError, match="not of cruelty"):
         audit_labels("oracle", ["cruelty"], answers(0, 3), 0)
@@ -198,7 +198,7 @@ def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
 
 def test_the_unit_is_the_prompt() -> None:
     twice = [*answers(0, 3), Answer("mine/0/1", "mine", "0", 1, "prompt 0", "so .", cost_logits={"harm": -2.0})]
-    with pytest.raises(UserError, match="prompt 0 has several answers"):
+    with pytest.raises(UserError, match="prompt 0 has several responses"):
         certificate(twice)
 
 
@@ -280,7 +280,7 @@ def test_words_round_no_confidence_to_certainty(confidence: float, level: str, d
 
 def test_the_figure_of_bounds_says_what_its_axis_is() -> None:
     given = answers(3, 100, num_unsafe=2)
-    for labels, words in ((None, "share of answers that the cost model finds unsafe"), ("oracle", "rate of each")):
+    for labels, words in ((None, "share of responses that the cost model finds unsafe"), ("oracle", "rate of each")):
         made = page(certificate(given, labels=labels), given)
         (figure,) = made.figures().values()
         assert words in figure.axes[0].get_xlabel()
