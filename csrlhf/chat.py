@@ -50,7 +50,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy (docs/how-to/decode.md).")
     add = parser.add_argument
     add("--policy", default=POLICY, help="folder or hub name (%(default)s)")
-    add("--reward", help=f"reward model, or none ({SCORERS['reward']} where it stands)")
+    add("--reward", help=f"reward model, or none ({SCORERS['reward']} if it exists)")
     add("--cost", action="append", help=f"cost model, several times for several, or none ({SCORERS['cost']} likewise)")
     add("--best-of", type=int, default=1, metavar="N", help="the most candidates per response (%(default)s)")
     add(
@@ -62,8 +62,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     add("--top-k", type=int)
     add("--top-p", type=float)
     add("--max-new-tokens", type=int)
-    add("--greedy", action="store_true", default=None, help="the likeliest token each time; one candidate")
-    add("--seed", type=int, default=0, help="of the draws (%(default)s)")
+    add("--greedy", action="store_true", default=None, help="greedy decoding; one candidate")
+    add("--seed", type=int, default=0, help="seed of the samples (%(default)s)")
     add("--device", help="cpu, cuda, ... (a GPU where there is one)")
     add("--once", metavar="PROMPT", help="answer this alone: the answer on stdout, its scores on stderr")
     return parser.parse_args(words)

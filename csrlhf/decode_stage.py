@@ -72,11 +72,9 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     try:
         records = _answer(cfg, decoder, questions, plan.work / ANSWERS, certificate)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            "decode: interrupted; the same command goes on with the prompts that are left"
-        ) from error
+        raise KeyboardInterrupt("decode: interrupted; the same command continues with the remaining prompts") from error
     except OSError as error:  # a full disk, one that has gone
-        raise UserError(f"{system_message(error)}; the same command goes on with the prompts that are left") from error
+        raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
     _publish(cfg, plan, decoder, certificate, metrics)
     print(summary(metrics))
@@ -97,7 +95,7 @@ def _answer(
     groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
     records = next(groups)  # those that stand
     if records:
-        print(f"decode: going on behind {len(records)} of {len(questions)} prompts", flush=True)
+        print(f"decode: resuming after {len(records)} of {len(questions)} prompts", flush=True)
     bar = progress_bar("decode", ["decode/*"])
     assert isinstance(bar, StageProgress)
     progress = Progress("decode", len(questions), len(records), offset=len(records))

@@ -92,9 +92,9 @@ def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:
         try:
             local.make()
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same command goes on from here") from None
+            raise KeyboardInterrupt("stopped; the same command continues from here") from None
         for task in local.failed:
-            print(f"failed: {task.title}, see {task.log}; the same command tries it again", file=sys.stderr, flush=True)
+            print(f"failed: {task.title}, see {task.log}; the same command retries it", file=sys.stderr, flush=True)
         print(write_report([out], out, options.threshold, options.wandb), flush=True)
     return 1 if local.failed else 0
 

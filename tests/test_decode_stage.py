@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     monkeypatch.setattr(DecoderClass, "__call__", breaks)
     stopped = command_line(*again)
     assert stopped.code == 130
-    assert "interrupted; the same command goes on" in stopped.err
+    assert "interrupted; the same command continues" in stopped.err
     (work,) = (tmp_path / "b" / ".work").iterdir()
     kept = work / "decoded.jsonl"
     assert len(kept.read_bytes().splitlines()) == 4
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     monkeypatch.setattr(DecoderClass, "__call__", lambda *args: asked.append(args[2][0]) or original(*args))
     resumed = command_line(*again)
     assert resumed.code == 0, resumed.err
-    assert "going on behind 2 of 7 prompts" in resumed.out
+    assert "resuming after 2 of 7 prompts" in resumed.out
     assert asked == [0, 2, 2, 4, 6]
     assert (tmp_path / "b" / "decode" / "mine" / "decoded.jsonl").read_bytes() == whole
     unchanged = command_line(*again)

@@ -168,7 +168,7 @@ class WandbRun(WandbLogger):
             action()
         except FAILURES as error:
             self.recording = False
-            _say(f"W&B stopped recording ({reason(error)}); the stage goes on, history.csv has every metric")
+            _say(f"W&B stopped recording ({reason(error)}); the stage continues, history.csv has every metric")
 
     def _finish(self, exit_code: int) -> None:
         """Ends the run. W&B's own exit hook does not run in processes that the pipeline starts."""

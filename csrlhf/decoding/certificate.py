@@ -60,7 +60,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         raise UserError(f"{key}={path}: is not valid JSON; make it again with stage=certify") from error
     if not isinstance(content, dict) or "verdict" not in content:
         raise UserError(
-            f"{key}={path}: is no certificate (it has no verdict); name the certificate.json of stage=certify"
+            f"{key}={path}: is not a certificate (it has no verdict); name the certificate.json of stage=certify"
         )
     _check_seal(content, f"{key}={path}")
     content = with_current_verdicts(content)

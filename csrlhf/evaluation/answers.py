@@ -92,5 +92,5 @@ def _check_unique(ids: Sequence[tuple[str, str]]) -> None:
     first: dict[str, str] = {}
     for identifier, place in ids:
         if identifier in first:
-            raise UserError(f"{place}: the id {identifier!r} stands there and in {first[identifier]}: ids are unique")
+            raise UserError(f"{place}: the id {identifier!r} occurs there and in {first[identifier]}: ids are unique")
         first[identifier] = place

@@ -83,7 +83,7 @@ def readme(config: Mapping[str, Any]) -> str:
         ]
     else:
         lines += [
-            f"It is no plain classifier of transformers: {config['no_classifier_because']}.",
+            f"It is not a plain classifier of transformers: {config['no_classifier_because']}.",
             "AutoModelForSequenceClassification would draw a head at random.",
         ]
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ def check_block(block: Any) -> None:
     """Raises a TypeError for what no report can show."""
     if not isinstance(block, Block):
         known = "Text, Cards, Table, Matrix, Figure, Dialogues, Certificate, KeyValues, Section"
-        raise TypeError(f"{block!r} is no block of a report ({known})")
+        raise TypeError(f"{block!r} is not a block of a report ({known})")
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,6 @@ def _mean(values: Sequence[float]) -> float:
 def _history(path: Path) -> list[dict[str, float]]:
     """The rows of a history.csv; callbacks/history.py reads them too, and imports Lightning."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; the run's folder is not whole")
+        raise UserError(f"{path}: there is no such file; the run's folder is incomplete")
     with path.open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

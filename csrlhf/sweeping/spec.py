@@ -147,7 +147,7 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
         if not isinstance(value, str | int | float):
             raise UserError(f'{key}: {value} would reach the program as Python writes it; put it in quotes, "{value}"')
     if len({str(value) for value in values}) < len(values):
-        raise UserError(f"{key}.values={values}: a value stands there twice")
+        raise UserError(f"{key}.values={values}: a value occurs twice")
     weights = parameter.get("probabilities")
     if weights is not None and (len(weights) != len(values) or abs(sum(weights) - 1) > 1e-6):
         raise UserError(

@@ -80,7 +80,7 @@ def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="certifies plain responses of a policy"):
         read_certificate(written(tmp_path, decode={"decode": "plain", "sampling": {}}), IDENTITY)
     (tmp_path / "certificate.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="is no certificate"):
+    with pytest.raises(UserError, match="is not a certificate"):
         read_certificate(tmp_path, IDENTITY)
     (tmp_path / "certificate.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="is not valid JSON"):

@@ -112,7 +112,7 @@ def test_the_oracle_judges_prompts_taken_from_its_world(evaluate: Callable, tiny
     [
         ('{"prompt": "a", "category": "x"}\n{"prompt": "b"}', r"sets\.jsonl:2: the column category is missing"),
         ('{"prompt": "a", "category": ""}', r"sets\.jsonl:1: category is empty"),
-        ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}', r"sets\.jsonl:2: the id '1' stands there and in"),
+        ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}', r"sets\.jsonl:2: the id '1' occurs there and in"),
         ('{"ask": "a"}', r"sets\.jsonl:1: the column prompt is missing"),
         ("", r"sets\.jsonl is empty"),
     ],

@@ -48,7 +48,7 @@ def test_an_empty_matrix_has_no_shade() -> None:
     ("make", "words"),
     [
         (lambda: Table(["a", "b"], [[1]], "Rates"), r"table 'Rates': a row has 1 values for 2 columns: \[1\]"),
-        (lambda: Table(["a"], [[1]], "Rates", {"c": 1}), "table 'Rates': formats names 'c', which is no column"),
+        (lambda: Table(["a"], [[1]], "Rates", {"c": 1}), "table 'Rates': formats names 'c', which is not a column"),
         (lambda: Table(["a"], [[1]], formats={"a": 9}), "format 9: must be percent"),
         (lambda: Matrix(["a"], ["b"], [[1, 2]], "Arena"), "matrix 'Arena': values must be 1 rows of 1 numbers"),
         (lambda: Matrix(["a"], ["b"], [[1]], format="x"), "format 'x': must be percent"),

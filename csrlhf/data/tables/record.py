@@ -71,7 +71,7 @@ class Record:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             code = f"\\u{ord(value[error.start]):04x}"
-            raise self.error(f"{what} holds {code}, which is no character: repair the text or drop the line") from error
+            raise self.error(f"{what} holds {code}, not a character: repair the text or drop the line") from error
         return value
 
     def choice(self, column: str) -> int:

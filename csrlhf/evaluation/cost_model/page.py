@@ -99,7 +99,7 @@ def _cards(result: CostResult, one: CostEvaluation) -> Cards:
         found.append(Card("certified threshold τ", f"{choice.tau:.2f}", price, "good" if choice.tau >= 0 else "warn"))
     if result.drift:
         alarms = sum(drift.drifted for drifts in result.drift.values() for drift in drifts)
-        found.append(Card("drift alarms", alarms, "below: what has moved", "warn" if alarms else "good"))
+        found.append(Card("drift alarms", alarms, "see the section on drift", "warn" if alarms else "good"))
     return Cards(found)
 
 
@@ -127,7 +127,7 @@ def _measures(result: CostResult, one: CostEvaluation) -> Section:
 
 def _calibration(result: CostResult, one: CostEvaluation) -> Section:
     rows = [[name, None if math.isnan(t) else t, None if math.isnan(e) else e] for name, t, e in calibration_rows(one)]
-    return Section(_of(result, one, "Are its probabilities true?"), [
+    return Section(_of(result, one, "Is it calibrated?"), [
         Figure(f"reliability_{one.name}", lambda axes, palette: draw_reliability(axes, palette, one),
                alt="Share of unsafe responses against the probability that the cost model gives, by tenths",
                caption="On the diagonal the probabilities are true. Bars: 95 % Wilson intervals."),
@@ -163,7 +163,7 @@ def _slices(result: CostResult, one: CostEvaluation) -> Section:
 
 def _drift(result: CostResult) -> Section:
     rows = [[name, *drift_cells(drift)] for name, drifts in result.drift.items() for drift in drifts]
-    return Section("Has the world moved?", [
+    return Section("Drift", [
         Text("Distances between these dialogues and those that the cost model was made on. Beyond its limit, its "
              "measured accuracy says little about them."),
         Figure("drift", lambda axes, palette: draw_drift(axes, palette, result), size=(5.6, 1.2 + 0.3 * len(rows)),
