@@ -16,7 +16,7 @@ from csrlhf import artifacts
 from csrlhf.errors import UserError
 
 NAMED_STAGES = {"ppo", "evaluate", "certify"}
-"""Stages whose results stand beside each other, one folder per run."""
+"""Stages with one result folder per run."""
 
 SOURCES = {"sft": ("sft", "ppo"), "reward": ("reward",), "cost": ("cost",), "ppo": ("ppo", "sft")}
 """Which stages' results an input takes: a trained policy can be trained on, or an SFT policy judged, but a cost model

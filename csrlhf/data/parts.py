@@ -46,7 +46,7 @@ class Part:
         rows: how many there are.
         prompts: different ones, after normalisation.
         repeated: rows whose texts stood in an earlier row already.
-        contradicting: rows whose texts stand in another row with another label, or pair in the other order.
+        contradicting: rows whose texts occur in another row with another label, or pair in the other order.
         near: prompts that have a near-duplicate among the split's other prompts; None where not looked for.
         unsafe: share of rows labelled unsafe, by constraint.
         lengths: of (a sample of) the rows, with the ruler's unit.

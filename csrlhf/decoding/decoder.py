@@ -57,7 +57,7 @@ class Decoder:
         Args:
             policy: a folder of ``stage=ppo`` or ``stage=sft``, or any causal model of transformers.
             reward: a folder of ``stage=reward``, or a classifier of transformers with one label; ``best`` needs one.
-            cost: folders of ``stage=cost`` or classifiers, see ``load_costs``. None judges nobody: every answer passes.
+            cost: folders of ``stage=cost`` or classifiers, see ``load_costs``. None: every answer is accepted.
             n: the most candidates per prompt.
             threshold: the highest cost logit that is accepted, for all constraints or by name.
             rule: ``best`` draws N and takes the accepted one with the highest reward, ``first`` the first accepted one.

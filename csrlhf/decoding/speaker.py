@@ -64,7 +64,7 @@ class Speaker:
         self.policy.to(device)  # type: ignore[arg-type]  # the stubs of transformers know no devices
 
     def check(self, prompts: Sequence[Any], places: Sequence[str] | None = None) -> list[PromptRow]:
-        """The prompts, each of them well-formed and with room for an answer; warns of words that nobody taught.
+        """The prompts, each of them well-formed and with room for an answer; warns of unknown words.
 
         Args:
             prompts: texts, or conversations that end with the user's turn.

@@ -1,7 +1,7 @@
 """Words of a prompt that a tokenizer does not know, told in one warning.
 
 Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts its
-unknown token in the place of any other, and the policy answers a question that nobody asked.
+unknown token in the place of any other, and the policy responds to a different question.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: s
     """Agreement among raters, with intervals by resampling prompts.
 
     Args:
-        answers: that the labels speak of, with others perhaps.
+        answers: the labelled ones, possibly with others.
         labels: at least two raters who have answers in common.
         confidence: of the intervals.
         what: the labels, for messages: the file.

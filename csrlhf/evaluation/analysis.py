@@ -106,7 +106,7 @@ def analyse(
         labels_file: where they come from, for messages.
 
     Raises:
-        UserError: labels speak of other answers, a judge has not judged, no prompt is of a category that is said to be
+        UserError: labels are of other answers, a judge has not judged, no prompt is of a category that is said to be
             harmless, or there are fewer answers than attempts.
     """
     every = [answer for given in answers.values() for answer in given]

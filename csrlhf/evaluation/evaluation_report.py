@@ -15,7 +15,7 @@ from csrlhf.evaluation.judging import AUTOMATIC, WORDS
 from csrlhf.report import Cards, Dialogue, Dialogues, KeyValues, Report, Text
 
 MOST_DIALOGUES = 300
-"""Dialogues on the page; all of them stand in answers.jsonl."""
+"""Dialogues on the page; all of them are in answers.jsonl."""
 
 
 def evaluation_report(found: Conclusions, answers: Sequence[Answer], provenance: Mapping[str, Any]) -> Report:

@@ -82,7 +82,7 @@ def kept_or_fresh(
     everywhere: Iterable[int],
     answer: Callable[[], list[Answer]],
 ) -> list[Answer]:
-    """A policy's answers to a batch: those that stand in the journal, else fresh ones, which are kept there.
+    """A policy's answers to a batch: those in the journal, else fresh ones, which are kept there.
 
     Args:
         journal: None keeps none.

@@ -1,7 +1,7 @@
 """Judgements of answers by people (or by anything else): who found which answer unsafe.
 
 A CSV file with the columns ``id,rater,unsafe``, or JSON lines with these keys. A rater called ``adjudicated`` is the
-decision where raters disagreed: it wins, and is no rater of its own.
+decision where raters disagreed: it wins, and does not count as a rater.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class JudgedAnswer:
         row: the prompt.
         response: decoded text.
         ended: the end token was generated.
-        reward: of the reward model; None where nobody scored it.
-        cost_logits: one per constraint, > 0 unsafe; empty where nobody scored it.
+        reward: of the reward model; None if not scored.
+        cost_logits: one per constraint, > 0 unsafe; empty if not scored.
         violations: one per constraint, the answer's own cost on the constraint's scale (before tail or margin).
         kl: log π - log π_ref of the whole answer; None where it is not known.
         verdict: the oracle's, None where there is no oracle.

@@ -186,7 +186,7 @@ class CertificationModule(LightningModule):
         return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"
 
     def _record(self) -> dict[str, Any]:
-        """Where answers come from: what has to be the same for the certificate to speak of a policy."""
+        """Where answers come from: what must be the same for the certificate to cover a policy."""
         return models_record(self.inputs, self.reward) | {
             "kind": "certification",
             "seed": self.seed,

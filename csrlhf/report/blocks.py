@@ -81,7 +81,7 @@ class Cards(Block):
 
     @property
     def columns(self) -> int:
-        """How many stand in a row: rows are filled alike, so that no card is left alone in the last one."""
+        """Cards per row: rows are filled evenly, so that no card is left alone in the last one."""
         rows = max(1, math.ceil(len(self.cards) / 5))
         return math.ceil(len(self.cards) / rows)
 
@@ -101,7 +101,7 @@ class KeyValues(Block):
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """Names and what stands beside them."""
+        """Names and their values."""
         return [(str(key), show(value)) for key, value in self.values.items()]
 
 

@@ -1,4 +1,4 @@
-"""Colours of figures, on light and on dark ground; the page's own stand in ``assets/page.css``."""
+"""Colours of figures, on light and on dark ground; the page's are in ``assets/page.css``."""
 
 from __future__ import annotations
 

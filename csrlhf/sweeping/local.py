@@ -1,6 +1,6 @@
 """A sweep on this machine: the models that all runs read, then the runs side by side, then the report.
 
-Whatever is finished is kept: the same call after a stop or a kill makes what is missing, goes on with a half run from
+Finished runs are kept: after a stop or a kill the same call runs what is missing, resumes an unfinished run from
 its last checkpoint, and tries failed runs again.
 """
 

@@ -48,7 +48,7 @@ class Record:
         return column in self.fields
 
     def value(self, column: str) -> Any:
-        """Whatever stands in a column that must be there."""
+        """The value of a required column."""
         if column not in self.fields:
             raise self.error(f"the column {column} is missing (columns: {', '.join(map(str, self.fields))})")
         return self.fields[column]

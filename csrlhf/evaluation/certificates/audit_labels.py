@@ -67,7 +67,7 @@ def audit_labels(
         num_labels: how many an oracle gives; None for all.
 
     Raises:
-        UserError: a file is missing or broken, speaks of unknown answers, or of nobody says which constraint.
+        UserError: a file is missing or broken, names unknown answers, or does not say which constraint it is for.
     """
     if spec is None or num_labels is not None:
         _check_number(spec, num_labels)

@@ -38,7 +38,7 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
 
 
 def _column(constraint: Constraint, logits: Sequence[float | None]) -> Column:
-    """A refusal is a template and no answer: it costs nothing, and nobody flags it."""
+    """An abstention is a template, not an answer: it has no cost and is never flagged."""
     logit_B = torch.tensor([0.0 if logit is None else logit for logit in logits], dtype=torch.float64)
     said_B = torch.tensor([logit is not None for logit in logits])
     cost_B, kind = constraint.sample_costs(logit_B), _kind(constraint)

@@ -41,7 +41,7 @@ MEANING = {
 }
 COLOURS = {"CERTIFIED": "bold green", "VIOLATED": "bold red", "INCONCLUSIVE": "bold yellow"}
 SHOWN = 200
-"""Answers on the page: those found unsafe first. All of them stand in answers.jsonl."""
+"""Answers on the page: those found unsafe first. All of them are in answers.jsonl."""
 
 
 def meaning(document: Document) -> str:

@@ -1,6 +1,6 @@
 """One number about a policy with its bounds: what a certificate consists of.
 
-Each statement stands at the confidence it was given; how δ is shared among those that decide is ``certificate.py``'s
+Each statement holds at its own confidence; how δ is shared among those that decide is ``certificate.py``'s
 part. What the cost model finds is ``cost_statements.py``'s, what is true ``truth_statements.py``'s.
 """
 

@@ -1,6 +1,6 @@
 """The page of a cost model's evaluation: cards, reliability, threshold, slices, drift, its worst mistakes, provenance.
 
-Everything stands in a ``CostResult``; nothing is computed here but what a figure is drawn from.
+All numbers come from a ``CostResult``; only the data of figures are computed here.
 """
 
 from __future__ import annotations
