@@ -1,4 +1,4 @@
-"""The figure of docs/penalties.md: weights, costs and multipliers of the strategies on the bandit, and where they end.
+"""The figure of docs/reference/penalties.md: weights, costs and multipliers on the bandit, and where they end.
 
 Legend of suffixes: S steps.
 """

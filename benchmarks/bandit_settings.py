@@ -1,4 +1,4 @@
-"""The settings in which docs/penalties.md compares the strategies on the bandit, with what theory says of each.
+"""The settings of the bandit comparison in docs/reference/penalties.md, with what theory says of each.
 
 The step is ``1 + λ`` times 1 (moving multipliers: ``1 + λ*``), so that constant normalisers leave all the same step.
 """

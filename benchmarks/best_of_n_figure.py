@@ -19,7 +19,7 @@ def figure(lines: Sequence[Line], path: Path) -> None:
     kinds = list(dict.fromkeys((one.policy, one.cost_model) for one in lines))
     colors = dict(zip(kinds, ("#d1495b", "#e08a1e", "#1f6fb4", "#2a9d6f"), strict=False))
     panels: list[tuple[str, Any]] = [
-        ("Unsafe answers", lambda one: one.unsafe),
+        ("Unsafe responses", lambda one: one.unsafe),
         ("Refused for want of an accepted answer", lambda one: one.abstained),
         ("Mean reward of the answers given", lambda one: one.reward),
     ]

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def why_needless(self) -> str:
-        return "the last policy is the one handed over"
+        return "the last policy is the selected one"
 
     @property
     def title(self) -> str:
@@ -78,7 +78,7 @@ class Job:
         return content["overrides"] == list(self.overrides) and content["version"] == __version__
 
     def needless(self) -> bool:
-        """Whether the last policy is the one that is handed over: its figures stand already."""
+        """Whether the last policy is the selected one, whose figures are there already."""
         if self.twin is None:
             return False
         one, other = (folder / WEIGHTS for folder in self.twin)

@@ -1,4 +1,4 @@
-"""The edge between a person and the program: what they can mend is told in one line, exit code 1.
+"""The edge between a person and the program: errors that they can fix are reported in one line, exit code 1.
 
 ``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
 it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.

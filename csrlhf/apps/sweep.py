@@ -1,7 +1,8 @@
 """``python -m csrlhf.sweep FILE --local``: a W&B sweep file on this machine, without account and network.
 
 ``python -m csrlhf.sweep FOLDER [FOLDER ...] --report`` makes table, plots, λ* and page of finished runs again, or of
-several sweeps together. With an account the same files run by ``wandb sweep`` and ``wandb agent`` (docs/sweeps.md).
+several sweeps together. With an account, ``wandb sweep`` and ``wandb agent`` run the same files
+(docs/how-to/sweeps.md).
 """
 
 from __future__ import annotations
@@ -91,9 +92,9 @@ def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:
         try:
             local.make()
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same command goes on from here") from None
+            raise KeyboardInterrupt("stopped; the same command continues from here") from None
         for task in local.failed:
-            print(f"failed: {task.title}, see {task.log}; the same command tries it again", file=sys.stderr, flush=True)
+            print(f"failed: {task.title}, see {task.log}; the same command retries it", file=sys.stderr, flush=True)
         print(write_report([out], out, options.threshold, options.wandb), flush=True)
     return 1 if local.failed else 0
 

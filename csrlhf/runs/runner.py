@@ -44,7 +44,7 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
 
     Args:
         cfg: the composed config.
-        program: the words that start this program, e.g. ``("python", "train.py")``.
+        program: the command that starts this program, e.g. ``("python", "train.py")``.
 
     Returns:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
@@ -68,7 +68,7 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
             if not leaves_something(plan):
                 raise
             raise UserError(
-                f"{system_message(error)}; what was done is kept, go on with: {words} resume=true"
+                f"{system_message(error)}; finished work is kept; resume with: {words} resume=true"
             ) from error
     return _objective(cfg.objective, metrics)
 
@@ -105,7 +105,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
-        hint = f"; go on with: {command} resume=true" if leaves_something(plan) else ""
+        hint = f"; resume with: {command} resume=true" if leaves_something(plan) else ""
         raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
     except UserError as error:
         if (checkpoint := last_checkpoint(plan)).exists():

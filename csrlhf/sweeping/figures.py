@@ -83,7 +83,7 @@ def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool
 
     Args:
         grid: the number.
-        feasible: the share of runs that hand over a feasible policy, over the same settings.
+        feasible: the share of runs whose selected policy is feasible, over the same settings.
         first: name of the rows' setting.
         second: of the columns'.
         percent: whether the number is a rate.

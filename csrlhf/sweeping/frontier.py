@@ -54,7 +54,7 @@ def pareto(points: Iterable[Point]) -> list[Point]:
 
 
 def points_of(rows: Sequence[Row], constraint: str, when: str = BEST) -> list[Point]:
-    """The rows' policies: handed over (``best/``), or where training settled (``late/``)."""
+    """The rows' policies: selected (``best/``), or after convergence (``late/``)."""
     cost, reward = f"{when}validation/{constraint}/cost", f"{when}validation/reward"
     found = [Point(str(row["id"]), number(row, cost), number(row, reward)) for row in rows]
     return [point for point in found if math.isfinite(point.cost) and math.isfinite(point.reward)]
@@ -119,7 +119,7 @@ def usual_threshold(rows: Sequence[Row], constraint: str) -> float | None:
 
 
 def best_run(rows: Sequence[Row]) -> Row | None:
-    """The feasible run with the highest reward of its handed-over policy."""
+    """The feasible run with the highest reward of its selected policy."""
     feasible = [row for row in rows if row.get("selection/best_feasible") == 1]
     return max(feasible, key=lambda row: number(row, "selection/best_reward"), default=None)
 

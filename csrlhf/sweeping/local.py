@@ -1,6 +1,6 @@
 """A sweep on this machine: the models that all runs read, then the runs side by side, then the report.
 
-Whatever is finished is kept: the same call after a stop or a kill makes what is missing, goes on with a half run from
+Finished runs are kept: after a stop or a kill the same call runs what is missing, resumes an unfinished run from
 its last checkpoint, and tries failed runs again.
 """
 
@@ -37,7 +37,7 @@ class Local:
         spec: the sweep file.
         setting: what the configuration says.
         out: the sweep's folder.
-        start: the words before the overrides.
+        start: the command before the overrides.
         overrides: the user's words for all runs.
         count: the most runs; None is the whole grid, or the file's ``run_cap``.
         seed: of random and bayes.
@@ -118,7 +118,7 @@ class Local:
         return [word for word in self.overrides if word.lstrip("+").split("=")[0] != "artifacts"]
 
     def _make_models(self, points: Sequence[Parameters]) -> None:
-        """SFT, reward and cost model, where there is none: once, with the words that every run has."""
+        """SFT, reward and cost model, where there is none: once, with the overrides of every run."""
         commands = shared.model_tasks(self.spec, self.setting, self.out, self.start, self._own())
         missing = [task.stage for task in commands if not task.done()]
         if not missing:

@@ -33,11 +33,11 @@ def multiplier_section(done: Sequence[Row], slopes: Sequence[Slope]) -> Section:
     """The report's section on λ*."""
     blocks: list[Block] = [
         Text(
-            "Above λ* a fixed multiplier keeps the constraint; take at least twice of it (docs/algorithm.md). The "
-            "frontier's slope at the threshold is one estimate of it: how much reward, less β KL, a unit of cost buys "
-            "there. It is read within each seed, whose runs share a frontier; the median is given. Its bounds are the "
-            "slopes of the neighbouring segments, the widest of all seeds, and no confidence interval; one seed does "
-            "not tell how far another would lie off. Dual runs and the gate's duty cycle are others, and need no sweep."
+            "Above λ* a fixed multiplier keeps the constraint; take at least twice λ* (docs/explanation/algorithm.md). "
+            "The frontier's slope at the threshold is one estimate of it: the reward, less β KL, that a unit of cost "
+            "buys there. It is read within each seed, whose runs share a frontier; the median is given. Its bounds are "
+            "the slopes of the neighbouring segments, the widest of all seeds, not a confidence interval; one seed "
+            "cannot show how far off another would be. Dual runs and the gate's duty cycle give other estimates."
         )
     ]
     names = frontier.constraints_of(done)

@@ -16,7 +16,7 @@ def is_rate(rows: Sequence[Row], name: str) -> bool:
 
 def cost_name(rows: Sequence[Row], name: str) -> str:
     """What the axis of a constraint's cost is called."""
-    return "unsafe answers (cost model)" if is_rate(rows, name) and name == "harm" else f"cost {name}"
+    return "unsafe responses (cost model)" if is_rate(rows, name) and name == "harm" else f"cost {name}"
 
 
 def runs_table(rows: Sequence[Row], names: Sequence[str]) -> Section:
@@ -44,7 +44,7 @@ def runs_table(rows: Sequence[Row], names: Sequence[str]) -> Section:
         [title for title, _ in filled.values()],
         [[row.get(key) for key in filled] for row in ordered],
         "Feasible runs first, by reward. Cost, KL and excess (bound on the cost less d; feasible at 0 or less) are "
-        "those of the policy handed over, on validation prompts; the last columns are the last policy's.",
+        "those of the selected policy, on validation prompts; the last columns are the last policy's.",
         {title: style for title, style in filled.values() if style is not None},
         name="runs",
     )

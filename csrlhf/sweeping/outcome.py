@@ -16,7 +16,7 @@ from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
 
 Row = dict[str, Any]
 BEST, LATE = "best/", "late/"
-"""Before a ``validation/`` key: of the handed-over policy; the mean over the last third of the evaluations, which is
+"""Before a ``validation/`` key: of the selected policy; the mean over the last third of the evaluations, which is
 what training settled at, with less noise than the last policy alone."""
 
 LATE_TRAINING = ("penalty/multiplier", "penalty/weight", "policy/kl_coef")
@@ -64,7 +64,7 @@ def strategy_of(target: str) -> str:
 
 
 def _best(history: Sequence[Mapping[str, float]]) -> Row:
-    """The evaluation at which the handed-over policy stood: the last one says which iteration that was."""
+    """The evaluation of the selected policy: the last one says which iteration that was."""
     looks = [row for row in history if FIGURE in row]
     if not looks:
         return {}
@@ -114,6 +114,6 @@ def _mean(values: Sequence[float]) -> float:
 def _history(path: Path) -> list[dict[str, float]]:
     """The rows of a history.csv; tracking/history.py reads them too, and imports Lightning."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file; the run's folder is not whole")
+        raise UserError(f"{path}: there is no such file; the run's folder is incomplete")
     with path.open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

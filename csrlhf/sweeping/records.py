@@ -1,4 +1,4 @@
-"""What stands in a local sweep's folder: how each run ended, how it was made, and the table of both."""
+"""The content of a local sweep's folder: how each run ended, how it was made, and the table of both."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _frontier(done: Sequence[Row], name: str) -> Section:
         groups.setdefault(curve_of(row, done), []).append(row)
     blocks: list[Block] = []
     for when, title, heading, whose in (
-        (BEST, "frontier", "Policies handed over", "the policies that the runs hand over"),
+        (BEST, "frontier", "Selected policies", "the selected policies of the runs"),
         (LATE, "frontier_late", "Where training settled", "means over the last third of the evaluations"),
     ):
         points = {curve: frontier.points_of(of, name, when) for curve, of in groups.items()}
@@ -160,7 +160,7 @@ def _heats(done: Sequence[Row], name: str) -> list[Block]:
                     name=f"heat_{stem}_{name}_{''.join(c if c.isalnum() else '_' for c in label)}",
                     draw=figures.draw_heat(grid, feasible, first, second, percent, f"{label}: {what}"),
                     alt=f"{what} of {label} over {first} and {second}, {sum(map(sum, grid.counts))} runs",
-                    caption=f"{label}: {what} of the policy handed over, infeasible where no run of a cell is feasible"
+                    caption=f"{label}: {what} of the selected policy, infeasible if no run of a cell is feasible"
                     + ("; means where runs share a cell." if max(map(max, grid.counts)) > 1 else "."),
                 )
             )

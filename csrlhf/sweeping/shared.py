@@ -27,7 +27,7 @@ def fingerprints(setting: Setting) -> dict[str, Any]:
 
 
 def model_tasks(spec: Spec, setting: Setting, out: Path, start: tuple[str, ...], own: Sequence[str]) -> list[Task]:
-    """The commands that make the models, with the words that every run has; each reads what the earlier ones make."""
+    """The commands that make the models, with the overrides of every run; each reads what the earlier ones make."""
     constant = words_of({key: of["value"] for key, of in spec.parameters.items() if "value" in of})
     words = [word for word in (*spec.fixed, *constant) if not word.startswith("stage=")]
     places = (f"artifacts={quoted(setting.artifacts.resolve())}", "resume=true", "logger=none")

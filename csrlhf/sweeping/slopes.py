@@ -117,11 +117,11 @@ def _of_seed(seed: str, rows: Sequence[Row], constraint: str, threshold: float) 
 
 
 def _reason(seeds: Sequence[SeedSlope]) -> str:
-    """Why none of the seeds tells: one's own reason, or that of each."""
+    """Why no seed gives an estimate: its reason, or that of each."""
     if len(seeds) == 1:
         return seeds[0].reason
     each = "; ".join(f"seed {one.seed}: {one.reason}" for one in seeds)
-    return f"none of {len(seeds)} seeds tells ({each})" if seeds else "no finished runs; the slope needs two or more"
+    return f"no estimate from {len(seeds)} seeds ({each})" if seeds else "no finished runs; the slope needs two or more"
 
 
 def _seed(row: Row) -> str:

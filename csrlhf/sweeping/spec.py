@@ -110,7 +110,7 @@ def _spec(name: str, content: Any) -> Spec:
     if metric and (not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize")):
         raise UserError(f"metric={metric}: takes {{name: selection/score, goal: maximize}} (or minimize)")
     if metric and "name" not in metric:
-        raise UserError("metric.name: name a key of docs/metrics.md, selection/score for one")
+        raise UserError("metric.name: name a key of docs/reference/metrics.md, selection/score for one")
     if method == "bayes" and not metric:
         raise UserError("metric: method=bayes needs one, {name: selection/score, goal: maximize}")
     run_cap = content.get("run_cap")
@@ -147,7 +147,7 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
         if not isinstance(value, str | int | float):
             raise UserError(f'{key}: {value} would reach the program as Python writes it; put it in quotes, "{value}"')
     if len({str(value) for value in values}) < len(values):
-        raise UserError(f"{key}.values={values}: a value stands there twice")
+        raise UserError(f"{key}.values={values}: a value occurs twice")
     weights = parameter.get("probabilities")
     if weights is not None and (len(weights) != len(values) or abs(sum(weights) - 1) > 1e-6):
         raise UserError(

@@ -35,7 +35,7 @@ class Task:
         stage: ``ppo``, or that of a model which all runs read.
         name: of the run, or the stage.
         out: the sweep's folder.
-        start: the words before the overrides: ``train.py``, or ``-m csrlhf``.
+        start: the command before the overrides: ``train.py``, or ``-m csrlhf``.
         words: overrides.
         result: folder that the command fills.
         parameters: of the run.

@@ -1,6 +1,6 @@
 """Starts the W&B run of a stage: no prompt, no error, offline when it has to be.
 
-What is recorded in the run stands in ``wandb_run.py``.
+``wandb_run.py`` defines what is recorded in the run.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class WandbRun(WandbLogger):
             run.define_metric(key, step_metric=self.step_metric, step_sync=True, summary=f"{which},last")
 
     def _with_artifact(self, folder: Path, action: Callable[[wandb.Artifact, list[str]], Any]) -> None:
-        """Hands the artifact of a result to W&B; without it the lineage stands in the config (``provenance``)."""
+        """Logs the artifact of a result to W&B; without it the lineage is in the config (``provenance``)."""
         if self.upload == "none" or self.experiment.disabled:
             return
         found = result_artifact(folder, self.upload)
@@ -168,7 +168,7 @@ class WandbRun(WandbLogger):
             action()
         except FAILURES as error:
             self.recording = False
-            _say(f"W&B stopped recording ({reason(error)}); the stage goes on, history.csv has every metric")
+            _say(f"W&B stopped recording ({reason(error)}); the stage continues, history.csv has every metric")
 
     def _finish(self, exit_code: int) -> None:
         """Ends the run. W&B's own exit hook does not run in processes that the pipeline starts."""

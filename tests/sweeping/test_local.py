@@ -235,7 +235,7 @@ def test_ctrl_c_waits_for_the_run_and_starts_no_other(
     stop_at_the_second: Callable, calls: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     code, errors = stop_at_the_second(lambda pid: os.killpg(pid, signal.SIGINT))
-    assert (code, errors.strip()) == (130, "stopped; the same command goes on from here")
+    assert (code, errors.strip()) == (130, "stopped; the same command continues from here")
     assert calls() == NAMES[:2]
     assert set(rows(tmp_path)) == {NAMES[0]}, "a run that was stopped has not failed"
 

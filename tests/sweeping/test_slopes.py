@@ -77,7 +77,7 @@ def test_seeds_that_differ_give_their_median_and_the_widest_bracket() -> None:
 def test_one_run_of_each_seed_cannot_tell() -> None:
     found = slope([*runs(0, (), costs=(0.02,)), *runs(1, (), costs=(0.08,))], "harm", D)
     assert math.isnan(found.value)
-    assert found.reason.startswith("none of 2 seeds tells (seed 0: 1 finished run; the slope needs two or more")
+    assert found.reason.startswith("no estimate from 2 seeds (seed 0: 1 finished run; the slope needs two or more")
     assert slope([], "harm", D).reason
 
 

@@ -25,7 +25,7 @@ from csrlhf.runs.fingerprint import installed
 
 
 LIBRARIES = ("torch", "transformers", "lightning", "numpy", "scipy", "ppi-python")
-NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "REFUSED": -1.0}
+NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "VIOLATED": -1.0}
 """Verdicts as numbers, for sweeps and plots."""
 
 
@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 
 def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
-    """``certify/...``; keys as in docs/metrics.md. An infinite bound is NaN: it says nothing."""
+    """``certify/...``; keys as in docs/reference/metrics.md. An infinite bound is NaN: it says nothing."""
     metrics = {
         "certify/verdict": NUMBERS[document["verdict"]],
         "certify/prompts": float(document["n"]),
@@ -70,6 +70,8 @@ def _finite(value: float) -> float:
 
 
 SEAL = "content_sha256"
+OLD_VERDICTS = {"REFUSED": "VIOLATED"}
+"""Verdicts of layout 1, and the current ones. The seal of an old certificate covers the old words."""
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +91,22 @@ def seal_holds(document: Mapping[str, Any]) -> bool | None:
 def _digest(document: Mapping[str, Any]) -> str:
     content = {key: value for key, value in document.items() if key != SEAL}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def with_current_verdicts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The certificate with the current word for each verdict: of the whole, of constraints and of statements.
+
+    Check the seal first: it holds for the document as it was written.
+    """
+
+    def renewed(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "verdict": OLD_VERDICTS.get(part["verdict"], part["verdict"])}
+
+    constraints = {
+        name: renewed(one) | {"statements": [renewed(record) for record in one["statements"]]}
+        for name, one in document.get("constraints", {}).items()
+    }
+    return renewed(document) | ({"constraints": constraints} if constraints else {})
 
 
 def certificate_document(evidence: Evidence, settings: Settings, multipliers: Mapping[str, Reading]) -> dict[str, Any]:
@@ -134,7 +152,7 @@ def write_certificate(
     path = folder / ANSWERS
     if outputs is None:
         write_answers(path, answers, about)
-    else:  # to the letter: their hash stands in the certificate
+    else:  # byte by byte: their hash is in the certificate
         given = Path(outputs).expanduser()
         shutil.copyfile(given, path)
         shutil.copyfile(about_path(given), about_path(path))

@@ -1,4 +1,4 @@
-"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/decode.md).
+"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/how-to/decode.md).
 
 Trains nothing and needs no trainer. What decides an answer makes the run's fingerprint: a run that was killed goes on
 where its file of answers ends, and one whose result stands is not repeated.
@@ -109,7 +109,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
         command: how the user starts the program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/metrics.md.
+        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.
@@ -141,11 +141,9 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     try:
         records = _answer(cfg, decoder, questions, plan.work / ANSWERS, certificate)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            "decode: interrupted; the same command goes on with the prompts that are left"
-        ) from error
+        raise KeyboardInterrupt("decode: interrupted; the same command continues with the remaining prompts") from error
     except OSError as error:  # a full disk, one that has gone
-        raise UserError(f"{system_message(error)}; the same command goes on with the prompts that are left") from error
+        raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
     _publish(cfg, plan, decoder, certificate, metrics)
     print(summary(metrics))
@@ -166,7 +164,7 @@ def _answer(
     groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
     records = next(groups)  # those that stand
     if records:
-        print(f"decode: going on behind {len(records)} of {len(questions)} prompts", flush=True)
+        print(f"decode: resuming after {len(records)} of {len(questions)} prompts", flush=True)
     bar = progress_bar("decode", ["decode/*"])
     assert isinstance(bar, StageProgress)
     progress = Progress("decode", len(questions), len(records), offset=len(records))

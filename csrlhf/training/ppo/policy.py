@@ -49,7 +49,7 @@ from csrlhf.training.ranks import (
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
-# What is logged of one PPO iteration, keyed as in docs/metrics.md.
+# What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
 #
 # Legend: B sequences, K constraints.
 
@@ -144,7 +144,7 @@ class PolicyBase(LightningModule):
             constraints: by name, one per output of the cost model.
             advantage: the estimator.
             ppo: numbers of the update.
-            selection: which policy the run hands over.
+            selection: checkpoint selection.
             policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches, the critic's head and adapters.
@@ -154,7 +154,7 @@ class PolicyBase(LightningModule):
         super().__init__()
         if sampler.greedy:
             raise UserError(
-                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
         for settings in (policy_optimizer, critic_optimizer):
@@ -223,7 +223,7 @@ class PolicyBase(LightningModule):
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        """Write the selected policy, and the last one beside it in ``last/``."""
         best = self.selection.folder(Path(self.trainer.default_root_dir))
         if best.is_dir():
             copy_folder(best, folder)
@@ -261,7 +261,7 @@ class PolicyModule(PolicyBase):
             )
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
-        """One PPO iteration (docs/algorithm.md)."""
+        """One PPO iteration (docs/explanation/algorithm.md)."""
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]
