@@ -84,6 +84,10 @@ class Job:
         one, other = (folder / WEIGHTS for folder in self.twin)
         return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
+        self.record.unlink(missing_ok=True)
+
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""
         self.record.parent.mkdir(parents=True, exist_ok=True)

@@ -6,16 +6,19 @@ benchmark is called again.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
 from csrlhf.callbacks.progress_text import clock
+from csrlhf.errors import UserError
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has stopped."""
@@ -40,11 +43,6 @@ class Command(Protocol):
         ...
 
     @property
-    def record(self) -> Path:
-        """Written when the command has ended well."""
-        ...
-
-    @property
     def why_needless(self) -> str:
         """Said where the command is needless."""
         ...
@@ -55,6 +53,10 @@ class Command(Protocol):
 
     def needless(self) -> bool:
         """Whether there is nothing to do."""
+        ...
+
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
         ...
 
     def finish(self, seconds: float, threads: int) -> None:
@@ -110,26 +112,41 @@ class Pool(Generic[C]):
         """Seconds for what is still missing."""
         return sum(self.seconds[stage] * max(count, 0) for stage, count in self._left.items()) / self.workers
 
-    def make(self, lists: Sequence[Sequence[C]]) -> None:
+    def make(self, lists: Iterable[Sequence[C]], total: int | None = None) -> None:
         """Run the missing commands of all lists; the commands of one list follow each other.
+
+        Args:
+            lists: taken one by one, as workers get free: a generator may decide late what is next.
+            total: how many lists there will be; None counts them now.
 
         Raises:
             KeyboardInterrupt: after the commands that were running have saved their state.
         """
-        todo = [commands for commands in map(unfinished, lists) if commands]
+        todo = (commands for commands in map(unfinished, lists) if commands)
+        if total is None:
+            counted = list(todo)
+            todo, total = iter(counted), len(counted)
+        numbered = ((f"{number}/{total}", commands) for number, commands in enumerate(todo, 1))
         with ThreadPoolExecutor(self.workers) as threads:
-            futures = [threads.submit(self._list, commands, f"{n}/{len(todo)}") for n, commands in enumerate(todo, 1)]
+            futures = [threads.submit(self._work, numbered) for _ in range(self.workers)]
             try:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
                 self._stopped = True
-                threads.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def _work(self, numbered: Iterator[tuple[str, Sequence[C]]]) -> None:
+        while not self._stopped:
+            with self._lock:
+                number, commands = next(numbered, ("", ()))
+            if not commands:
+                return
+            self._list(commands, number)
+
     def _list(self, commands: Sequence[C], number: str) -> None:
-        for command in commands:  # old records would outlive a command that is stopped half-way
-            command.record.unlink(missing_ok=True)
+        for command in commands:
+            command.begin()
         for position, command in enumerate(commands):
             if self._stopped:
                 return
@@ -162,6 +179,40 @@ class Pool(Generic[C]):
         with self._lock:
             self._left.subtract(command.stage for command in ended)
             print(f"{time.strftime('%H:%M:%S')}  {line}; about {clock(self.time_left())} left", flush=True)
+
+
+def held(path: Path, wait: bool = True) -> IO[str]:
+    """A lock on a file, which ends when it is closed or its process ends, however it ends.
+
+    Args:
+        path: the file, which stays.
+        wait: until it is free.
+
+    Raises:
+        BlockingIOError: another call or thread has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+@contextmanager
+def alone(*folders: Path) -> Iterator[None]:
+    """Refuse a folder that another call is working in."""
+    with ExitStack() as files:
+        for folder in dict.fromkeys(folders):
+            try:
+                files.enter_context(held(folder / ".lock", wait=False))
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{folder}: another call is working here; wait for it, or name another --out"
+                ) from error
+        yield
 
 
 def pin_threads(threads: int, root: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.keys import check_keys
-from csrlhf.sweeping.spec import read_spec
+from csrlhf.sweeping.spec import check_keys, read_spec
 
 Write = Callable[[dict[str, Any]], Path]
 

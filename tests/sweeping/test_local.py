@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.keys import Setting
-from csrlhf.sweeping.local import Local
-from csrlhf.sweeping.spec import read_spec
+from csrlhf.sweeping.local import Local, Task
+from csrlhf.sweeping.spec import Setting, read_spec
+from csrlhf.sweeping.study import run_name
 from csrlhf.sweeping.table import read_runs
-from csrlhf.sweeping.task import Task, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.outcome import read_outcome, strategy_of
+from csrlhf.sweeping.table import read_outcome, strategy_of
 from csrlhf.sweeping.table import read_runs, rows_in, write_runs
 
 

@@ -14,7 +14,7 @@ from csrlhf.certify.lambda_star import frontier_slope
 from csrlhf.report import LIGHT
 from csrlhf.sweeping import figures
 from csrlhf.sweeping.report import write_report
-from csrlhf.sweeping.slopes import slope
+from csrlhf.sweeping.multiplier import slope
 from csrlhf.sweeping.table import write_runs
 
 D = 0.05
