@@ -136,7 +136,6 @@ class Local:
             UserError: the folder holds another sweep's runs, or a model that all runs read could not be made.
             KeyboardInterrupt: after the runs that were on their way have saved their state.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
         study = self._study()
         self._make_models(study.limit)
         self._describe(study)

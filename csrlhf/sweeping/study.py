@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 import statistics
 from bisect import bisect
@@ -91,8 +92,9 @@ class Study:
         self._metric = {"goal": "minimize", **spec.metric} if spec.metric else OBJECTIVE
         self._direction = StudyDirection[self._metric["goal"].upper()]
         self._tried: dict[str, IO[str]] = {}
-        self._storage = JournalStorage(JournalFileBackend(str(out / JOURNAL)))
-        with self._choosing():
+        with self._choosing():  # which makes the folder
+            _mend(out / JOURNAL)
+            self._storage = JournalStorage(JournalFileBackend(str(out / JOURNAL)))
             self._study = _created(study_name=NAME, storage=self._storage, direction=self._direction)
 
     @property
@@ -283,6 +285,13 @@ def _asked(
 def _created(**options: Any) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce each study
     return optuna.create_study(load_if_exists=True, **options)
+
+
+def _mend(journal: Path) -> None:
+    """Cuts off a line that a power cut or a full disk has torn: Optuna would write its next one behind it."""
+    content = journal.read_bytes() if journal.is_file() else b""
+    if content and not content.endswith(b"\n"):
+        os.truncate(journal, content.rfind(b"\n") + 1)
 
 
 def _distribution(parameter: Mapping[str, Any], method: str) -> BaseDistribution:

@@ -162,11 +162,11 @@ def test_bayes_goes_on_where_it_was_stopped(
 
     with pytest.raises(KeyboardInterrupt):
         local(changes, count=4, run=run).make()
-    suggested = json.loads((tmp_path / "out" / "suggested.json").read_text())
+    suggested = local(changes, count=4).points()
     assert len(suggested) == 3
     local(changes, count=4, run=run).make()
     assert len(calls()) == len(set(calls())) == 4
-    assert calls()[:3] == [local(changes).task(point).name for point in suggested], "the half one first"
+    assert calls()[:3] == [run_name(point, ["penalty.multiplier"]) for point in suggested], "the half one first"
     assert len(rows(tmp_path)) == 4
 
 
