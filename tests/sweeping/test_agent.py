@@ -56,9 +56,7 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_agents_words_are_composed_and_are_those_of_a_local_sweep(
-    path: Path, agent: Any, tmp_path: Path
-) -> None:
+def test_the_agents_words_are_composed_and_are_those_of_a_local_sweep(path: Path, agent: Any, tmp_path: Path) -> None:
     spec = read_spec(path)
     points = all_points(spec, tmp_path)
     assert len({str(point) for point in points}) == len(points)

@@ -115,7 +115,9 @@ def test_values_are_distributed_as_the_agents(spec: Callable[..., Spec], name: s
     spread = statistics.stdev(theirs)
     apart = [abs(one - other) for one, other in zip(ours, theirs, strict=True)]
     assert math.fsum(apart) / len(apart) < 0.1 * spread, "the distance between two samples of 2000 is about 0.04 of it"
-    assert type(ours[0]) is (int if name == "int_uniform" or isinstance(parameters["ppo.clip"].get("q"), int) else float)
+    assert type(ours[0]) is (
+        int if name == "int_uniform" or isinstance(parameters["ppo.clip"].get("q"), int) else float
+    )
 
 
 def test_bayes_learns_from_finished_runs(spec: Callable[..., Spec], tmp_path: Path) -> None:
