@@ -28,7 +28,7 @@ from csrlhf.sweeping.table import FILE, read_outcome, write_runs
 SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 220.0}
 """What a stage takes on the toy world on one idle core, until this folder's own records tell better."""
 
-SAME = ("overrides", "fixed", "inputs", "seed")
+SAME = ("overrides", "fixed", "inputs", "seed", "metric")
 """What all runs of a folder share."""
 
 
@@ -95,8 +95,7 @@ class Task:
 
 def run_task(task: Task, threads: int) -> int:
     """The command in a process of its own, with its output in the task's log."""
-    words = [sys.executable, "-m", "csrlhf.sweeping.logged", str(task.log), *task.start, *task.words]
-    return run_program(words, os.environ | thread_variables(threads))
+    return run_program([sys.executable, *task.start, *task.words], os.environ | thread_variables(threads), task.log)
 
 
 @dataclass
@@ -247,6 +246,7 @@ class Local:
             "overrides": list(self.overrides),
             "inputs": self._fingerprints(),
             "seed": self.seed if self.spec.method != "grid" else None,
+            "metric": self.spec.metric if self.spec.method == "bayes" else None,
             "version": __version__,
         }
         path = self.out / SWEEP

@@ -99,8 +99,9 @@ class Study:
 
     @property
     def begun(self) -> bool:
-        """Whether there are runs, be they half ones."""
-        return any(trial.state != TrialState.FAIL for trial in self._latest().values())
+        """Whether runs have ended here, or another call is making them."""
+        with self._choosing():
+            return any(trial.state.is_finished() or self._hold(name) is None for name, trial in self._latest().items())
 
     def points(self) -> list[Parameters]:
         """All runs' parameters, of bayes those that have been suggested so far."""
