@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,6 @@ class Task:
         words: overrides.
         result: folder that the command fills.
         trial: of a run that this call has taken.
-        study: where its end is recorded.
     """
 
     stage: str
@@ -54,7 +53,6 @@ class Task:
     words: tuple[str, ...]
     result: Path
     trial: Trial | None = None
-    study: Study | None = None
 
     @property
     def why_needless(self) -> str:
@@ -86,9 +84,9 @@ class Task:
         Raises:
             UserError: the program ended well and left no result.
         """
-        if self.trial is not None and self.study is not None:
+        if self.trial is not None:
             row = read_outcome(self.result) | {"folder": str(self.result)}
-            self.study.finish(self.trial, row, seconds, threads)
+            self.trial.study.finish(self.trial, row, seconds, threads)
         elif not self.done():
             raise UserError(f"{self.log}: stage={self.stage} ended well and left no result in {self.result}")
 
@@ -135,7 +133,7 @@ class Local:
             UserError: the folder holds another sweep's runs, or a model that all runs read could not be made.
             KeyboardInterrupt: after the runs that were on their way have saved their state.
         """
-        study = self._study()
+        study = Study(self.spec, self.out, self.count, self.seed)
         self._make_models(study.limit)
         self._describe(study)
         try:
@@ -147,20 +145,18 @@ class Local:
     def points(self) -> list[Parameters]:
         """The runs' parameters; of bayes those that have been suggested so far."""
         if self.spec.method == "bayes":
-            return self._study().points() if (self.out / JOURNAL).is_file() else []
+            suggested = (self.out / JOURNAL).is_file()
+            return Study(self.spec, self.out, self.count, self.seed).points() if suggested else []
         return [values_of(self.spec, point) for point in drawn(self.spec, self.count, self.seed)]
 
-    def task(self, name: str, parameters: Parameters, trial: Trial | None = None, study: Study | None = None) -> Task:
+    def task(self, name: str, parameters: Parameters, trial: Trial | None = None) -> Task:
         """The command of a run."""
         words = [*self.spec.fixed, *words_of(parameters), *self._own()]
         read = [f"inputs.{stage}={_quoted(folder)}" for stage, folder in self._models().items()]
         logger = [] if any(word.startswith("logger=") for word in words) else ["logger=none"]
         places = [f"artifacts={_quoted(self.out)}", f"name={_quoted(name)}", "resume=true", *logger]
         result = result_of(self.out, name)
-        return Task("ppo", name, self.out, self.start, (*words, *read, *places), result, trial, study)
-
-    def _study(self) -> Study:
-        return Study(self.spec, self.out, self.count, self.seed)
+        return Task("ppo", name, self.out, self.start, (*words, *read, *places), result, trial)
 
     def _run(self, study: Study) -> None:
         def ended(task: Task, code: int) -> None:
@@ -177,13 +173,9 @@ class Local:
             done = study.limit - missing
             print(f"{study.limit} runs, {done} finished: about {clock(time)} with {beside}", flush=True)
         try:
-            pool.make(self._taken(study), missing)
+            pool.make(([self.task(trial.name, trial.parameters, trial)] for trial in iter(study.take, None)), missing)
         finally:
             self.failed += pool.failed
-
-    def _taken(self, study: Study) -> Iterator[list[Task]]:
-        while trial := study.take():
-            yield [self.task(trial.name, trial.parameters, trial, study)]
 
     def _write_table(self, study: Study) -> None:
         if rows := study.rows():

@@ -122,10 +122,9 @@ class Pool(Generic[C]):
         Raises:
             KeyboardInterrupt: after the commands that were running have saved their state.
         """
-        todo = (commands for commands in map(unfinished, lists) if commands)
+        todo: Iterable[list[C]] = filter(None, map(unfinished, lists))
         if total is None:
-            counted = list(todo)
-            todo, total = iter(counted), len(counted)
+            total = len(todo := list(todo))
         numbered = ((f"{number}/{total}", commands) for number, commands in enumerate(todo, 1))
         with ThreadPoolExecutor(self.workers) as threads:
             futures = [threads.submit(self._work, numbered) for _ in range(self.workers)]

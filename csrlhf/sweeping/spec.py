@@ -36,7 +36,7 @@ KEYS = (
 )  # fmt: skip
 PARAMETER_KEYS = ("values", "value", "probabilities", "distribution", "min", "max", "mu", "sigma", "q")
 DISTRIBUTIONS = (
-    "constant", "categorical", "categorical_w_probabilities", "int_uniform", "uniform", "q_uniform", "beta", "q_beta",
+    "constant", "categorical", "categorical_w_probabilities", "int_uniform", "uniform", "q_uniform",
     "log_uniform_values", "log_uniform", "q_log_uniform_values", "q_log_uniform", "inv_log_uniform_values",
     "inv_log_uniform", "normal", "q_normal", "log_normal", "q_log_normal",
 )  # fmt: skip
@@ -98,6 +98,11 @@ def read_spec(path: Path) -> Spec:
         raise UserError(f"{path}: {error}") from error
 
 
+def listed(parameter: Mapping[str, Any]) -> list[Any] | None:
+    """A parameter's values; None where it has a range."""
+    return [parameter["value"]] if "value" in parameter else parameter.get("values")
+
+
 def words_of(parameters: Mapping[str, Any]) -> list[str]:
     """``key=value`` as W&B's agent writes them for ``${args_no_hyphens}``."""
     return [f"{key}={value}" for key, value in parameters.items()]
@@ -146,7 +151,7 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
     distribution = parameter.get("distribution")
     if distribution is not None and distribution not in DISTRIBUTIONS:
         raise UserError(f"{key}.distribution={distribution}: use one of {', '.join(DISTRIBUTIONS)}")
-    values = [parameter["value"]] if "value" in parameter else parameter.get("values")
+    values = listed(parameter)
     if values is None:
         _check_range(key, parameter, method)
         return
@@ -157,7 +162,7 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
             raise UserError(f'{key}: null would reach the program as the word None; write "null"')
         if not isinstance(value, str | int | float):
             raise UserError(f'{key}: {value} would reach the program as Python writes it; put it in quotes, "{value}"')
-    if len({str(value) for value in values}) < len(values):
+    if min(len(set(values)), len({str(value) for value in values})) < len(values):
         raise UserError(f"{key}.values={values}: a value stands there twice")
     weights = parameter.get("probabilities")
     if weights is not None and (len(weights) != len(values) or abs(sum(weights) - 1) > 1e-6):
@@ -177,6 +182,8 @@ def _check_range(key: str, parameter: Mapping[str, Any], method: str) -> None:
         raise UserError(f"{key}: min={low} is not less than max={high}")
     if "log_uniform_values" in distribution and isinstance(low, int | float) and low <= 0:
         raise UserError(f"{key}: min={low} must be above 0, as distribution={distribution} takes its logarithm")
+    if "q" in parameter and not distribution.startswith("q_"):
+        raise UserError(f"{key}.q: goes with a distribution whose name begins with q_")
     whole = isinstance(low, int) and isinstance(high, int) and distribution in ("", "int_uniform")
     if method == "grid" and not (whole or distribution == "q_uniform"):
         raise UserError(f"{key}: a grid takes values, whole numbers from min to max, or distribution: q_uniform")
@@ -299,10 +306,8 @@ def _check(cfg: DictConfig, key: str, parameter: Mapping[str, Any], words: list[
 
 def _samples(parameter: Mapping[str, Any]) -> list[Any]:
     """Values that a run can get: all, or one of the range's type."""
-    if "value" in parameter:
-        return [parameter["value"]]
-    if "values" in parameter:
-        return list(parameter["values"])
+    if (values := listed(parameter)) is not None:
+        return values
     low, distribution = parameter.get("min"), parameter.get("distribution", "")
     whole = isinstance(low, int) and isinstance(parameter.get("max"), int) and distribution in ("", "int_uniform")
     return [low if whole else float(low if low is not None else parameter.get("mu", 0.0)) + 0.1]

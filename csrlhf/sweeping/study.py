@@ -32,8 +32,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from csrlhf import __version__
 from csrlhf.errors import UserError
 from csrlhf.sweeping.pool import held
-from csrlhf.sweeping.spec import Spec, words_of
+from csrlhf.sweeping.spec import Spec, listed, words_of
 from csrlhf.sweeping.table import FAILED, FINISHED, Row
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce each study
 
 JOURNAL = "study.journal"
 NAME = "sweep"
@@ -56,15 +58,9 @@ Parameters = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that is this call's to make.
+    """A run that is this call's to make: its number in the study, and what holds it until its end is recorded."""
 
-    Attributes:
-        number: of the trial in the study.
-        name: of the run.
-        parameters: of the run.
-        lock: held until the run's end stands in the study.
-    """
-
+    study: Study
     number: int
     name: str
     parameters: Parameters
@@ -89,13 +85,14 @@ class Study:
         self._space = space(spec)
         self._points = None if spec.method == "bayes" else {self._name(of): of for of in drawn(spec, count, seed)}
         self.limit = limit_of(spec, count) if self._points is None else len(self._points)
-        self._metric = {"goal": "minimize", **spec.metric} if spec.metric else OBJECTIVE
-        self._direction = StudyDirection[self._metric["goal"].upper()]
+        self._metric, goal = (spec.metric or OBJECTIVE)["name"], (spec.metric or OBJECTIVE).get("goal", "minimize")
         self._tried: dict[str, IO[str]] = {}
         with self._choosing():  # which makes the folder
             _mend(out / JOURNAL)
             self._storage = JournalStorage(JournalFileBackend(str(out / JOURNAL)))
-            self._study = _created(study_name=NAME, storage=self._storage, direction=self._direction)
+            self._study = optuna.create_study(
+                study_name=NAME, storage=self._storage, direction=StudyDirection[goal.upper()], load_if_exists=True
+            )
 
     @property
     def begun(self) -> bool:
@@ -138,11 +135,10 @@ class Study:
         Raises:
             UserError: bayes has nothing to learn from.
         """
-        name = self._metric["name"]
-        if self._points is None and name not in row:
-            there = ", ".join(sorted(key for key in row if "/" in key))
-            raise UserError(f"{self.spec.name}: metric.name={name}: the runs have no such key; there are {there}")
-        value = row.get(name)
+        value = row.get(self._metric)
+        if self._points is None and self._metric not in row:
+            there = f"there are {', '.join(sorted(key for key in row if '/' in key))}"
+            raise UserError(f"{self.spec.name}: metric.name={self._metric}: the runs have no such key; {there}")
         if not (isinstance(value, int | float) and math.isfinite(value)):
             value = None  # Optuna learns from a pruned trial that it was no good one
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
@@ -199,7 +195,7 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         known = [trial for trial in trials if trial.distributions == self._space]
         sampler = TPESampler(n_startup_trials=STARTUP, seed=self.seed + len(trials))
-        return _asked(self._space, sampler, ATTEMPTS, self._direction, known)
+        return _asked(self._space, sampler, ATTEMPTS, self._study.direction, known)
 
     def _begun(self, name: str, point: Parameters, lock: IO[str], before: FrozenTrial | None) -> Trial:
         self._tried[name] = lock
@@ -209,7 +205,7 @@ class Study:
             self._study.add_trial(
                 create_trial(state=TrialState.RUNNING, params=dict(point), distributions=self._space, user_attrs=known)
             )
-        return Trial(self._latest()[name].number, name, parameters, lock)
+        return Trial(self, self._latest()[name].number, name, parameters, lock)
 
     def _tell(self, trial: Trial, state: TrialState, value: float | None, **attributes: Any) -> None:
         with self._choosing():  # nobody is to see the lock free and the trial not ended
@@ -238,10 +234,9 @@ def space(spec: Spec) -> dict[str, BaseDistribution]:
 
 
 def values_of(spec: Spec, point: Mapping[str, Any]) -> Parameters:
-    """What a run is handed, by name, of what Optuna has drawn."""
-    if spec.method == "grid":
-        return {key: point[key] for key in sorted(point)}
-    return {key: _value(spec.parameters[key], point[key]) for key in sorted(point)}
+    """What a run is handed, by name, of what Optuna has drawn; a grid's choices are the values."""
+    grid = spec.method == "grid"
+    return {key: point[key] if grid else _value(spec.parameters[key], point[key]) for key in sorted(point)}
 
 
 def result_of(out: Path, name: str) -> Path:
@@ -278,14 +273,9 @@ def _asked(
     known: Sequence[FrozenTrial] = (),
 ) -> Iterator[Parameters]:
     """Points that a sampler suggests one after the other; nothing is recorded."""
-    study = _created(direction=direction, sampler=sampler)
+    study = optuna.create_study(direction=direction, sampler=sampler)
     study.add_trials(known)
     return (study.ask(dict(found)).params for _ in range(count))
-
-
-def _created(**options: Any) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce each study
-    return optuna.create_study(load_if_exists=True, **options)
 
 
 def _mend(journal: Path) -> None:
@@ -297,13 +287,12 @@ def _mend(journal: Path) -> None:
 
 def _distribution(parameter: Mapping[str, Any], method: str) -> BaseDistribution:
     """W&B's distribution as Optuna's; what Optuna has none of is drawn as a share, from 0 to 1."""
-    if method == "grid":
-        return CategoricalDistribution(_choices(parameter))
-    if "probabilities" in parameter or "normal" in parameter.get("distribution", ""):
+    kind = _kind(parameter)
+    if method != "grid" and ("probabilities" in parameter or "normal" in kind):
         return FloatDistribution(EDGE, 1 - EDGE)
-    if "value" in parameter or "values" in parameter:
+    if method == "grid" or listed(parameter):
         return CategoricalDistribution(_choices(parameter))
-    kind, low, high = _kind(parameter), parameter["min"], parameter["max"]
+    low, high = parameter["min"], parameter["max"]
     if kind == "int_uniform":
         return IntDistribution(low, high)
     if kind == "log_uniform":
@@ -335,10 +324,8 @@ def _kind(parameter: Mapping[str, Any]) -> str:
 
 def _choices(parameter: Mapping[str, Any]) -> Sequence[Any]:
     """A parameter's points on a grid."""
-    if "value" in parameter:
-        return [parameter["value"]]
-    if "values" in parameter:
-        return parameter["values"]
+    if (values := listed(parameter)) is not None:
+        return values
     low, high = parameter["min"], parameter["max"]
     if parameter.get("distribution") == "q_uniform":
         import numpy as np
@@ -352,7 +339,6 @@ def _finished(trial: FrozenTrial) -> bool:
 
 
 def _row(name: str, trial: FrozenTrial) -> Row:
-    known = trial.user_attrs
-    status = FINISHED if _finished(trial) else FAILED
+    known, status = trial.user_attrs, FINISHED if _finished(trial) else FAILED
     head = {"id": name, "status": status, "overrides": " ".join(words_of(known["parameters"]))}
     return head | {"seconds": known.get("seconds")} | known["parameters"] | known["row"]

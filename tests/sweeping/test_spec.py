@@ -55,6 +55,8 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("parameters/seed", {"values": []}), r"parameters.seed.values=\[\]: takes a list with at least one value"),
         (_set("parameters/seed", {"valeus": [1]}), "parameters.seed.valeus: there is no such key; did you mean values"),
         (_set("parameters/seed", {"values": [1, 1]}), "parameters.seed.values=.*a value stands there twice"),
+        (_set("parameters/seed", {"values": [1, 1.0]}), "parameters.seed.values=.*a value stands there twice"),
+        (_set("parameters/seed", {"distribution": "int_uniform", "min": 1, "max": 3, "q": 2}), "seed.q: goes with"),
         (_set("parameters/seed", {"values": [None]}), 'parameters.seed: null would reach .* None; write "null"'),
         (_set("parameters/seed", {"values": [[1]]}), r"parameters.seed: \[1\] would reach"),
         (_set("parameters/ppo", {"parameters": {"clip": {"value": 1}}}), "parameters.ppo.parameters: write nested"),
