@@ -19,7 +19,7 @@ from csrlhf.artifacts import RECORD, write_json
 from csrlhf.callbacks.progress_text import clock
 from csrlhf.errors import UserError
 from csrlhf.processes import run_program
-from csrlhf.sweeping.pool import Pool, held, thread_variables
+from csrlhf.sweeping.pool import Command, Pool, held, thread_variables
 from csrlhf.sweeping.report import SWEEP
 from csrlhf.sweeping.spec import MADE_BEFORE, Setting, Spec, words_of
 from csrlhf.sweeping.study import JOURNAL, Parameters, Study, Trial, drawn, result_of, values_of
@@ -33,12 +33,10 @@ SAME = ("overrides", "fixed", "inputs", "seed", "metric")
 
 
 @dataclass(frozen=True)
-class Task:
-    """One command of a sweep.
+class Task(Command):
+    """One command of a sweep: a run, or a stage whose model all runs read.
 
     Attributes:
-        stage: ``ppo``, or that of a model which all runs read.
-        name: of the run, or the stage.
         out: the sweep's folder.
         start: the words before the overrides: ``train.py``, or ``-m csrlhf``.
         words: overrides.
@@ -46,21 +44,11 @@ class Task:
         trial: of a run that this call has taken.
     """
 
-    stage: str
-    name: str
     out: Path
     start: tuple[str, ...]
     words: tuple[str, ...]
     result: Path
     trial: Trial | None = None
-
-    @property
-    def why_needless(self) -> str:
-        return ""
-
-    @property
-    def title(self) -> str:
-        return self.name
 
     @property
     def log(self) -> Path:
@@ -70,13 +58,6 @@ class Task:
     def done(self) -> bool:
         """Whether the result stands; a run was taken because it does not, a model stands wherever it was made."""
         return self.stage != "ppo" and (self.result / RECORD).is_file()
-
-    def needless(self) -> bool:
-        """Never: every point of a sweep is somebody's."""
-        return False
-
-    def begin(self) -> None:
-        """Nothing: the study knows that the run has begun."""
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record with the run's row.

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Generic, Protocol, TypeVar
+from typing import IO, Generic, TypeVar
 
 from csrlhf.callbacks.progress_text import clock
 from csrlhf.errors import UserError
@@ -24,44 +25,42 @@ INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has stopped."""
 
 
-class Command(Protocol):
-    """What a pool runs."""
+@dataclass(frozen=True)
+class Command:
+    """What a pool runs.
 
-    @property
-    def stage(self) -> str:
-        """What the command trains or judges; commands of one stage take about as long as each other."""
-        ...
+    Attributes:
+        stage: what the command trains or judges; commands of one stage take about as long as each other.
+        name: of the run, or of the stage.
+    """
+
+    stage: str
+    name: str
 
     @property
     def title(self) -> str:
         """For a person."""
-        ...
+        return self.name
 
     @property
     def log(self) -> Path:
         """What the command prints."""
-        ...
-
-    @property
-    def why_needless(self) -> str:
-        """Said where the command is needless."""
-        ...
+        raise NotImplementedError
 
     def done(self) -> bool:
         """Whether the result stands."""
-        ...
+        raise NotImplementedError
 
-    def needless(self) -> bool:
-        """Whether there is nothing to do."""
-        ...
+    def needless(self) -> str:
+        """Why there is nothing to do, empty where there is."""
+        return ""
 
     def begin(self) -> None:
         """Drop an old record, which would outlive a command that is stopped half-way."""
-        ...
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""
-        ...
+        raise NotImplementedError
 
 
 C = TypeVar("C", bound=Command)
@@ -149,8 +148,8 @@ class Pool(Generic[C]):
         for position, command in enumerate(commands):
             if self._stopped:
                 return
-            if command.needless():
-                self._report(f"{number} {command.title}: {command.why_needless}", [command])
+            if why := command.needless():
+                self._report(f"{number} {command.title}: {why}", [command])
                 continue
             start = time.monotonic()
             try:
