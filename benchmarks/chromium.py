@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_GET_ONE = f"none of {', '.join(PROGRAMS)} is on the path; install one, e.g. apt-get install chromium"
 QUIET = (
     "--headless",
     "--no-sandbox",

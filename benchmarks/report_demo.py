@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.browser import Browser
-from benchmarks.chromium import find_chromium
+from benchmarks.chromium import HOW_TO_GET_ONE, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -192,7 +192,7 @@ def main() -> None:
     if words.pictures:
         program = find_chromium()
         if program is None:
-            parser.exit(2, "--pictures needs chromium: install it, or leave the option out\n")
+            parser.exit(2, f"--pictures needs a browser, {HOW_TO_GET_ONE}; or leave the option out\n")
         written += take_pictures(page, program, IMAGES)
     print(*written, sep="\n")
 

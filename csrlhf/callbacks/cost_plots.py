@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from csrlhf.callbacks.plots import COLORS
+from csrlhf.callbacks.plots import COLORS, PLAIN
 from csrlhf.metrics.classification import expected_calibration_error
 from csrlhf.metrics.reliability import ReliabilityBin, ThresholdCurve, reliability_bins, threshold_curve
 
@@ -45,13 +45,16 @@ class CostPlots(Callback):
     def _draw(self, trainer: Trainer, module: Any, split: str) -> None:
         if not trainer.is_global_zero or trainer.state.fn not in ("validate", "test"):
             return
+        from matplotlib import rc_context
+
         names = module.source.constraints
         unsafe_NK = np.array([row.unsafe for row in module.source.labelled(split)]) > 0.5
         temperature_K = module.model.temperature_K.double().cpu().numpy()
         for k, name in enumerate(names):
             plot = CostPlot(split, name if len(names) > 1 else "", self.folder)
-            plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]))
-            plot.threshold(module.logits[split][:, k] / temperature_K[k], unsafe_NK[:, k])
+            with rc_context(PLAIN):
+                plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]))
+                plot.threshold(module.logits[split][:, k] / temperature_K[k], unsafe_NK[:, k])
 
 
 class CostPlot:

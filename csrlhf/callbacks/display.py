@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 
 from csrlhf.callbacks.live_bar import LiveBar
 from csrlhf.callbacks.plain_lines import PlainLines
+from csrlhf.terminal import plain_console
 
 
 def progress_bar(title: str, metrics: Sequence[str], every: float = 5.0) -> ProgressBar:
@@ -20,6 +20,6 @@ def progress_bar(title: str, metrics: Sequence[str], every: float = 5.0) -> Prog
         metrics: keys or patterns of the metrics shown, the most important first; what does not fit is left out.
         every: seconds between two lines where the output cannot redraw a line (CI, a file, ``TERM=dumb``).
     """
-    if sys.stdout.isatty() and not Console().is_dumb_terminal:
+    if sys.stdout.isatty() and not plain_console().is_dumb_terminal:
         return LiveBar(title, metrics)
     return PlainLines(title, metrics, every)

@@ -13,6 +13,7 @@ from rich.text import Text
 from csrlhf.callbacks.progress import StageProgress
 from csrlhf.callbacks.progress_state import Progress
 from csrlhf.callbacks.progress_text import brief, clock
+from csrlhf.terminal import plain_console
 
 MIN_BAR, MAX_BAR = 6, 24
 """Columns of the bar: metrics give way to the shortest, and a wide terminal gets no longer one than the longest."""
@@ -37,7 +38,7 @@ class LiveBar(StageProgress):
     def open(self, progress: Progress) -> None:
         training = progress.title == self.title
         self._live = Live(
-            _Line(progress), console=self.console or Console(), refresh_per_second=4, transient=not training
+            _Line(progress), console=self.console or plain_console(), refresh_per_second=4, transient=not training
         )
         self._live.start()
 

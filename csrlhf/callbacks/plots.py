@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLORS = ("#0b6e99", "#d1495b", "#3f8f5b", "#8c5fa8", "#c98a1b")
 """Distinguishable with the common colour-vision deficiencies, also in print."""
 
+PLAIN: Any = {"text.parse_math": False}
+"""Matplotlib's settings of a figure with names of the user's in it: a ``$`` is one, and begins no formula."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -82,18 +85,19 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines), squeeze=False)
-    for axis, panel in zip(axes.flat, shown, strict=False):
-        draw_panel(axis, panel, rows)
-    for axis in axes.flat[len(shown) :]:
-        axis.set_visible(False)
     written = [folder / "curves.png"]
-    _save(figure, written[0])
-    for panel in shown:
-        figure, axis = plt.subplots(figsize=(6.4, 4.0))
-        draw_panel(axis, panel, rows)
-        written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
-        _save(figure, written[-1])
+    with matplotlib.rc_context(PLAIN):
+        figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines), squeeze=False)
+        for axis, panel in zip(axes.flat, shown, strict=False):
+            draw_panel(axis, panel, rows)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_visible(False)
+        _save(figure, written[0])
+        for panel in shown:
+            figure, axis = plt.subplots(figsize=(6.4, 4.0))
+            draw_panel(axis, panel, rows)
+            written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
+            _save(figure, written[-1])
     return written
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import Browser, Tab
-from benchmarks.chromium import PROGRAMS, find_chromium
+from benchmarks.chromium import HOW_TO_GET_ONE, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -197,7 +197,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Started once: that takes longer than all that is asked of it."""
     found = find_chromium()
     if found is None:
-        pytest.skip(f"none of {', '.join(PROGRAMS)} on the path: the page is not looked at in a browser")
+        pytest.skip(f"the page is not looked at in a browser: {HOW_TO_GET_ONE}")
     with Browser(found, tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
