@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.comparison.cost_models import cost_table
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import choose, loss_settings
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 

@@ -20,7 +20,7 @@ from benchmarks.comparison.paper_tables import agreement_table, attack_table, pa
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import loss_settings
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 TABLE = "paper.md"

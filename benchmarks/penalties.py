@@ -29,7 +29,7 @@ from benchmarks.comparison.settings import (
 )
 from benchmarks.comparison.summary import finalists
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SCREEN_SEEDS, FINALIST_SEEDS, SMOKE_SEEDS = (0, 1), (0, 1, 2, 3, 4), (0,)
 FINALISTS_FILE = "finalists.json"

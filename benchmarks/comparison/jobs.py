@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.comparison.settings import Setting
 from csrlhf import __version__
 from csrlhf.runs.artifacts import write_json
+from csrlhf.sweeping.pool import Command
 
 WEIGHTS = "model.safetensors"
 LAST = "-last"
@@ -23,12 +24,10 @@ LAST = "-last"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One command.
+class Job(Command):
+    """One command, named after its run; for the models of a seed after the stage, and what is special about it.
 
     Attributes:
-        stage: what the command trains or judges.
-        name: of the run; for the models of a seed the stage, or the stage and what is special about it.
         seed: of everything.
         root: the artifacts folder.
         overrides: what the result depends on.
@@ -37,18 +36,12 @@ class Job:
         twin: a policy folder and the one beside it: where both hold the same weights, there is nothing to judge.
     """
 
-    stage: str
-    name: str
     seed: int
     root: Path
     overrides: tuple[str, ...]
     places: tuple[str, ...]
     result: Path
     twin: tuple[Path, Path] | None = None
-
-    @property
-    def why_needless(self) -> str:
-        return "the last policy is the one handed over"
 
     @property
     def title(self) -> str:
@@ -77,12 +70,17 @@ class Job:
         content = json.loads(self.record.read_text(encoding="utf-8"))
         return content["overrides"] == list(self.overrides) and content["version"] == __version__
 
-    def needless(self) -> bool:
-        """Whether the last policy is the one that is handed over: its figures stand already."""
+    def needless(self) -> str:
+        """Where the last policy is the one that is handed over, its figures stand already."""
         if self.twin is None:
-            return False
+            return ""
         one, other = (folder / WEIGHTS for folder in self.twin)
-        return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        same = one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        return "the last policy is the one handed over" if same else ""
+
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
+        self.record.unlink(missing_ok=True)
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""

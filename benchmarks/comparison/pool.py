@@ -25,8 +25,8 @@ Runner = Callable[[Job, int], int]
 
 def run_job(job: Job, threads: int) -> int:
     """``python train.py ...`` with its output in the job's log."""
-    words = [sys.executable, "-m", "csrlhf.sweeping.logged", str(job.log), str(ROOT / "train.py"), *job.words()]
-    return run_program(words, os.environ | thread_variables(threads))
+    words = [sys.executable, str(ROOT / "train.py"), *job.words()]
+    return run_program(words, os.environ | thread_variables(threads), job.log)
 
 
 def pin_threads(threads: int) -> None:

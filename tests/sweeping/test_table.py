@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.outcome import read_outcome, strategy_of
-from csrlhf.sweeping.table import read_runs, rows_in, write_runs
+from csrlhf.sweeping.table import read_outcome, read_runs, rows_in, strategy_of, write_runs
 
 
 def run_folder(folder: Path, penalty: dict[str, Any], weights: list[float], looks: list[tuple[float, ...]]) -> Path:

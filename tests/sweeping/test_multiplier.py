@@ -13,8 +13,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from csrlhf.report import LIGHT
 from csrlhf.stats.lambda_star import frontier_slope
 from csrlhf.sweeping import figures
+from csrlhf.sweeping.multiplier import slope
 from csrlhf.sweeping.report import write_report
-from csrlhf.sweeping.slopes import slope
 from csrlhf.sweeping.table import write_runs
 
 D = 0.05
