@@ -1,8 +1,7 @@
 """Results of stages as W&B artifacts: each stage logs its folder and uses those that it was made from.
 
-A run's config names what it has read. W&B draws the arrow between two runs when the artifact is on its server: an online
-run asks for that as it begins; for runs that were recorded offline, ``python -m csrlhf.callbacks.lineage entity/project``
-does it once they are synced.
+A run's config names what it has read. W&B draws an arrow only where both ends are on its server: an online run asks for
+its own as it begins; ``python -m csrlhf.callbacks.lineage entity/project`` draws those of runs that were synced later.
 """
 
 from __future__ import annotations

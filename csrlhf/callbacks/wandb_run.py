@@ -1,7 +1,7 @@
 """The W&B run of a stage: how it starts, and what Lightning's logger records in it beside numbers.
 
-It never asks, never raises and never stops a training: a tracker is there to watch. It is offline when it has to be, and
-whatever fails in it (its process died, the disk is full) ends the recording with one line; the stage goes on, and
+A tracker is there to watch: it asks for nothing, is offline where it has to be, and never stops a training. Whatever
+fails in it (its process died, the disk is full) ends the recording with one line; the stage goes on, and
 ``history.csv`` has every metric.
 """
 
@@ -239,7 +239,8 @@ class WandbRun(WandbLogger):
         try:
             action()
         except Exception as error:
-            _must_be_wandbs(error)
+            if not _is_wandbs(error):
+                raise
             self.recording = False
             _say(f"W&B stopped recording ({_reason(error)}); the stage goes on, history.csv has every metric")
 
@@ -271,7 +272,8 @@ def _start(options: dict[str, Any], settings: wandb.Settings) -> wandb.Run:
             print(f"W&B: {run.url}", flush=True)
             return run
     except Exception as error:
-        _must_be_wandbs(error)
+        if not _is_wandbs(error):
+            raise
         problem = f"W&B cannot be reached ({_reason(error)}); this run is recorded offline"
         wandb.teardown()
         wanted = "offline"
@@ -280,7 +282,8 @@ def _start(options: dict[str, Any], settings: wandb.Settings) -> wandb.Run:
     except wandb.errors.UsageError as error:  # a value that it refuses in every mode
         raise UserError(f"logger.wandb: {_reason(error)}") from error
     except Exception as error:
-        _must_be_wandbs(error)
+        if not _is_wandbs(error):
+            raise
         problem = f"W&B cannot start ({_reason(error)}); history.csv has every metric"
         wandb.teardown()
         run = init("disabled")
@@ -303,13 +306,12 @@ def _remember(run: wandb.Run, work: Path) -> None:
         (work / RUN_ID_FILE).write_text(run.id, encoding="utf-8")
 
 
-def _must_be_wandbs(error: Exception) -> None:
-    """Raises an error on that is not W&B's way to say that it cannot go on: a lost service or network, a full disk.
+def _is_wandbs(error: Exception) -> bool:
+    """True for W&B's ways to say that it cannot go on: a lost service or network, a full disk, its own errors.
 
-    W&B's own errors have no common class: those of a service that has died are known by the package they come from.
+    These have no class in common; those of a service that has died are public by no name but their package's.
     """
-    if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "wandb":
-        raise error
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "wandb"
 
 
 def _reason(error: BaseException) -> str:
