@@ -88,9 +88,8 @@ def _answer(
     cfg: DictConfig, decoder: Decoder, questions: Sequence[Question], path: Path, certificate: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     """Goes on where the file ends; returns all of its lines."""
-    from csrlhf.callbacks.display import progress_bar
-    from csrlhf.callbacks.progress import StageProgress
-    from csrlhf.callbacks.progress_state import Progress
+    from csrlhf.callbacks.display import StageProgress, progress_bar
+    from csrlhf.callbacks.progress import Progress
     from csrlhf.decoding.answering import answered
     from csrlhf.decoding.precision import computing
 

@@ -15,7 +15,7 @@ from benchmarks.comparison.measures import Run, read_run
 from benchmarks.comparison.pool import SECONDS, Pool, measured_seconds, pin_threads, run_job
 from benchmarks.comparison.settings import Setting
 from benchmarks.comparison.tables import markdown, write_csv
-from csrlhf.callbacks.progress_text import clock
+from csrlhf.callbacks.progress import clock
 from csrlhf.errors import UserError
 
 SMOKE_SECONDS = {"sft": 20.0, "reward": 5.0, "cost": 10.0, "ppo": 12.0, "evaluate": 5.0}

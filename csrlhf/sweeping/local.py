@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from csrlhf import __version__
-from csrlhf.callbacks.progress_text import clock
+from csrlhf.callbacks.progress import clock
 from csrlhf.errors import UserError
 from csrlhf.sweeping import records, shared, suggestions
 from csrlhf.sweeping.keys import Setting

@@ -57,7 +57,7 @@ def write_report(folders: Sequence[Path], out: Path, threshold: float | None = N
 
 def _track(report: Report, out: Path) -> None:
     """The report as a W&B run of the job type ``sweep``: offline where there is no account."""
-    from csrlhf.callbacks.report_log import log_report
+    from csrlhf.callbacks.stage_logger import log_report
     from csrlhf.callbacks.wandb_run import wandb_logger
 
     project = os.environ.get("WANDB_PROJECT", "csrlhf")

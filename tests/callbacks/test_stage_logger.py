@@ -13,7 +13,7 @@ import wandb
 from PIL import Image
 
 from csrlhf import sweep
-from csrlhf.callbacks.report_log import log_report
+from csrlhf.callbacks.stage_logger import log_report
 from csrlhf.callbacks.wandb_run import WandbRun, wandb_logger
 from csrlhf.report import Figure, Matrix, Report, Section, Table
 from csrlhf.sweeping.table import write_runs
