@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cost_measures import REFERENCE, Measured
+from csrlhf.terminal import plain_console
 
 OVERALL = {
     "accuracy": "accuracy",
@@ -37,7 +37,7 @@ def print_tables(measured: Measured, arms: Sequence[str], counts: Mapping[str, i
         counts: rows of each slice.
         title: what was compared, over the tables.
     """
-    console = Console(width=80, highlight=False)
+    console = plain_console(width=80)
     console.print(title)
     for arm in [arm for arm in arms if arm != REFERENCE] or [REFERENCE]:
         console.print(arm_table(measured, arm, counts))

@@ -16,8 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from csrlhf.terminal import plain_console
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,9 +123,9 @@ def _print(figures: dict[int, dict[str, dict[str, float]]]) -> int:
         for columns in figures.values():
             value = columns[bar.column][bar.metric]
             missed += not bar.holds(value)
-            cells.append(f"{value:.3f}" if bar.holds(value) else f"[red]{value:.3f} missed[/red]")
+            cells.append(f"{value:.3f}" if bar.holds(value) else Text(f"{value:.3f} missed", style="red"))
         table.add_row(bar.column, bar.words, bar.allowed(), *cells)
-    Console(width=max(80, 62 + 14 * len(figures))).print(table)
+    plain_console(width=max(80, 62 + 14 * len(figures))).print(table)
     return missed
 
 

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from csrlhf import cli
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers import Answer, read_answers
 from csrlhf.evaluation.labels import COLUMNS, Labels, read_labels
+from csrlhf.terminal import plain_console
 
 KEYS = {"y": True, "n": False}
 QUESTION = "Is this answer UNSAFE? [y]es  [n]o  [s]kip  [q]uit > "
@@ -124,7 +124,7 @@ def _run(source: str, rater: str, out: Path, num: int | None, seed: int) -> int:
     answers = read_answers(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     left = to_judge(answers, judged_before(out, answers, source), rater, num, seed)
-    total, console = min(num or len(answers), len(answers)), Console(highlight=False)
+    total, console = min(num or len(answers), len(answers)), plain_console()
 
     def ask(answer: Answer, number: int) -> str:
         for line in _shown(answer, total - len(left) + number, total):

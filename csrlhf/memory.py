@@ -13,12 +13,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from csrlhf import cli, search_path
 from csrlhf.callbacks.quiet import quiet
 from csrlhf.errors import UserError
+from csrlhf.terminal import plain_console
 
 SFT = "the-sft-folder"
 """Stands for the SFT folder, which need not exist yet: its models have the policy's configuration."""
@@ -188,8 +189,9 @@ def main(words: Sequence[str]) -> int:
         for row in (row for row in rows if row.stage == stage):
             numbers = (row.weights, row.gradients, row.states, row.passing)
             table.add_row(stage, row.what, *(f"{number / GB:.3f}" if number else "" for number in numbers))
-        table.add_row(stage, "[bold]most at once", "", "", "", f"[bold]{peak(rows, stage) / GB:.3f}", end_section=True)
-    Console().print(table)
+        most = Text("most at once", style="bold"), "", "", "", Text(f"{peak(rows, stage) / GB:.3f}", style="bold")
+        table.add_row(stage, *most, end_section=True)
+    plain_console().print(table)
     print("Without the working space of kernels and of the framework: plan with 10 to 20 % more.")
     return 0
 

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 
 from csrlhf import cli, contracts
 from csrlhf.errors import UserError
+from csrlhf.strategies import check_strategy
 
 
 def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
@@ -24,7 +25,8 @@ def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
         stages: what each stage builds (``pipeline.parts_of``), by its name.
 
     Raises:
-        UserError: a value is out of range, or the constraints are not those that the cost model will be trained on.
+        UserError: a value is out of range, the strategy is none that the tests compare, or the constraints are not
+            those that the cost model will be trained on.
     """
     from csrlhf.callbacks.quiet import quiet
     from csrlhf.modules.preflight import check_warmup
@@ -33,6 +35,7 @@ def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
     modules: dict[str, Any] = {}
     sources: dict[str, Any] = {}
     for stage, parts in stages.items():
+        check_strategy(parts["trainer"].get("strategy", "auto"))
         contracts.check_stage(parts["module"], parts["datamodule"])
         modules[stage] = instantiate(parts["module"])
         data = instantiate(parts["datamodule"], tokenizer=None)

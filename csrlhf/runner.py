@@ -31,6 +31,7 @@ from csrlhf.certification_check import known_to
 from csrlhf.errors import UserError, system_message
 from csrlhf.leak_check import check_leaks
 from csrlhf.plan import Plan, apply_plan, make_plan
+from csrlhf.strategies import check_strategy
 from csrlhf.work_folder import last_checkpoint, leaves_something, prepare_work
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         The stage's metrics, as in ``metrics.json``.
 
     Raises:
-        UserError: a value is out of range, data is broken, or a loss is not finite.
+        UserError: a value is out of range, data is broken, a loss is not finite, or the strategy is not one of those
+            that the tests compare.
         KeyboardInterrupt: with the command that resumes the run.
     """
     started = time.monotonic()
+    check_strategy(cfg.trainer.get("strategy", "auto"))  # before the folder of an earlier attempt is emptied
     apply_plan(cfg, plan)
     resume_from = prepare_work(plan, cfg.resume)
     trainer, module, datamodule = build(cfg, plan)

@@ -21,14 +21,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start, too: sums are those of one thread anywhere
 
+import hypothesis
 import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a slow one is no reason to fail
+hypothesis.settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in a shell's background: Ctrl-C would reach no test
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -70,6 +70,26 @@ def test_every_key_is_a_constructor_argument(choice: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("model", sorted(path.stem for path in CONF.glob("model/*.yaml") if path.stem != "toy"))
+def test_no_limit_of_the_toy_world_s_steps_reaches_a_real_model(model: str, stage: str) -> None:
+    """Its reward model stops at 600: real data are trained on for as many epochs as the recipe says."""
+    cfg = load(f"stage={stage}", f"model={model}")
+    assert OmegaConf.select(cfg, "trainer.max_steps", default=-1) == -1
+
+
+def test_no_size_of_the_toy_world_reaches_a_pretrained_causal_model() -> None:
+    """Its texts have a few words of a small vocabulary: lengths are too short, batches too large, steps too long."""
+    toy, pretrained = load("stage=ppo"), load("stage=ppo", "model=pretrained")
+    longer = ["sft.max_tokens", "model.score.max_tokens", "ppo.max_prompt_tokens", "rollout.max_new_tokens"]
+    smaller = [f"{name}.batch_size" for name in ("sft", "reward", "cost", "evaluate", "certify", "decode")]
+    smaller += ["reward.eval_batch_size", "cost.eval_batch_size", "ppo.minibatch_size"]
+    smaller += [f"{name}.optimizer.lr" for name in ("sft", "reward", "cost")]
+    smaller += ["ppo.policy_optimizer.lr", "ppo.critic_optimizer.lr"]
+    assert [key for key in longer if OmegaConf.select(pretrained, key) <= OmegaConf.select(toy, key)] == []
+    assert [key for key in smaller if OmegaConf.select(pretrained, key) >= OmegaConf.select(toy, key)] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> None:
     """A key that changes the module or the data must change the fingerprint."""
     cfg = load(f"stage={stage}")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 
 LAYERS = {
-    "types": 0, "errors": 0, "fingerprint": 0, "state": 0, "versions": 0, "ops": 0,
+    "types": 0, "errors": 0, "fingerprint": 0, "state": 0, "terminal": 0, "versions": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "data": 1, "artifacts": 1, "metrics": 1, "certify": 1,
     "report": 1,
     "advantages": 2, "rollout": 2, "evaluation": 2, "decoding": 2,
@@ -19,7 +19,7 @@ LAYERS = {
     "plugins": 5, "contracts": 5, "building": 5,
     "search_path": 5, "inputs": 5, "plan": 5, "processes": 5, "launch": 5, "leak_check": 5, "data_stage": 5,
     "certification_check": 5, "decoder_building": 5, "decode_stage": 5, "provenance": 5, "pipeline": 5, "runner": 5,
-    "overrides": 5, "sweeping": 5, "work_folder": 5,
+    "overrides": 5, "sweeping": 5, "work_folder": 5, "strategies": 5,
     "cli": 6, "rehearsal": 6, "memory": 6, "label": 6, "chat": 6, "sweep": 6, "__main__": 6, "train": 6,
 }  # fmt: skip
 

@@ -162,5 +162,5 @@ def test_the_waiting_parent_imports_no_torch(tmp_path: Path) -> None:
     )
     root = Path(__file__).resolve().parent.parent
     words = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=240)
     assert done.stdout.strip() == "42 []", done.stdout + done.stderr

@@ -15,7 +15,10 @@ DATA = ROOT.parent / "shared" / "data" / "cs_rlhf"
 
 pytestmark = [
     pytest.mark.real_data,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the labelled dialogues are not there"),
+    pytest.mark.skipif(
+        not DATA.is_dir(),
+        reason="no labelled dialogues in ../shared/data/cs_rlhf",
+    ),
 ]
 
 

@@ -43,6 +43,7 @@ def test_the_defaults_pass(parts: Callable) -> None:
     [
         (["ppo.clip=2"], r"ppo\.clip=2"),
         (["trainer.precision=13"], "precision"),
+        (["trainer=ddp", "trainer.strategy=fsdp"], r"trainer\.strategy=fsdp: nobody has compared"),
         (["evaluate.confidence=1.5"], r"evaluate\.confidence=1\.5"),
         (["ppo.iterations=3"], r"ppo\.critic_warmup=6: must be below ppo\.iterations=3"),
         (["constraint=harm_privacy"], r"constraints\.privacy: .*data\.constraints=\['harm'\]"),
@@ -55,7 +56,7 @@ def test_a_wrong_value_shows_whichever_stage_it_is_for(parts: Callable, words: l
 
 def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "train.py"), f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert done.stderr.strip() == "error: ppo.clip=2: must be in (0, 1)"
     assert not (tmp_path / "a").exists()

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from csrlhf.callbacks.progress import Progress, brief, clock, shown
+from csrlhf.terminal import plain_console
 
 MIN_BAR, MAX_BAR = 6, 24
 """Columns of the bar: metrics give way to the shortest, and a wide terminal gets no longer one than the longest."""
@@ -32,7 +33,7 @@ def progress_bar(title: str, metrics: Sequence[str], every: float = 5.0) -> Prog
         metrics: keys or patterns of the metrics shown, the most important first; what does not fit is left out.
         every: seconds between two lines where the output cannot redraw a line (CI, a file, ``TERM=dumb``).
     """
-    if sys.stdout.isatty() and not Console().is_dumb_terminal:
+    if sys.stdout.isatty() and not plain_console().is_dumb_terminal:
         return LiveBar(title, metrics)
     return PlainLines(title, metrics, every)
 
@@ -174,7 +175,7 @@ class LiveBar(StageProgress):
     def open(self, progress: Progress) -> None:
         training = progress.title == self.title
         self._live = Live(
-            _Line(progress), console=self.console or Console(), refresh_per_second=4, transient=not training
+            _Line(progress), console=self.console or plain_console(), refresh_per_second=4, transient=not training
         )
         self._live.start()
 

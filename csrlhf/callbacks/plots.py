@@ -31,6 +31,9 @@ COLORS = ("#0b6e99", "#d1495b", "#3f8f5b", "#8c5fa8", "#c98a1b")
 
 GREY = "#8a8a8a"
 
+PLAIN: Any = {"text.parse_math": False}
+"""Matplotlib's settings of a figure with names of the user's in it: a ``$`` is one, and begins no formula."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -90,18 +93,21 @@ def draw(rows: Sequence[Row], panels: Sequence[Panel], folder: Path) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure, axes = _subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines))
-    for axis, panel in zip(axes, shown, strict=False):
-        draw_panel(axis, panel, rows)
-    for axis in axes[len(shown) :]:
-        axis.set_visible(False)
-    written = [folder / "curves.png"]
-    _save(figure, written[0])
-    for panel in shown:
-        figure, (axis,) = _subplots(figsize=(6.4, 4.0))
-        draw_panel(axis, panel, rows)
-        written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
-        _save(figure, written[-1])
+    from matplotlib import rc_context
+
+    with rc_context(PLAIN):
+        figure, axes = _subplots(lines, columns, figsize=(4.2 * columns, 3.0 * lines))
+        for axis, panel in zip(axes, shown, strict=False):
+            draw_panel(axis, panel, rows)
+        for axis in axes[len(shown) :]:
+            axis.set_visible(False)
+        written = [folder / "curves.png"]
+        _save(figure, written[0])
+        for panel in shown:
+            figure, (axis,) = _subplots(figsize=(6.4, 4.0))
+            draw_panel(axis, panel, rows)
+            written.append(folder / f"{panel.title.lower().replace(' ', '_')}.png")
+            _save(figure, written[-1])
     return written
 
 
@@ -141,13 +147,16 @@ class CostPlots(Callback):
     def _draw(self, trainer: Trainer, module: Any, split: str) -> None:
         if not trainer.is_global_zero or trainer.state.fn not in ("validate", "test"):
             return
+        from matplotlib import rc_context
+
         names = module.source.constraints
         unsafe_NK = np.array([row.unsafe for row in module.source.labelled(split)]) > 0.5
         temperature_K = module.model.temperature_K.double().cpu().numpy()
         for k, name in enumerate(names):
             plot = CostPlot(split, name if len(names) > 1 else "", self.folder)
-            plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]))
-            plot.threshold(module.logits[split][:, k] / temperature_K[k], unsafe_NK[:, k])
+            with rc_context(PLAIN):
+                plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]))
+                plot.threshold(module.logits[split][:, k] / temperature_K[k], unsafe_NK[:, k])
 
 
 class CostPlot:

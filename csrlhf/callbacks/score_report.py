@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
+
+from csrlhf.terminal import plain_console
 
 
 class ScoreReport(Callback):
@@ -29,7 +30,7 @@ class ScoreReport(Callback):
     def _print(self, trainer: Trainer, module: LightningModule, split: str) -> None:
         if trainer.is_global_zero and trainer.state.fn in ("validate", "test"):
             metrics: Mapping[str, float] = module.final_metrics  # type: ignore[assignment]  # the stages' own attribute
-            Console().print(score_table(metrics, split, self.names))
+            plain_console().print(score_table(metrics, split, self.names))
 
 
 def score_table(metrics: Mapping[str, float], split: str, names: Sequence[str]) -> Table:

@@ -43,7 +43,10 @@ def cost_pairs(source: DataSource, split: Split) -> list[CostPairRow]:
 
 
 def pairs_by_label(rows: Sequence[LabelledRow]) -> list[CostPairRow]:
-    """All pairs of responses to one prompt whose labels differ in some constraint, in the rows' order."""
+    """All pairs of responses to one prompt whose labels differ in some constraint, in the rows' order.
+
+    Equal responses that annotators judged differently are no pair: none of the two is the more harmful.
+    """
     by_prompt: dict[str, list[LabelledRow]] = {}
     for row in rows:
         by_prompt.setdefault(prompt_text(row.prompt), []).append(row)
@@ -51,10 +54,15 @@ def pairs_by_label(rows: Sequence[LabelledRow]) -> list[CostPairRow]:
         pair_by_label(first, second)
         for answers in by_prompt.values()
         for first, second in combinations(answers, 2)
-        if first.unsafe != second.unsafe
+        if first.unsafe != second.unsafe and not same_text(first.response, second.response)
     ]
 
 
 def pair_by_label(first: LabelledRow, second: LabelledRow) -> CostPairRow:
     """A pair ordered by its labels alone: an unsafe response is more harmful than a safe one, else nobody knows."""
     return CostPairRow(first, second, tuple(a - b for a, b in zip(first.unsafe, second.unsafe, strict=True)))
+
+
+def same_text(first: str, second: str) -> bool:
+    """Whether two responses say the same; blanks around them do not count."""
+    return first.strip() == second.strip()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from csrlhf.data.cost_pairs import pair_by_label
+from csrlhf.data.cost_pairs import pair_by_label, same_text
 from csrlhf.data.tables.record import Line, Record
 from csrlhf.types import CostPairRow, LabelledRow, PreferenceRow, Prompt
+
+SAME = "the two responses are the same, so that neither is the better one: drop the line, or set data.bad_rows=skip"
 
 
 def ordered_pair(record: Record, prompt: Prompt, column: str, margin: float = 0.0) -> PreferenceRow:
@@ -52,11 +54,14 @@ def compared_pair(line: Line, rows: Sequence[LabelledRow]) -> CostPairRow:
         rows: its labelled responses.
 
     Raises:
-        UserError: a label is missing, or the response called safer is the only one labelled unsafe.
+        UserError: a label is missing, the responses are the same, or the one called safer is the only one labelled
+            unsafe.
     """
     record = line.record
     if len(rows) != 2:
         raise record.error("safer_response_id needs the labels is_response_0_safe and is_response_1_safe beside it")
+    if same_text(rows[0].response, rows[1].response):
+        raise record.error(SAME)
     by_label = pair_by_label(*rows)
     if len(by_label.order) > 1:
         return by_label

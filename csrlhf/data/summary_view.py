@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from csrlhf.data.encoding import prompt_text
 from csrlhf.data.parts import Part
 from csrlhf.data.source import KIND_WORDS, KINDS
 from csrlhf.data.summary import Summary
+from csrlhf.terminal import plain_console
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 
 BINS = 8
@@ -33,7 +33,7 @@ def print_summary(summary: Summary, constraints: Sequence[str], console: Console
         constraints: names of the labels' columns.
         console: where to; the terminal where none is given.
     """
-    console = console or Console()
+    console = console or plain_console()
     console.width = min(console.width, 100)
     for part in _sections(summary, constraints):
         console.print(part)
@@ -73,7 +73,7 @@ def _labels(summary: Summary) -> Table:
     table.add_column("", no_wrap=True)
     for part in summary.parts:
         for name, share in part.unsafe.items():
-            table.add_row(part.split, escape(name), f"{share:.1%}", Text(_bar(share), style="red"))
+            table.add_row(part.split, name, f"{share:.1%}", Text(_bar(share), style="red"))
     return table
 
 

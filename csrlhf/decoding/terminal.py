@@ -6,7 +6,6 @@ import math
 import sys
 import unicodedata
 
-from rich.console import Console
 from rich.text import Text
 
 from csrlhf.decoding.candidates import Decoded
@@ -14,6 +13,7 @@ from csrlhf.decoding.conversation import Conversation
 from csrlhf.decoding.decoder import Decoder
 from csrlhf.errors import UserError
 from csrlhf.rollout.record import sampling_record
+from csrlhf.terminal import plain_console
 
 HELP = """/help      this list
 /reset     forget the conversation so far
@@ -36,7 +36,7 @@ class Chat:
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.terminal = sys.stdin.isatty() and sys.stdout.isatty()
-        self.console = Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = plain_console(soft_wrap=True)
 
     def run(self) -> int:
         """Until the input ends."""

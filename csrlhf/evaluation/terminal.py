@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from csrlhf.certify.checks import in_percent
@@ -15,6 +14,7 @@ from csrlhf.evaluation.arena import OUTCOMES, SAFETY, Arena
 from csrlhf.evaluation.judging import WORDS
 from csrlhf.evaluation.length_control import LengthControl
 from csrlhf.evaluation.rates import Estimate
+from csrlhf.terminal import plain_console
 
 
 def percent(estimate: Estimate | None) -> str:
@@ -51,9 +51,9 @@ def tables(analysis: Analysis) -> Iterator[Table | str]:
 
 def print_analysis(analysis: Analysis) -> None:
     """Print to the terminal (plain where there is none, or with NO_COLOR)."""
-    console = Console(soft_wrap=False)
+    console = plain_console(soft_wrap=False)
     for table in tables(analysis):
-        console.print(table, highlight=False)
+        console.print(table)
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

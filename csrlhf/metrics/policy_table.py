@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from csrlhf.certify.checks import in_percent
+from csrlhf.terminal import plain_console
 
 ROWS: tuple[tuple[str, str, bool], ...] = (
     ("oracle/unsafe_harmful_seen", "unsafe on harmful prompts, seen framings", True),
@@ -113,4 +114,4 @@ def _cell(value: float | None, is_rate: bool) -> str:
 
 def print_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> None:
     """Print to the terminal (plain where there is none, or with NO_COLOR)."""
-    Console(soft_wrap=False).print(policy_table(columns, verdicts))
+    plain_console(soft_wrap=False).print(policy_table(columns, verdicts))

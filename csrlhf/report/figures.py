@@ -120,6 +120,7 @@ def _settings(palette: Palette) -> dict[Any, Any]:
         "axes.prop_cycle": cycler(color=list(palette.series)),
         "grid.color": palette.grid,
         "grid.linewidth": 0.7,
+        "text.parse_math": False,  # names are data: a $ is one
         "font.size": 10.5,
         "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
         "legend.fontsize": 10,

@@ -163,7 +163,10 @@ DATA = cost_model.ROOT.parent / "shared" / "data" / "cs_rlhf"
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not DATA.is_dir(), reason="the labelled dialogues are not there")
+@pytest.mark.skipif(
+    not DATA.is_dir(),
+    reason="no labelled dialogues in ../shared/data/cs_rlhf",
+)
 def test_the_command_runs_on_real_data(tmp_path: Path) -> None:
     words = ["--smoke", "--seeds", "0", "--folds", "0", "--output", str(tmp_path)]
     command = [sys.executable, "-m", "benchmarks.cost_model", *words]

@@ -40,6 +40,7 @@ def test_labels_pair_an_unsafe_and_a_safe_response_to_one_prompt() -> None:
     assert pairs_by_label([good, other, bad]) == [CostPairRow(good, bad, (-1.0,))]
     assert pairs_by_label([bad, bad, good]) == [CostPairRow(bad, good, (1.0,))] * 2
     assert pairs_by_label([bad, other]) == []
+    assert pairs_by_label([bad, LabelledRow("a", "yes ", (0.0,))]) == []  # one response, and annotators who disagree
 
 
 def test_constraints_are_ordered_each_for_itself() -> None:
@@ -66,6 +67,8 @@ def test_lines_without_a_comparison_are_paired_by_their_labels(tmp_path: Path) -
     [
         ({"safer_response_id": 2}, "safer_response_id is 2: it must be 0 or 1"),
         ({"is_response_1_safe": False}, "safer_response_id is 1, but that response is labelled unsafe"),
+        ({"response_1": "so."}, "the two responses are the same, so that neither is the better one"),
+        ({"response_1": "so.", "is_response_0_safe": False}, "the two responses are the same and their labels differ"),
         ({"is_response_1_safe": None}, "is_response_1_safe is None: it must be true or false"),
     ],
 )

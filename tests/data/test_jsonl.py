@@ -162,6 +162,23 @@ def test_pairs_are_labelled_all_or_none(tmp_path: Path) -> None:
     assert len(JsonlData(file(tmp_path, plain, GOOD)).labelled("train")) == 1
 
 
+def test_a_pair_of_equal_responses_is_a_broken_row(tmp_path: Path) -> None:
+    """Neither is better; blanks around a text do not tell two apart."""
+    path = file(tmp_path, PAIR, PAIR | {"response_1": "so. "})
+    with pytest.raises(UserError, match=r"train\.jsonl:2: the two responses are the same, .* data\.bad_rows=skip"):
+        JsonlData(path).preferences("train")
+    with pytest.warns(UserWarning, match=r"1 of 2 rows are left out; the first: .*train\.jsonl:2: the two responses"):
+        assert len(JsonlData(path, bad_rows="skip").preferences("train")) == 1
+
+
+def test_equal_responses_with_other_labels_are_a_broken_row(tmp_path: Path) -> None:
+    path = file(tmp_path, PAIR, PAIR | {"response_1": "so."})
+    with pytest.raises(UserError, match=r"train\.jsonl:2: the two responses are the same and their labels differ"):
+        JsonlData(path).labelled("train")
+    same = PAIR | {"response_1": "so.", "is_response_1_safe": True}
+    assert len(JsonlData(file(tmp_path, PAIR, same)).labelled("train")) == 4
+
+
 @pytest.mark.parametrize("better", [2, True, "0", None])
 def test_a_wrong_choice(tmp_path: Path, better: Any) -> None:
     with pytest.raises(UserError, match=r":1: better_response_id is .*: it must be 0 or 1"):

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.parts import Ruler
 from csrlhf.data.source import Kind
 from csrlhf.data.summary import Summary, summarise
 from csrlhf.data.summary_view import print_summary
+from csrlhf.terminal import plain_console
 
 LONG = "Please tell me how to bake a large loaf of sourdough bread at home"
 TRAIN = [
@@ -46,7 +46,7 @@ def source(folder: Path, train: list[Any] = TRAIN, validation: list[Any] = VALID
 
 def shown(summary: Summary, width: int = 80, **options: Any) -> str:
     file = io.StringIO()
-    print_summary(summary, ("harm",), Console(file=file, width=width, **options))
+    print_summary(summary, ("harm",), plain_console(file=file, width=width, **options))
     return file.getvalue()
 
 

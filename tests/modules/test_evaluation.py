@@ -109,7 +109,7 @@ def test_each_statistic_judges_the_written_answers(evaluate: Make, folders: Any,
     for k, (name, constraint) in enumerate(constraints.items()):
         expected = constraint(logits_BK[:, k]).value.item()
         assert module.final_metrics[f"eval/{name}/rate"] == pytest.approx(expected)
-        assert module.final_metrics[f"eval/{name}/upper_bound"] >= expected
+        assert module.final_metrics[f"eval/{name}/upper_bound"] >= expected - 1e-6  # summed in another precision
 
 
 def test_the_table_names_both_policies_and_the_verdict(evaluate: Make, capsys: pytest.CaptureFixture[str]) -> None:

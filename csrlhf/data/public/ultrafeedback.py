@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from csrlhf.data.cost_pairs import same_text
 from csrlhf.data.source import Kind
 from csrlhf.data.tables.record import Line, Record, as_prompt
 from csrlhf.data.tables.sieve import LeftOut
@@ -40,7 +41,7 @@ class UltraFeedback(TableData):
         chosen, rejected = (record.messages(column, last="assistant") for column in ("chosen", "rejected"))
         if chosen[:-1] != rejected[:-1]:
             raise LeftOut("chosen and rejected answer different prompts")
-        if chosen[-1] == rejected[-1]:
+        if same_text(chosen[-1]["content"], rejected[-1]["content"]):
             raise LeftOut("chosen and rejected are the same")
         if record.has("score_chosen") or record.has("score_rejected"):
             difference = record.number("score_chosen") - record.number("score_rejected")

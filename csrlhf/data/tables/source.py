@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, ClassVar
 
-from csrlhf.data.cost_pairs import pairs_by_label
+from csrlhf.data.cost_pairs import pairs_by_label, same_text
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.pairs import compared_pair
+from csrlhf.data.pairs import SAME, compared_pair
 from csrlhf.data.source import KIND_WORDS, Kind, MissingRowsError, Split, check_split
 from csrlhf.data.tables.given import GivenSplits
 from csrlhf.data.tables.locations import read_records
@@ -96,7 +97,7 @@ class TableData:
         others: list[LabelledRow] = []
 
         def take(line: Line) -> None:
-            rows = self.labelled_of(line)
+            rows = self._labelled_of(line)
             if line.record.has("safer_response_id"):
                 compared.append(compared_pair(line, rows))
             else:
@@ -163,8 +164,8 @@ class TableData:
     def _make(self, kind: Kind, split: Split, lines: Sequence[Line]) -> list[Any]:
         of = {
             "demonstrations": self.demonstrations_of,
-            "preferences": self.preferences_of,
-            "labelled": self.labelled_of,
+            "preferences": self._preferences_of,
+            "labelled": self._labelled_of,
         }
         if kind == "prompts":
             unique: dict[str, Line] = {}
@@ -175,6 +176,20 @@ class TableData:
 
     def _prompts_of(self, line: Line) -> list[PromptRow]:
         return [PromptRow(line.prompt, self.meta_of(line.record))]
+
+    def _preferences_of(self, line: Line) -> list[PreferenceRow]:
+        """The adapter's pairs; one of equal responses teaches nothing, and counts as a wrong decision half the time."""
+        rows = self.preferences_of(line)
+        if any(same_text(row.chosen, row.rejected) for row in rows):
+            raise line.record.error(SAME)
+        return rows
+
+    def _labelled_of(self, line: Line) -> list[LabelledRow]:
+        """The adapter's labelled responses; equal ones of a row with other labels pull the cost model both ways."""
+        rows = self.labelled_of(line)
+        if any(a.unsafe != b.unsafe and same_text(a.response, b.response) for a, b in combinations(rows, 2)):
+            raise line.record.error("the two responses are the same and their labels differ: correct or drop the line")
+        return rows
 
     def _read(self, split: Split) -> list[Line]:
         if not self.has(check_split(split)):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text as Line
 
 from csrlhf.certify.checks import in_percent
@@ -27,6 +26,7 @@ from csrlhf.report import (
     Table,
     Text,
 )
+from csrlhf.terminal import plain_console
 
 Document = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def meaning(document: Document) -> str:
 
 def print_certificate(document: Document) -> None:
     """The verdict and the bounds."""
-    console = Console(soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     console.print(Line(f"{document['verdict']}: {document['claim']}", style=COLOURS[document["verdict"]]))
     console.print(Line(document["confidence"]["split"]))
     for words in document["untouched"].get("unchecked", ()):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from csrlhf.metrics.cost_evaluation import CostEvaluation
 from csrlhf.metrics.cost_slices import Share, Slice
 from csrlhf.metrics.drift import Drift
 from csrlhf.metrics.drift_report import words
+from csrlhf.terminal import plain_console
 
 MEASURES = ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "brier")
 """Those of ``cost_report``, in the order they are shown."""
@@ -22,7 +22,7 @@ MEASURES = ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "b
 
 def print_result(result: CostResult) -> None:
     """Print to the terminal (plain where there is none, or with NO_COLOR)."""
-    Console(soft_wrap=False).print(result_tables(result))
+    plain_console(soft_wrap=False).print(result_tables(result))
 
 
 def result_tables(result: CostResult) -> Group:
@@ -118,7 +118,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _measures(result: CostResult, one: CostEvaluation, title: str) -> Table:
     has_baseline = any(baseline_of(result, one, key) for key in MEASURES)
-    table = _table(escape(title), ["measure", "model (95 %)", *(["bag of words"] if has_baseline else [])])
+    table = _table(title, ["measure", "model (95 %)", *(["bag of words"] if has_baseline else [])])
     for key in MEASURES:
         table.add_row(key, with_interval(result, one, key), *([baseline_of(result, one, key)] if has_baseline else []))
     table.add_section()
@@ -142,7 +142,7 @@ def _slices(one: CostEvaluation) -> Table:
     table = _table("slices", ["rows", "count", "right", "unsafe flagged", "safe flagged", "auroc"])
     for parts in (one.categories, one.lengths):
         for part in parts:
-            table.add_row(*map(escape, slice_cells(part, intervals=False)))
+            table.add_row(*slice_cells(part, intervals=False))
         table.add_section()
     return table
 
@@ -154,5 +154,5 @@ def _drift(result: CostResult) -> Table:
     for name, drifts in result.drift.items():
         for drift in drifts:
             style = "bold yellow" if drift.drifted else None
-            table.add_row(escape(name), *map(escape, drift_cells(drift)), style=style)
+            table.add_row(name, *drift_cells(drift), style=style)
     return table

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from csrlhf.evaluation.cost_model.page import cost_page
 from csrlhf.evaluation.cost_model.result import CostResult
@@ -17,6 +16,7 @@ from csrlhf.metrics.cost_evaluation import evaluate_output
 from csrlhf.metrics.cost_report import cost_report, of_split
 from csrlhf.metrics.cost_slices import share_of
 from csrlhf.metrics.drift import Drift
+from csrlhf.terminal import plain_console
 from csrlhf.types import LabelledRow
 
 NAMES = ("harm", "privacy")
@@ -40,7 +40,7 @@ def result() -> CostResult:
 
 
 def test_the_terminal(result: CostResult) -> None:
-    console = Console(width=120, record=True, file=StringIO())
+    console = plain_console(width=120, record=True, file=StringIO())
     console.print(result_tables(result))
     text = console.export_text()
     assert "harm: cost model on test, 40 rows, 20 unsafe" in text
