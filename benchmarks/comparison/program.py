@@ -16,7 +16,7 @@ from benchmarks.comparison.pool import SECONDS, Pool, measured_seconds, pin_thre
 from benchmarks.comparison.settings import Setting
 from benchmarks.comparison.tables import markdown, write_csv
 from csrlhf.errors import UserError
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 SMOKE_SECONDS = {"sft": 20.0, "reward": 5.0, "cost": 10.0, "ppo": 12.0, "evaluate": 5.0}
 

@@ -21,7 +21,7 @@ from csrlhf.sweeping.spec import Spec, words_of
 from csrlhf.sweeping.suggestions import Parameters, Tried
 from csrlhf.sweeping.table import FINISHED
 from csrlhf.sweeping.task import Task, run_name, run_task
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 220.0}
 """What a stage takes on the toy world on one idle core, until this folder's own records tell better."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has stopped."""

@@ -159,9 +159,8 @@ def _answer(
     """Goes on where the file ends; returns all of its lines."""
     from csrlhf.generation.records import answered
     from csrlhf.generation.speaker import computing
-    from csrlhf.tracking.display import progress_bar
-    from csrlhf.tracking.progress import StageProgress
-    from csrlhf.tracking.progress_state import Progress
+    from csrlhf.tracking.display import StageProgress, progress_bar
+    from csrlhf.tracking.progress import Progress
 
     groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
     records = next(groups)  # those that stand

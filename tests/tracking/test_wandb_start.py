@@ -12,7 +12,7 @@ import wandb.errors
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from csrlhf.errors import UserError
-from csrlhf.tracking import tracking
+from csrlhf.tracking import wandb_run
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    wandb.teardown()  # W&B remembers credentials and variables for the process
     return tmp_path / "netrc"
 
 
@@ -47,15 +48,20 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> Starts:
             raise started.fail[options["mode"]]
         return SimpleNamespace(mode=options["mode"], id="abc", url="http://w", disabled=options["mode"] == "disabled")
 
+    def setup(settings: wandb.Settings) -> SimpleNamespace:
+        really(settings)
+        return SimpleNamespace(settings=SimpleNamespace(mode=started.chosen))
+
+    really = wandb.setup
     monkeypatch.setattr(wandb, "init", init)
-    monkeypatch.setattr(wandb, "setup", lambda _: SimpleNamespace(settings=SimpleNamespace(mode=started.chosen)))
+    monkeypatch.setattr(wandb, "setup", setup)
     monkeypatch.setattr(wandb, "teardown", lambda: None)
-    monkeypatch.setattr(tracking, "WandbRun", lambda run, *_: run)
+    monkeypatch.setattr(wandb_run, "WandbRun", lambda run, *_: run)
     return started
 
 
 def start(tmp_path: Path, **options: Any) -> Any:
-    return tracking.wandb_logger("p", str(tmp_path), str(tmp_path / "work"), **options)
+    return wandb_run.wandb_logger("p", str(tmp_path), str(tmp_path / "work"), **options)
 
 
 def modes(starts: Starts) -> list[str]:
@@ -97,7 +103,7 @@ def test_what_cannot_start_at_all_is_disabled_with_one_line(
     starts.fail = {"offline": wandb.errors.WandbCoreNotAvailableError("no binary")}
     assert start(tmp_path).mode == "disabled"
     assert "W&B cannot start (no binary)" in capsys.readouterr().err
-    assert not (tmp_path / "work" / tracking.RUN_ID_FILE).exists()
+    assert not (tmp_path / "work" / wandb_run.RUN_ID_FILE).exists()
 
 
 def test_the_environments_mode_has_the_last_word(
@@ -195,20 +201,35 @@ def test_a_value_that_wandb_refuses_is_the_users_to_mend(
 ) -> None:
     project = "p" if options else "a/b"
     with pytest.raises(UserError, match=message):
-        tracking.wandb_logger(project, str(tmp_path), str(tmp_path / "work"), **options)
+        wandb_run.wandb_logger(project, str(tmp_path), str(tmp_path / "work"), **options)
 
 
-def test_credentials_in_netrc_count_for_their_server(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not tracking.has_credentials()
-    clean.write_text("machine wandb.example login user password secret\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("server", "netrc", "mode"),
+    [
+        ("https://wandb.example", "machine wandb.example login user password " + "0" * 40, "online"),
+        ("https://wandb.example", "machine other.example login user password " + "0" * 40, "offline"),
+        ("https://wandb.example", "broken", "offline"),
+    ],
+)
+def test_credentials_in_netrc_count_for_their_server(
+    server: str, netrc: str, mode: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clean.write_text(netrc, encoding="utf-8")
     clean.chmod(0o600)
-    assert not tracking.has_credentials()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
-    assert tracking.has_credentials()
-    clean.write_text("broken", encoding="utf-8")
-    assert not tracking.has_credentials()
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    assert wandb_run.mode() == mode
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_identity_token_counts(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", "token")
-    assert tracking.has_credentials()
+    assert wandb_run.mode() == "online"
+
+
+def test_a_key_that_cannot_be_one_is_said_and_the_run_is_offline(
+    clean: Path, starts: Starts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    assert start(tmp_path).mode == "offline"
+    assert "W&B cannot be reached (WANDB_API_KEY invalid" in capsys.readouterr().err

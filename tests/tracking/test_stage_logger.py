@@ -15,9 +15,8 @@ from PIL import Image
 from csrlhf.apps import sweep
 from csrlhf.report import Figure, Matrix, Report, Section, Table
 from csrlhf.sweeping.table import write_runs
-from csrlhf.tracking.report_log import log_report
-from csrlhf.tracking.tracking import wandb_logger
-from csrlhf.tracking.wandb_run import WandbRun
+from csrlhf.tracking.stage_logger import log_report
+from csrlhf.tracking.wandb_run import WandbRun, wandb_logger
 
 
 @pytest.fixture
