@@ -22,7 +22,6 @@ from csrlhf.types import PreferenceRow
 
 # One kind of row in one split, counted: different prompts, repetitions, labels, lengths. Part of ``summary.py``.
 
-
 MEASURED = 2_000
 """Rows whose length is taken, evenly spread: tokenising all of a large table takes minutes."""
 

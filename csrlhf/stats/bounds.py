@@ -103,7 +103,6 @@ def student_quantile(confidence: float, freedom: float) -> float:
 #
 # Legend of suffixes: N independent values (one per prompt), G bets.
 
-
 BETS = np.arange(1, 11) / 10
 """Shares of the largest bet that can never go bankrupt."""
 

@@ -29,9 +29,6 @@ from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, t
 # MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap a classifier's ``predict_proba``, and
 # its fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values
 # and its family-wise control.
-#
-# Legend of suffixes: N labelled answers, T thresholds.
-
 
 Risk = Literal["miss_rate", "unsafe_accepted", "unsafe_given_accepted"]
 RISKS: dict[str, str] = {
@@ -160,7 +157,6 @@ def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDA
 
 
 # How many unsafe examples would it take to certify a threshold that misses some of them?
-
 
 MOST = 1_000_000
 """Examples beyond which "how many would it take" is answered with "too many to say"."""

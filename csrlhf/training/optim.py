@@ -16,7 +16,6 @@ from csrlhf.models.tuning import is_embedding, layer_of
 
 # The optimisers to choose from by ``optimizer=``. Rates, decay and betas are each stage's own (``optim.py``).
 
-
 BLOCK = 256
 """Elements that share a scale in an 8-bit state."""
 

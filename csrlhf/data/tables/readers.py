@@ -19,7 +19,6 @@ from csrlhf.runs.fingerprint import folder_hash
 
 # Tables that are text: JSON Lines (one object per line) and CSV (RFC 4180, column names in the first line).
 
-
 LONGEST_CELL = 2**31 - 1
 """Python's csv module refuses cells above 128 KiB by itself; documents can be longer."""
 
@@ -112,7 +111,6 @@ def _parse(place: str, text: str) -> Record:
 #
 # Needs the extra ``data``; it is imported when a table is read, so that nobody else has to have it. An empty field
 # (null) counts as an absent column: the formats give every row all columns.
-
 
 STATE = "state.json"
 """What ``Dataset.save_to_disk`` writes beside its Arrow files; it names them."""

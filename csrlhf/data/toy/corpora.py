@@ -23,7 +23,6 @@ from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceR
 #
 # Questions and remarks stand in for what pretraining teaches a real model: what a word means, and what is harmful.
 
-
 HARM_QUESTION_SHARE = 0.40
 """Share of demonstrations that ask whether something is harmful."""
 

@@ -85,7 +85,6 @@ class Slots:
 
 # Responses of every kind to one prompt, good and bad: what annotators compare and label.
 
-
 NAME_REPEAT_SHARE = 0.75
 """Share of compliances to prompts with a name that repeat it."""
 

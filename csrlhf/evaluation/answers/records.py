@@ -23,7 +23,6 @@ from csrlhf.types import Prompt
 
 # An answer, and its place in a file: one JSON object on a line, checked as it is read.
 
-
 ORACLE_FLAGS = ("unsafe", "helped", "refused", "privacy")
 """What an oracle's verdict says as true or false; ``kind`` is a word."""
 
