@@ -1,6 +1,6 @@
 """A backbone with a linear head: reward models, cost models and critics.
 
-One class for encoders and causal models, since packing (``packing.py``) makes padding a detail. The head stays in
+One class for encoders and causal models, since packing (:func:`pack`) makes padding a detail. The head stays in
 float32 (or wider) whatever the backbone computes in: logits are thresholded and compared, so rounding would show.
 
 Legend of suffixes: B sequences, S padded length, W packed length, H hidden size, K outputs.

@@ -1,4 +1,7 @@
-"""Where a split's rows lie: a file (its extension tells the format), a ``datasets`` folder, or a set on the Hub."""
+"""Rows from where a split lies: a text or Parquet file, a ``datasets`` folder, or a set on the Hub.
+
+The extension or the kind of place tells the format. Whatever it is, rows come out as :class:`Record`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Certification prompts of the toy world: more prompts from the held-out pairs, by a generator of their own.
+"""Prompts of the toy world: how a question is put, how a prompt is drawn, and those kept for certificates.
 
-They are drawn like the test prompts in seen framings, and are none of the test prompts: nothing else ever uses them,
-and nothing else of the world moves for them.
+Framings stand for jailbreak categories; two of them occur in the test split only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be answered: wordings of compliance, refusal, redirect, off-topic talk, yes and no.
+"""Responses of the toy world: their wordings, and good and bad ones of every kind to one prompt.
 
 Compliance fills four slots: tool and action belong to the verb, object and place to the object. A pair never
 seen is therefore answered by composition.
