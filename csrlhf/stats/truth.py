@@ -1,7 +1,7 @@
 """The true unsafe rate, from people's labels and a cost model that errs (certificates.md, 2).
 
-Three ways: an audit of labelled answers alone, Rogan and Gladen's correction of the flagged rate, and prediction-powered
-inference. All return an :class:`Estimate`; which one decides is ``certify.truth``.
+Three ways: an audit of labelled answers alone, Rogan and Gladen's correction of the flagged rate, and
+prediction-powered inference. All return an :class:`Estimate`; which one decides is ``certify.truth``.
 
 Legend of suffixes: M answers with a label, N answers without.
 """
