@@ -16,7 +16,6 @@ from csrlhf.constraints.base import Constraints
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of, make_certificate
 
-
 THRESHOLD = 0.03
 
 

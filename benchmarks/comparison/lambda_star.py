@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.comparison.jobs import Job
 from benchmarks.comparison.measures import MULTIPLIER, WEIGHT, Row, last_third, mean
-from benchmarks.comparison.program import Job
 from csrlhf.runs.artifacts import write_json
 from csrlhf.stats.bounds import clopper_pearson_upper
 

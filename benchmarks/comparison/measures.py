@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.comparison.program import Job
+from benchmarks.comparison.jobs import Job
 from benchmarks.comparison.settings import PROBE, Setting
 from csrlhf.stats.bounds import clopper_pearson_upper
 

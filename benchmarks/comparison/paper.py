@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from benchmarks.comparison.jobs import Folders, Job, assign, quoted
 from benchmarks.comparison.measures import Rate, estimate, mean
-from benchmarks.comparison.program import Folders, Job, assign, quoted
 from benchmarks.comparison.settings import loss_settings
 from benchmarks.comparison.tables import with_interval
 from csrlhf.evaluation.answers.labels import Labels, verdicts

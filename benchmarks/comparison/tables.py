@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.comparison.jobs import Folders
 from benchmarks.comparison.measures import POLICIES, Estimate, Run, by_setting, estimate, measured
-from benchmarks.comparison.program import Folders
 
 # The cost models behind the runs of a comparison: how well each loss's model judges the test split.
 

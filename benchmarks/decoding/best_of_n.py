@@ -17,7 +17,6 @@ import numpy as np
 from csrlhf.generation import Candidate, choose
 from csrlhf.generation.candidates import RULES, accepts
 
-
 COUNTS = (1, 4, 16)
 FULL, HALF = "τ = 0", "misses half"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.comparison.jobs import LAST, Job
 from benchmarks.comparison.measures import Rate, Run
-from benchmarks.comparison.program import LAST, Job
 from benchmarks.comparison.settings import Setting
 
 THRESHOLD = 0.03

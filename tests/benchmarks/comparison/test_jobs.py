@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from benchmarks.comparison.program import Folders, assign
+from benchmarks.comparison.jobs import Folders, assign
 from benchmarks.comparison.settings import Setting
 from csrlhf.sweeping.pool import unfinished
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.comparison.jobs import Folders
 from benchmarks.comparison.measures import Rate, outcome_rates, read_run, training_numbers
-from benchmarks.comparison.program import Folders
 from benchmarks.comparison.settings import Setting
 
 

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks import paper
 from benchmarks.comparison import program
+from benchmarks.comparison.jobs import Folders, Job
 from benchmarks.comparison.paper import (
     POLICIES,
     SAMPLES,
@@ -23,7 +24,6 @@ from benchmarks.comparison.paper import (
     policy_table,
     simulated_labels,
 )
-from benchmarks.comparison.program import Folders, Job
 from csrlhf.config.overrides import from_nothing
 from csrlhf.evaluation.answers.records import Answer
 
