@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.comparison.figures import draw_costs, draw_outcomes
-from benchmarks.comparison.jobs import Folders, Job
+from benchmarks.comparison.jobs import SECONDS, Folders, Job, Pool, measured_seconds, pin_threads, run_job
 from benchmarks.comparison.measures import Run, read_run
-from benchmarks.comparison.pool import SECONDS, Pool, measured_seconds, pin_threads, run_job
 from benchmarks.comparison.settings import Setting
 from benchmarks.comparison.tables import markdown, write_csv
 from csrlhf.errors import UserError

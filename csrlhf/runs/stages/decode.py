@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # From the config of ``stage=decode`` to its decoder; what the decoder complains of stands under its key there.
 
-
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps", "auto": None}
 """Lightning's accelerators as torch's devices; None is a GPU where there is one."""
 
