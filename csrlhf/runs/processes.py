@@ -19,7 +19,6 @@ from pathlib import Path
 
 # Which process of a multi-process launch this is, before Lightning knows: from the launchers' variables.
 
-
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Set by torchrun, SLURM and Lightning's own launcher; the first that is set decides."""
 

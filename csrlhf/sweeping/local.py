@@ -24,7 +24,7 @@ from csrlhf.sweeping.report import SWEEP
 from csrlhf.sweeping.spec import MADE_BEFORE, Setting, Spec, words_of
 from csrlhf.sweeping.study import JOURNAL, Parameters, Study, Trial, drawn, result_of, values_of
 from csrlhf.sweeping.table import FILE, read_outcome, write_runs
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 220.0}
 """What a stage takes on the toy world on one idle core, until this folder's own records tell better."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Generic, TypeVar
 
 from csrlhf.errors import UserError
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has stopped."""

@@ -57,8 +57,8 @@ def write_report(folders: Sequence[Path], out: Path, threshold: float | None = N
 
 def _track(report: Report, out: Path) -> None:
     """The report as a W&B run of the job type ``sweep``: offline where there is no account."""
-    from csrlhf.tracking.report_log import log_report
-    from csrlhf.tracking.tracking import wandb_logger
+    from csrlhf.tracking.stage_logger import log_report
+    from csrlhf.tracking.wandb_run import wandb_logger
 
     project = os.environ.get("WANDB_PROJECT", "csrlhf")
     logger = wandb_logger(project, str(out), str(out / TRACKED), name=out.resolve().name, job_type="sweep")

@@ -31,7 +31,6 @@ from csrlhf.terminal import plain_console
 
 # The bounds of a certificate as cards, a table and a figure, constraint by constraint.
 
-
 TONES = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
 
 
