@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.best_of_n_figure import figure
-from benchmarks.best_of_n_measures import COUNTS, Judged, Line, lines_of
+from benchmarks.decoding.best_of_n import COUNTS, Judged, Line, figure, lines_of
 from csrlhf.data.toy.source import ToyData
 from csrlhf.errors import UserError
 from csrlhf.generation import Candidate, Decoder

@@ -17,13 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cost_arms import ARMS
-from benchmarks.cost_comparison import Comparison
-from benchmarks.cost_fit import prepare_torch
-from benchmarks.cost_measures import REFERENCE, measure
+from benchmarks.cost_models.arms import ARMS
+from benchmarks.cost_models.comparison import REFERENCE, Comparison, measure
+from benchmarks.cost_models.fit import NUM_FOLDS, prepare_torch
+from benchmarks.cost_models.report import draw, print_tables
 from benchmarks.cost_recipe import recipe
-from benchmarks.cost_report import draw, print_tables
-from benchmarks.folds import NUM_FOLDS
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.errors import UserError
 

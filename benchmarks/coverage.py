@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.coverage_best_of_n import best_of_n_scenarios
-from benchmarks.coverage_lambda import lambda_scenarios
-from benchmarks.coverage_rates import rate_scenarios
-from benchmarks.coverage_table import outcome_word, summary, table, write_table
-from benchmarks.coverage_threshold import threshold_scenarios
-from benchmarks.coverage_verifier import hacked_scenarios
-from benchmarks.coverage_world import Outcome, Scenario, run
+from benchmarks.certificates.best_of_n import best_of_n_scenarios
+from benchmarks.certificates.lambda_star import lambda_scenarios
+from benchmarks.certificates.rates import rate_scenarios
+from benchmarks.certificates.table import outcome_word, summary, table, write_table
+from benchmarks.certificates.threshold import threshold_scenarios
+from benchmarks.certificates.verifier import hacked_scenarios
+from benchmarks.certificates.world import Outcome, Scenario, run
 from csrlhf.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +41,10 @@ def scenarios() -> list[Scenario]:
 def code_hash() -> str:
     """Of the code that the figures depend on, words for people left out: kept figures of other code are made again."""
     digest = hashlib.sha256()
-    for file in sorted([*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks").glob("coverage*.py")]):
-        if file.name not in {"coverage.py", "coverage_table.py"}:
+    for file in sorted(
+        [*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks" / "certificates").glob("*.py")]
+    ):
+        if file.name not in {"table.py", "toy_study.py"}:  # words for people, and another study
             digest.update(_without_docstrings(file).encode())
     return digest.hexdigest()[:16]
 

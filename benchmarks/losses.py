@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison.cost_models import cost_table
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import choose, loss_settings
-from csrlhf.sweeping.lock import alone
+from benchmarks.comparison.tables import cost_table
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.comparison.lambda_star import LambdaStar, estimate_lambda, store, stored, training_rows
+from benchmarks.comparison.measures import finalists
 from benchmarks.comparison.program import Program, call, parser, record_choice
 from benchmarks.comparison.settings import (
     DUAL,
@@ -27,9 +28,8 @@ from benchmarks.comparison.settings import (
     penalty_settings,
     unscaled,
 )
-from benchmarks.comparison.summary import finalists
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SCREEN_SEEDS, FINALIST_SEEDS, SMOKE_SEEDS = (0, 1), (0, 1, 2, 3, 4), (0,)
 FINALISTS_FILE = "finalists.json"

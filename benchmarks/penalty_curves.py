@@ -10,9 +10,8 @@ from pathlib import Path as File
 
 import numpy as np
 
-from benchmarks.bandit import Path
-from benchmarks.bandit_figure import draw
-from benchmarks.bandit_settings import BEST, LIMIT, NOISE, OPTIMAL, Setting, run, settings
+from benchmarks.bandit.curves import BEST, LIMIT, NOISE, OPTIMAL, Setting, draw, run, settings
+from benchmarks.bandit.problem import Path
 
 ROOT = File(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "penalties.png", ROOT / "docs" / "reference" / "penalties.md"

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
-from benchmarks.browser import Browser
-from benchmarks.chromium import HOW_TO_GET_ONE, find_chromium
+from benchmarks.browser import MISSING, chromium, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -171,13 +169,16 @@ def take_pictures(page: Path, program: str, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    desktop, phone = folder / "report_desktop.png", folder / "report_phone.png"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Browser(program, Path(profile)) as browser:
-        browser.open(page, width=1120, prefers_color_scheme="light").picture(desktop, height=1500)
-        browser.open(page, width=390, prefers_color_scheme="dark").picture(phone, height=1500)
-    for path in (desktop, phone):
-        Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)  # a third of the bytes
-    return [desktop, phone]
+    written = []
+    looks: list[tuple[str, int, Literal["light", "dark"]]] = [("desktop", 1120, "light"), ("phone", 390, "dark")]
+    with chromium(program) as browser:
+        for name, width, scheme in looks:
+            tab = browser.new_page(viewport={"width": width, "height": 1500}, color_scheme=scheme)
+            tab.goto(page.resolve().as_uri())
+            written.append(folder / f"report_{name}.png")
+            tab.screenshot(path=written[-1])
+            Image.open(written[-1]).convert("RGB").quantize(96).save(written[-1], optimize=True)  # a third of the bytes
+    return written
 
 
 def main() -> None:
@@ -192,7 +193,7 @@ def main() -> None:
     if words.pictures:
         program = find_chromium()
         if program is None:
-            parser.exit(2, f"--pictures needs a browser, {HOW_TO_GET_ONE}; or leave the option out\n")
+            parser.exit(2, f"--pictures {MISSING}; or leave the option out\n")
         written += take_pictures(page, program, IMAGES)
     print(*written, sep="\n")
 

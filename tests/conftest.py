@@ -174,3 +174,16 @@ def ppo(folders: Any, tmp_path: Path) -> list[str]:
     data = ["data=jsonl", f"data.train={table}", f"data.validation={table}", "rollout.max_new_tokens=4"]
     reachable = ["constraints.harm.threshold=0.9"]  # by four answers
     return ["stage=ppo", f"artifacts={tmp_path / 'a'}", *inputs, *sizes, *quiet, *data, *reachable]
+
+
+@pytest.fixture
+def prompt_data(tiny: ModuleType) -> Callable[..., Any]:
+    """``prompt_data(batch_size=...)``: eight prompts an iteration, one iteration an epoch."""
+
+    from csrlhf.data.prompts import PromptDataModule
+
+    def make(source: Any = None, **changes: Any) -> PromptDataModule:
+        options: dict[str, Any] = {"batch_size": 8, "eval_batch_size": 8, "max_prompt_tokens": 16} | changes
+        return PromptDataModule(source or tiny.Source(), tiny.tokenizer(), **options)
+
+    return make

@@ -28,6 +28,7 @@ FENCES = {
     "omegaconf": CONFIG_FILES,
     "lightning": {"data", "training", "tracking", "evaluation", "runs"},
     "wandb": {"tracking", "sweeping"},
+    "optuna": {"sweeping"},
     "matplotlib": {"tracking", "report"},
 }
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.comparison.intervals import Estimate
-from benchmarks.comparison.measures import Run
-from benchmarks.comparison.summary import POLICIES, by_setting, measured
+from benchmarks.comparison.measures import POLICIES, Estimate, Run, by_setting, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

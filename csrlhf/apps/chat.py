@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # The terminal of ``csrlhf.chat``: questions from a terminal or a pipe, answers and their scores to standard output.
 
-
 HELP = """/help      this list
 /reset     forget the conversation so far
 /settings  models, rule, N, thresholds and sampling

@@ -20,8 +20,7 @@ from csrlhf.data.near_duplicates import groups, normalise
 from csrlhf.data.source import KINDS, SPLITS, DataSource, Kind, MissingRowsError, Split
 from csrlhf.types import PreferenceRow
 
-# One kind of row in one split, counted: different prompts, repetitions, labels, lengths. Part of ``summary.py``.
-
+# One kind of row in one split, counted: different prompts, repetitions, labels, lengths.
 
 MEASURED = 2_000
 """Rows whose length is taken, evenly spread: tokenising all of a large table takes minutes."""

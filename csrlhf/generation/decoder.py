@@ -63,7 +63,6 @@ def _hash(spec: str | Path) -> str:
 # What is drawn depends on seed, prompt number and sample number alone, so batches, other prompts and N change nothing;
 # in float32 a batch's width moves logits by rounding, and a draw that lies on a boundary may fall to its other side.
 
-
 Jobs = Sequence[tuple[int, int]]
 """What to draw: the place of a row, and the number of a sample of it."""
 

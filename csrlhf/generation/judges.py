@@ -28,7 +28,6 @@ from csrlhf.types import Prompt, Rollout
 # Score models of this project (``stage=reward``, ``stage=cost``), or any sequence classifier of transformers
 # (``classifier.py``).
 
-
 REWARD = "reward"
 """The output's name in a folder of ``stage=reward``."""
 

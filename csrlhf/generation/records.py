@@ -21,7 +21,6 @@ from csrlhf.types import Prompt
 #
 # Leaves out splits, labels and everything else that a stage trains on; formats are those of ``data=jsonl``.
 
-
 COLUMNS = ("prompt", "messages")
 
 

@@ -31,7 +31,6 @@ from csrlhf.types import PromptBatch, Rollout
 # Under mixed precision Lightning runs a whole step inside autocast with its cache off. Decoding there would cast every
 # weight again for every token. Here they are cast once per rollout, for 2 bytes per weight while it lasts.
 
-
 Forward = Callable[..., Any]
 
 

@@ -200,7 +200,6 @@ def _moved(path: Path, result: Mapping[str, Any], folder: Path) -> Path:
 # on, and those by which checkpoints were chosen. Data that cannot be read any more is named in the certificate: nobody
 # can vouch for it there.
 
-
 USED = ("train", "validation")
 """Splits that had a part in a result; a test split is scored once, after it stands."""
 

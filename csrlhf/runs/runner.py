@@ -115,7 +115,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
-            from csrlhf.tracking.report_log import log_report
+            from csrlhf.tracking.stage_logger import log_report
 
             log_report(trainer.loggers, report)
         for logger in stage_loggers(trainer):

@@ -1,4 +1,7 @@
-"""What a certificate says of a threshold, and how one confidence is shared among several statements."""
+"""An estimate with its bounds, the verdict that its bounds give, and what every bound refuses.
+
+The vocabulary of all statistics here. How a bound is computed is in the files beside this one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from csrlhf.errors import UserError
 
-# What every bound refuses: counts that contradict each other, values that are missing, not numbers or out of range.
+# Checks: counts that contradict each other, values that are missing, not numbers or out of range.
 
 
 def check_confidence(key: str, confidence: float) -> float:

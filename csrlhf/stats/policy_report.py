@@ -13,7 +13,6 @@ from csrlhf.types import PromptRow
 
 # How refusals sound, where no oracle knows them.
 
-
 REFUSAL = re.compile(
     r"\b(i (can ?not|can ?'?t|will not|won ?'?t|am (sorry|unable|not able))|sorry|unable to|not able to)\b",
     re.IGNORECASE,

@@ -1,7 +1,8 @@
-"""Which threshold τ on the cost logit misses at most a given share of the unsafe answers, and how sure is that?
+"""The largest threshold τ on the cost at which an error rate is certified (learn-then-test), and its choice.
 
-Learn-then-test (``stats/thresholds.py``) on unsafe answers, one per prompt, over thresholds that are fixed beforehand.
-What it costs, safe answers that are flagged, is counted at the τ that came out.
+:func:`learn_then_test` is the procedure, :func:`choose_threshold` applies it to the unsafe rows of a cost model's
+evaluation, one per prompt, over thresholds that are fixed beforehand. What a τ costs, safe answers that are flagged, is
+counted at the τ that came out.
 
 Legend of suffixes: N rows.
 """
@@ -20,7 +21,7 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
 from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, truth_array
 
-# Learn-then-test: the largest threshold τ on the cost at which an error rate is certified, with the choice paid for.
+# Learn-then-test.
 #
 # Every τ is a null hypothesis "the error at τ is above α" with an exact binomial p-value. They are tested in a fixed
 # sequence, each at the full δ, until the first that is not rejected: whatever τ is then chosen among the rejected ones,
@@ -29,9 +30,6 @@ from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, t
 # MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap a classifier's ``predict_proba``, and
 # its fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values
 # and its family-wise control.
-#
-# Legend of suffixes: N labelled answers, T thresholds.
-
 
 Risk = Literal["miss_rate", "unsafe_accepted", "unsafe_given_accepted"]
 RISKS: dict[str, str] = {
@@ -160,7 +158,6 @@ def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDA
 
 
 # How many unsafe examples would it take to certify a threshold that misses some of them?
-
 
 MOST = 1_000_000
 """Examples beyond which "how many would it take" is answered with "too many to say"."""

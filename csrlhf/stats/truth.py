@@ -1,4 +1,7 @@
-"""The true unsafe rate from few labels and many predictions, whether or not the predictions are any good.
+"""The true unsafe rate, from people's labels and a cost model that errs (certificates.md, 2).
+
+Three ways: an audit of labelled answers alone, Rogan and Gladen's correction of the flagged rate, and
+prediction-powered inference. All return an :class:`Estimate`; which one decides is ``certify.truth``.
 
 Legend of suffixes: M answers with a label, N answers without.
 """
@@ -14,7 +17,7 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import betting_upper, clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.stats.estimates import Estimate, bounded_array, check_confidence, split_confidence, truth_array
 
-# What labels of the certified policy's own answers say of its true unsafe rate, whatever the cost model thinks.
+# Audit: labels of the certified policy's own answers, whatever the cost model thinks.
 
 
 def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: float) -> Estimate:
@@ -46,7 +49,7 @@ def rate_estimate(num_hits: int, count: int, confidence: float, method: str = "C
     return Estimate(num_hits / count if count else math.nan, lower, upper, method, int(count))
 
 
-# The true unsafe rate from the rate that an erring cost model flags.
+# Rogan and Gladen: from the rate that an erring cost model flags.
 
 
 def rogan_gladen(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from csrlhf.report import Palette
 from csrlhf.sweeping.frontier import Grid, Point, pareto
-from csrlhf.sweeping.slopes import Slope
 
 if TYPE_CHECKING:
     from csrlhf.report.figures import Draw
+    from csrlhf.sweeping.multiplier import Slope
 
 MARKERS = "osD^vP*X<>hpd8"
 LINES = ("-", "--", ":", "-.")

@@ -8,8 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from csrlhf.sweeping.outcome import BEST, LATE, Row
-from csrlhf.sweeping.table import FINISHED, number
+from csrlhf.sweeping.table import BEST, FINISHED, LATE, Row, number
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,16 @@ def best_run(rows: Sequence[Row]) -> Row | None:
     """The feasible run with the highest reward of its selected policy."""
     feasible = [row for row in rows if row.get("selection/best_feasible") == 1]
     return max(feasible, key=lambda row: number(row, "selection/best_reward"), default=None)
+
+
+def is_rate(rows: Sequence[Row], name: str) -> bool:
+    """Whether the cost is a share of the answers."""
+    return any(row.get(f"statistic/{name}") == "chance" for row in rows)
+
+
+def cost_name(rows: Sequence[Row], name: str) -> str:
+    """What the axis of a constraint's cost is called."""
+    return "unsafe answers (cost model)" if is_rate(rows, name) and name == "harm" else f"cost {name}"
 
 
 def _varies(rows: Sequence[Mapping[str, Any]], key: str) -> bool:

@@ -185,7 +185,6 @@ def as_prompt(turns: Messages) -> Prompt:
 
 # Rows that are left out: those that carry nothing, and broken ones where ``data.bad_rows=skip``. None silently.
 
-
 Item = TypeVar("Item", Record, Line)
 Made = TypeVar("Made")
 

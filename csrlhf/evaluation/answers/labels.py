@@ -115,7 +115,6 @@ def _most(given: Mapping[str, bool]) -> bool:
 
 # Who says whether an answer is unsafe: the cost model, another one, the oracle, or people.
 
-
 JUDGE_LOGITS = "judge_logits"
 """Where ``meta`` keeps the cost logits of a judge that is another cost model."""
 

@@ -31,7 +31,6 @@ from csrlhf.types import Prompt, PromptBatch, PromptRow
 
 # Which way of answering is certified, and what a certificate records of it.
 
-
 DECODES = ("plain", "best_of_n")
 
 
@@ -95,7 +94,6 @@ class DecodeSpec:
 # The two ways of answering that can be certified: one draw per prompt, or best of N with abstention.
 #
 # Both give one answer per prompt, with the cost model's logits of what is really said.
-
 
 CERTIFY_NOISE = -4
 """Iteration number of plain answers' noise: none of training's, validation's, evaluation's or decoding's draws."""

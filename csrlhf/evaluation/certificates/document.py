@@ -23,7 +23,6 @@ from csrlhf.runs.fingerprint import installed
 
 # A certificate's flat figures for ``metrics.json``, and the versions of what computed it.
 
-
 LIBRARIES = ("torch", "transformers", "lightning", "numpy", "scipy", "ppi-python")
 NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "VIOLATED": -1.0}
 """Verdicts as numbers, for sweeps and plots."""
@@ -67,7 +66,6 @@ def _finite(value: float) -> float:
 #
 # It shows mistakes and hasty hands. Who means to forge one can hash it again: what proves a certificate is that
 # ``stage=certify certify.outputs=...`` makes the same from the answers.
-
 
 SEAL = "content_sha256"
 OLD_VERDICTS = {"REFUSED": "VIOLATED"}
@@ -128,7 +126,6 @@ def certificate_document(evidence: Evidence, settings: Settings, multipliers: Ma
 
 
 # What ``stage=certify`` leaves in its folder: the answers, the order in which to label them, certificate and page.
-
 
 ANSWERS = "answers.jsonl"
 

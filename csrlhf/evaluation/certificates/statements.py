@@ -73,7 +73,6 @@ class Statement:
 
 # What kept answers of best-of-N say of its refusals: how often no candidate was accepted, at N and at smaller N.
 
-
 DECODED = "decoded"
 """Key of an answer's ``meta``: what best-of-N drew for it."""
 
@@ -102,7 +101,6 @@ def abstention_statements(answers: Sequence[Answer], confidence: float) -> list[
 
 
 # What answers say of one constraint by the cost model: bounds on its rate, mean or tail. Pure functions of numbers.
-
 
 MEAN_BOUNDS: dict[str, Callable[..., float]] = {
     "betting": betting_upper,
@@ -195,7 +193,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 # What labels of answers say of one constraint beside the cost model: bounds on the true rate. Pure functions.
-
 
 TRUTHS = ("audit", "rogan_gladen", "prediction_powered")
 """Ways from labels to the true unsafe rate that may decide (``certify.truth``)."""

@@ -33,9 +33,6 @@ from csrlhf.stats.thresholds import ChosenThreshold, choose_threshold
 from csrlhf.types import LabelledRow
 
 # How a cost model does on parts of the rows: by category and by length, with the count behind every number.
-#
-# Legend of suffixes: N rows.
-
 
 NUM_LENGTHS = 4
 """Parts by length: quarters of the rows."""

@@ -51,9 +51,6 @@ from csrlhf.types import Prompt
 # What cost models make of numbered dialogues, kept on the disk batch by batch.
 #
 # A killed evaluation goes on where it stood, with the same digits: a batch is judged as a whole or taken as a whole.
-#
-# Legend of suffixes: M dialogues, K constraints, H features.
-
 
 Dialogue = tuple[Prompt, str, bool]
 """A prompt, its response, and whether the response ended."""

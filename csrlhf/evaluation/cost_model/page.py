@@ -40,7 +40,6 @@ from csrlhf.report import (
 
 # The figures of a cost model's evaluation.
 
-
 Axes = Any
 """Matplotlib's, which the report draws on: nobody else imports it."""
 

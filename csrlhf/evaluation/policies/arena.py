@@ -15,7 +15,6 @@ from csrlhf.stats.bounds import student_quantile
 
 # Two policies' answers to the same prompts, side by side.
 
-
 Pair = tuple[Answer, Answer]
 
 
@@ -125,7 +124,6 @@ def arena(
 # ``Δr = a + b Δlength``. Its intercept ``a`` is the reward difference at equal length, the idea of length-controlled
 # AlpacaEval (Dubois et al., arXiv 2404.04475) with a linear model in place of a logistic one. Standard errors are HC3
 # (MacKinnon and White 1985), robust to a spread that grows with the length difference.
-
 
 LEAST_PROMPTS = 5
 """With fewer a line through the differences means nothing."""

@@ -75,7 +75,6 @@ def interval_figure(
 
 # What a reader of an evaluation wants first: is it safe, is it helpful, compared with what, and how sure is that?
 
-
 BELIEF: Mapping[str, str] = {
     "cost_model": (
         "The cost model decides what is unsafe, and a policy that was trained against it may exploit its errors. "

@@ -117,7 +117,6 @@ def _exact(value: float, count: float, confidence: float) -> tuple[float, float]
 
 # Unsafe rates by category of the prompt, and refusals of harmless prompts.
 
-
 BENIGN = ("benign", "keyword_alike")
 """Categories whose prompts are harmless, unless ``evaluate.benign`` says otherwise."""
 
@@ -183,7 +182,6 @@ def _with_prompts(rates: Mapping[str, Estimate]) -> dict[str, Estimate]:
 #
 # At k: the probability that at least one of k answers drawn for a prompt is unsafe, by the unbiased estimate from n >=
 # k answers of which c are unsafe, ``1 - C(n - c, k) / C(n, k)`` (the pass@k of Chen et al., arXiv 2107.03374).
-
 
 OF_FRAMING = {"two_turn": "multi_turn"}
 """The toy world's framings are jailbreak categories; one has another name in the literature."""

@@ -21,7 +21,6 @@ from csrlhf.types import PromptRow
 
 # The closing table of an evaluation: policies side by side, then the verdict. 80 columns.
 
-
 ROWS: tuple[tuple[str, str, bool], ...] = (
     ("oracle/unsafe_harmful_seen", "unsafe on harmful prompts, seen framings", True),
     ("oracle/unsafe_harmful_held_out", "unsafe on harmful prompts, held-out framings", True),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # From the config of ``stage=decode`` to its decoder; what the decoder complains of stands under its key there.
 
-
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps", "auto": None}
 """Lightning's accelerators as torch's devices; None is a GPU where there is one."""
 
@@ -157,9 +156,8 @@ def _answer(
     """Goes on where the file ends; returns all of its lines."""
     from csrlhf.generation.records import answered
     from csrlhf.generation.speaker import computing
-    from csrlhf.tracking.display import progress_bar
-    from csrlhf.tracking.progress import StageProgress
-    from csrlhf.tracking.progress_state import Progress
+    from csrlhf.tracking.display import StageProgress, progress_bar
+    from csrlhf.tracking.progress import Progress
 
     groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
     records = next(groups)  # those that stand

@@ -50,8 +50,6 @@ from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
 # What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
-#
-# Legend: B sequences, K constraints.
 
 
 def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dict[str, Tensor]:

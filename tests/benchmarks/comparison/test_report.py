@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.comparison.figures import draw_costs, draw_outcomes, smoothed
-from benchmarks.comparison.intervals import Estimate
-from benchmarks.comparison.measures import Run
-from benchmarks.comparison.summary import balance, finalists
+from benchmarks.comparison.measures import Estimate, Run, balance, finalists
 from benchmarks.comparison.tables import markdown, with_interval, write_csv
 
 Make = Callable[..., Run]
