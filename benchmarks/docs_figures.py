@@ -132,7 +132,7 @@ def results(seeds: Seeds) -> str:
 
 
 def bars(seeds: Seeds) -> str:
-    """The table of docs/toy_world.md: each bar and the figures of each seed."""
+    """The table of docs/explanation/toy_world.md: each bar and the figures of each seed."""
     lines = [f"| measure | bar | {' | '.join(f'seed {seed}' for seed in seeds)} |", "|---|---|" + "---:|" * len(seeds)]
     names = {"SFT": "SFT: ", "none": "`penalty=none`: ", "default": "selected policy: "}
     for bar in toy.BARS:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Result", "__version__", "compose", "decode", "train"]
 __version__ = "0.1.0"
 
-HOMES = {"Decoder": "decoding", "decode": "decoding", "Result": "api", "compose": "api", "train": "api"}
+HOMES = {"Decoder": "generation", "decode": "generation", "Result": "api", "compose": "api", "train": "api"}
 
 
 def __getattr__(name: str) -> Any:

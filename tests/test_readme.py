@@ -32,14 +32,14 @@ from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 from csrlhf.types import LabelledRow, PromptRow
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_OURS = {"key=value", "constraint=capped", "advantage=to_go", "data=tickets", "rollout=cooling"}
-"""The general form, and the choices of the package in docs/extend.md, which tests/test_plugins.py runs."""
+"""The general form, and the choices of the package in docs/how-to/extend.md, which tests/test_plugins.py runs."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def example() -> Iterator[None]:
-    """The package of docs/add_a_penalty.md, as if installed."""
+    """The package of docs/tutorials/add_a_penalty.md, as if installed."""
     point = EntryPoint("external_penalty", "external_penalty.conf", search_path.ENTRY_POINT_GROUP)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples" / "external_penalty"))
@@ -155,7 +155,7 @@ def test_every_prompt_that_is_asked_in_an_example_has_words_that_the_toy_world_k
 
 
 def test_every_choice_of_every_group_is_listed() -> None:
-    page = text(ROOT / "docs" / "configuration.md").partition("\n## Groups\n")[2].partition("\n## ")[0]
+    page = text(ROOT / "docs" / "reference" / "configuration.md").partition("\n## Groups\n")[2].partition("\n## ")[0]
     for group in sorted(path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"):
         options = {path.stem for path in group.glob("*.yaml")}
         row = re.search(rf"^\| `{group.name}` \|([^|]*)\|", page, re.MULTILINE)
@@ -192,7 +192,7 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_key_that_people_type_is_explained() -> None:
-    page = text(ROOT / "docs" / "configuration.md")
+    page = text(ROOT / "docs" / "reference" / "configuration.md")
     documented = set(re.findall(r"`([\w.<>]+)`", page))
     areas = ("penalty", "constraints", "ppo", "advantage", "rollout", "evaluate", "certify", "sft", "reward", "cost",
              "model", "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug",
@@ -205,12 +205,12 @@ def test_every_key_that_people_type_is_explained() -> None:
             cfg: Any = OmegaConf.to_container(compose("train", overrides=choice), resolve=False)
         for key in keys({area: cfg[area] for area in areas}):
             shared = re.sub(r"^(sft|reward|cost)\.", "<stage>.", key)
-            assert {key, shared} & documented, f"{choice}: {key} is not in docs/configuration.md"
+            assert {key, shared} & documented, f"{choice}: {key} is not in docs/reference/configuration.md"
 
 
 def documented_metrics() -> list[re.Pattern[str]]:
-    """One pattern per key of docs/metrics.md; ``<name>`` stands for any word, ``(`_low`)`` for a suffix."""
-    page = text(ROOT / "docs" / "metrics.md")
+    """One pattern per key of docs/reference/metrics.md; ``<name>`` stands for any word, ``(`_low`)`` for a suffix."""
+    page = text(ROOT / "docs" / "reference" / "metrics.md")
     patterns = [re.escape(key) for key in re.findall(r"`([a-z_]+/[\w/<>]+|<split>/[\w/<>]+)`", page)]
     measures = "accuracy|precision|recall|specificity|auroc|ece|brier|pair_accuracy"
     patterns = [re.sub(r"<split>", "(validation|test)", pattern) for pattern in patterns]
@@ -261,7 +261,7 @@ def test_every_metric_in_the_source_is_explained() -> None:
     for file, key in found:
         if key in ONLY_IN_ERRORS:
             continue
-        assert is_documented(key, patterns), f"{file} logs {key}, which is not in docs/metrics.md"
+        assert is_documented(key, patterns), f"{file} logs {key}, which is not in docs/reference/metrics.md"
 
 
 def test_every_metric_of_the_reports_is_explained() -> None:
@@ -276,7 +276,7 @@ def test_every_metric_of_the_reports_is_explained() -> None:
             before, baseline, after = key.partition("baseline/")
             reported += [f"{baseline}{split}/{before}{after}" for split in JUDGED]
     for key in reported:
-        assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/metrics.md"
+        assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/reference/metrics.md"
 
 
 def tree() -> list[str]:

@@ -1,4 +1,4 @@
-"""The edge between a person and the program: what they can mend is told in one line, exit code 1.
+"""The edge between a person and the program: errors that they can fix are reported in one line, exit code 1.
 
 ``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
 it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.
@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -22,6 +23,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from csrlhf.config import overrides
@@ -40,7 +42,8 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates the function below ``@hydra.main``: checks the overrides' types, then runs it.
 
     Errors are reported here and leave as SystemExit, which Hydra passes on untouched; any other
-    exception it would announce with a line of its own.
+    exception it would announce with a line of its own. In a process of a launcher's (SLURM, Ray) the report stands in
+    the run's log; the error travels back to the program that has started the runs, and is told there.
     """
 
     @functools.wraps(task)
@@ -51,9 +54,19 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
             overrides.check_added(cfg)
             return task(cfg)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
-            sys.exit(report(error))
+            code = report(error)
+            if isinstance(error, Exception) and _started_by_a_launcher():
+                raise UserError(one_line(error) or f"{error!r}; the run's log has the traceback") from None
+            sys.exit(code)
 
     return wrapped
+
+
+def _started_by_a_launcher() -> bool:
+    """Whether this is one of the runs of ``-m`` in a process, or on a machine, of its own."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return "basic_launcher" not in HydraConfig.get().launcher._target_
 
 
 def format_warning(

@@ -30,7 +30,7 @@ class Candidate:
         response: its text.
         ended: False where it was cut off at ``max_new_tokens``.
         costs: the cost logit of each constraint; above the threshold means rejected. NaN where there is no number.
-        reward: None for a rejected one (nobody asks the reward model then), and without a reward model.
+        reward: None for a rejected one (it is not scored then), and without a reward model.
         accepted: not empty, and no cost above its threshold. A cost that is no number is above every threshold.
     """
 

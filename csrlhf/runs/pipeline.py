@@ -58,7 +58,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     Args:
         cfg: the composed config of ``stage=pipeline``.
         overrides: the user's overrides, handed to every stage.
-        program: the words that start this program.
+        program: the command that starts this program.
 
     Returns:
         The metrics of all stages; later ones win where keys are equal.

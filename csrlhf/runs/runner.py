@@ -44,7 +44,7 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
 
     Args:
         cfg: the composed config.
-        program: the words that start this program, e.g. ``("python", "train.py")``.
+        program: the command that starts this program, e.g. ``("python", "train.py")``.
 
     Returns:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
@@ -78,7 +78,7 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
     except OSError as error:  # a full disk, one that has gone
         if not leaves_something(plan):
             raise
-        raise UserError(f"{system_message(error)}; what was done is kept, go on with: {words} resume=true") from error
+        raise UserError(f"{system_message(error)}; finished work is kept; resume with: {words} resume=true") from error
 
 
 def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
@@ -113,7 +113,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
-        hint = f"; go on with: {command} resume=true" if leaves_something(plan) else ""
+        hint = f"; resume with: {command} resume=true" if leaves_something(plan) else ""
         raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
     except UserError as error:
         if (checkpoint := last_checkpoint(plan)).exists():
@@ -123,7 +123,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
-            from csrlhf.tracking.report_log import log_report
+            from csrlhf.tracking.stage_logger import log_report
 
             log_report(trainer.loggers, report)
         for logger in stage_loggers(trainer):

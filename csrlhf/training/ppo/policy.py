@@ -52,9 +52,7 @@ from csrlhf.training.ranks import (
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
-# What is logged of one PPO iteration, keyed as in docs/metrics.md.
-#
-# Legend: B sequences, K constraints.
+# What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
 
 
 def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dict[str, Tensor]:
@@ -152,7 +150,7 @@ class PolicyBase(LightningModule):
             constraints: by name, one per output of the cost model; None for ``{"harm": Chance()}``.
             advantage: the estimator; None for ``GAE()``.
             ppo: numbers of the update; None for ``PPOConfig()``.
-            selection: which policy the run hands over; None for ``Selection()``.
+            selection: checkpoint selection; None for ``Selection()``.
             policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches, the critic's head and adapters.
@@ -164,7 +162,7 @@ class PolicyBase(LightningModule):
         constraints, ppo, selection = constraints or {"harm": Chance()}, ppo or PPOConfig(), selection or Selection()
         if sampler.greedy:
             raise UserError(
-                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
         for settings in (policy_optimizer, critic_optimizer):
@@ -258,7 +256,7 @@ class PolicyBase(LightningModule):
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        """Write the selected policy, and the last one beside it in ``last/``."""
         best = self.selection.folder(Path(self.trainer.default_root_dir))
         if best.is_dir():
             copy_folder(best, folder)
@@ -321,7 +319,7 @@ class PolicyModule(PolicyBase):
             )
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
-        """One PPO iteration (docs/algorithm.md)."""
+        """One PPO iteration (docs/explanation/algorithm.md)."""
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]
