@@ -1,4 +1,4 @@
-"""The stages in order, each as its own process, each skipped when its result stands.
+"""``stage=pipeline``: the stages in order, each as its own process, each skipped when its result stands.
 
 Processes, because a multi-process launcher (DDP) runs the command line again and must find one stage in
 it. This file imports neither torch nor Lightning: the parent waits, it does not compute.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,16 +20,14 @@ from csrlhf.config.overrides import from_nothing
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.plan import Plan, make_plan, marked_copy
-from csrlhf.runs.processes import run_program
+from csrlhf.runs.processes import one_of_several, readable, run_program
+from csrlhf.runs.stages.base import Stage
 
 HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
-"""A W&B agent exports one run id; only the stage that is swept (ppo) may take it."""
+"""A W&B agent exports one run id; only the stage that is swept may take it."""
 
 GROUP = "WANDB_RUN_GROUP"
 """W&B's variable for runs that belong together; one value per pipeline run unless the user has set it."""
-
-RANK_VARIABLES = {"RANK": 0, "LOCAL_RANK": 0, "SLURM_PROCID": 0, "WORLD_SIZE": 1, "SLURM_NTASKS": 1}
-"""Variables of multi-process launchers, and the largest value that means 'a single process'."""
 
 
 class StageError(Exception):
@@ -50,7 +47,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         program: the words that start this program.
 
     Returns:
-        The metrics of all stages; later ones win where keys are equal.
+        The numbers of all stages; later ones win where keys are equal.
 
     Raises:
         UserError: started as one rank of a multi-process launcher.
@@ -59,7 +56,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     stages = list(cfg.stage.stages)
     refuse_ranks(os.environ, stages, readable(program))
     kept = [item for item in overrides if not item.startswith("stage=")]
-    words = {stage: from_nothing([*kept, f"stage={stage}", *cfg.pipeline[stage]]) for stage in stages}
+    words = {stage: from_nothing([*kept, f"stage={stage}", *cfg.pipeline.get(stage, ())]) for stage in stages}
     composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
     variables = {GROUP: f"pipeline-{datetime.now():%Y%m%d-%H%M%S}"} | os.environ
     rehearsed = False
@@ -67,19 +64,20 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     plans: list[Plan] = []
     inputs: list[str] = []
     for stage, (stage_cfg, choices) in composed.items():
-        if plans and plans[-1].stage == "ppo":  # several runs stand side by side: name the one to evaluate
-            stage_cfg.inputs.ppo = str(plans[-1].folder)
-            inputs.append(f"inputs.ppo={_quoted(str(plans[-1].folder))}")
+        if plans and plans[-1].declared.swept:  # several runs stand side by side: name the one to go on with
+            made = plans[-1]
+            stage_cfg.inputs[made.stage] = str(made.folder)
+            inputs.append(f"inputs.{made.stage}={_quoted(str(made.folder))}")
         plan = make_plan(stage_cfg, choices, readable(program))
         if artifacts.restore(plan.folder, plan.fingerprint):
-            if stage == "ppo":
+            if plan.declared.swept:
                 artifacts.point_latest(plan.folder)
             print(f"{stage}: unchanged, {plan.folder}", flush=True)
         else:
             if not rehearsed:  # only where something runs: it costs the imports
                 _rehearse({name: parts_of(item) for name, (item, _) in composed.items()}, program, cfg.debug)
                 rehearsed = True
-            _call([*program, *words[stage], *inputs], environment(variables, stage))
+            _call([*program, *words[stage], *inputs], environment(variables, plan.declared.swept))
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
         plans.append(plan)
     print("Results (curves in plots/curves.png):")
@@ -90,28 +88,16 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
 
 def refuse_ranks(variables: Mapping[str, str], stages: Iterable[str], command: str) -> None:
     """Raises a UserError where a launcher would start the whole pipeline once per rank."""
-    for name, single in RANK_VARIABLES.items():
-        if variables.get(name, "0").isdigit() and int(variables.get(name, "0")) > single:
-            each = "; ".join(f"{command} stage={stage}" for stage in stages)
-            raise UserError(
-                f"stage=pipeline cannot run as one rank of several ({name}={variables[name]}); "
-                f"launch the stages one by one: {each}"
-            )
+    if said := one_of_several(variables):
+        each = "; ".join(f"{command} stage={stage}" for stage in stages)
+        raise UserError(
+            f"stage=pipeline cannot run as one rank of several ({said}); launch the stages one by one: {each}"
+        )
 
 
-def environment(variables: Mapping[str, str], stage: str) -> dict[str, str]:
+def environment(variables: Mapping[str, str], swept: bool) -> dict[str, str]:
     """The environment of a stage's process."""
-    return {key: value for key, value in variables.items() if stage == "ppo" or key not in HIDDEN_FROM_OTHERS}
-
-
-def readable(program: Sequence[str]) -> str:
-    """The program's words as a user would type them."""
-    return " ".join(["python", *program[1:]])
-
-
-def quote(overrides: Iterable[str]) -> str:
-    """Overrides as words of a shell command."""
-    return shlex.join(overrides)
+    return {key: value for key, value in variables.items() if swept or key not in HIDDEN_FROM_OTHERS}
 
 
 def _quoted(value: str) -> str:
@@ -129,9 +115,10 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
 
 
 def parts_of(cfg: DictConfig) -> dict[str, Any]:
-    """What a stage builds, as plain containers: its module, data and trainer."""
+    """What a stage builds, as plain containers: its module, data and trainer; and what it is."""
     copy = marked_copy(cfg, {})
-    return {part: OmegaConf.to_container(copy[part], resolve=True) for part in ("module", "datamodule", "trainer")}
+    parts = ("module", "datamodule", "trainer", "stage")
+    return {part: OmegaConf.to_container(copy[part], resolve=True) for part in parts}
 
 
 def _rehearse(parts: Mapping[str, Any], program: Sequence[str], debug: bool) -> None:
@@ -146,3 +133,6 @@ def _call(words: list[str], variables: dict[str, str]) -> None:
     if code:
         sys.stdout.flush()
         raise StageError(code)
+
+
+STAGE = Stage(run=run)
