@@ -137,7 +137,8 @@ def _sets(stage: str, source: DataSource, declared: Stage, config: Mapping[str, 
     """A stage's prompts by split."""
     has = getattr(source, "has", lambda split: True)
     rows: dict[Split, list[Any]] = {}
-    for kind, splits in {**declared.reads, **declared.may_read(config)}.items():
+    kinds: dict[Kind, tuple[Split, ...]] = {**declared.reads, **declared.may_read(config)}
+    for kind, splits in kinds.items():
         for split in splits:
             if has(split):
                 found = _rows(source, kind, split, required=kind in declared.reads)

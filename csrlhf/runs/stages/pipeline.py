@@ -23,6 +23,9 @@ from csrlhf.runs.plan import Plan, make_plan, marked_copy
 from csrlhf.runs.processes import one_of_several, readable, run_program
 from csrlhf.runs.stages.base import Stage
 
+OWN = ("stage=", "stage.stages=")
+"""Overrides of the pipeline's that its stages have no key for."""
+
 HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
 """A W&B agent exports one run id; only the stage that is swept may take it."""
 
@@ -55,19 +58,19 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     """
     stages = list(cfg.stage.stages)
     refuse_ranks(os.environ, stages, readable(program))
-    kept = [item for item in overrides if not item.startswith("stage=")]
+    kept = [item for item in overrides if not item.startswith(OWN)]
     words = {stage: from_nothing([*kept, f"stage={stage}", *cfg.pipeline.get(stage, ())]) for stage in stages}
     composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
     variables = {GROUP: f"pipeline-{datetime.now():%Y%m%d-%H%M%S}"} | os.environ
     rehearsed = False
     metrics: dict[str, float] = {}
     plans: list[Plan] = []
-    inputs: list[str] = []
     for stage, (stage_cfg, choices) in composed.items():
-        if plans and plans[-1].declared.swept:  # several runs stand side by side: name the one to go on with
-            made = plans[-1]
-            stage_cfg.inputs[made.stage] = str(made.folder)
-            inputs.append(f"inputs.{made.stage}={_quoted(str(made.folder))}")
+        inputs: list[str] = []
+        for made in plans:
+            if made.declared.swept and made.stage in stage_cfg.inputs:  # several runs side by side: name the new one
+                stage_cfg.inputs[made.stage] = str(made.folder)
+                inputs.append(f"inputs.{made.stage}={_quoted(str(made.folder))}")
         plan = make_plan(stage_cfg, choices, readable(program))
         if artifacts.restore(plan.folder, plan.fingerprint):
             if plan.declared.swept:
