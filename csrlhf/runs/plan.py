@@ -89,26 +89,19 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     if code := plugins.code_of(consumed, search_path.plugin_versions()):
         consumed["plugins."] = code
     digest = fingerprint(cfg.stage.name, consumed, input_fingerprints, data, __version__)
-    return plan_for(cfg, declared, choices, digest, inputs, input_fingerprints, data, code)
+    folder, work = folders(cfg, declared, choices, inputs, digest)
+    return Plan(cfg.stage.name, folder, work, digest, inputs, input_fingerprints, data, code, declared)
 
 
-def plan_for(
-    cfg: DictConfig,
-    declared: Stage,
-    choices: dict[str, str],
-    digest: str,
-    inputs: dict[str, str],
-    input_fingerprints: dict[str, str],
-    data: dict[str, str],
-    code: dict[str, dict[str, str]],
-) -> Plan:
-    """The plan of what was worked out, with the folders that it is written to."""
-    stage, root = cfg.stage.name, Path(cfg.artifacts)
+def folders(
+    cfg: DictConfig, declared: Stage, choices: dict[str, str], inputs: dict[str, str], digest: str
+) -> tuple[Path, Path]:
+    """Where a stage's result will stand, and where it works before."""
+    root, stage = Path(cfg.artifacts), cfg.stage.name
     folder = root / stage
     if declared.run_name is not None:
-        folder = folder / (checked_name(cfg.name) or declared.run_name(cfg, choices, inputs, digest))
-    work = root / ".work" / f"{stage}-{digest[:8]}"
-    return Plan(stage, folder, work, digest, inputs, input_fingerprints, data, code, declared)
+        folder /= checked_name(cfg.name) or declared.run_name(cfg, choices, inputs, digest)
+    return folder, root / ".work" / f"{stage}-{digest[:8]}"
 
 
 def apply_plan(cfg: DictConfig, plan: Plan) -> None:

@@ -178,22 +178,18 @@ def leaves_something(plan: Plan) -> bool:
 
 def prepare_work(plan: Plan, resume: bool) -> str | None:
     """Returns the checkpoint to go on from; the folder starts empty where there is nothing to go on from."""
-    checkpoint = last_checkpoint(plan)
-    if resume and checkpoint.exists():
-        if is_first_process():
-            print(f"{plan.stage}: going on from {checkpoint}", flush=True)
-        return str(checkpoint)
-    if resume and (plan.work / artifacts.KEPT).exists():
-        if is_first_process():
-            print(f"{plan.stage}: going on from what is kept in {plan.work / artifacts.KEPT}", flush=True)
-        return None
-    if not is_first_process():  # the first has emptied the folder before it started this one, and is using it
-        return None
-    if resume:
-        print(f"{plan.stage}: no checkpoint of these settings, starting at the beginning", flush=True)
-    shutil.rmtree(plan.work, ignore_errors=True)
-    plan.work.mkdir(parents=True)
-    return None
+    checkpoint, kept = last_checkpoint(plan), plan.work / artifacts.KEPT
+    found = resume and checkpoint.exists()
+    going_on = found or (resume and kept.exists())
+    if is_first_process():  # another one was started by the first, which is using the folder already
+        if going_on:
+            print(f"{plan.stage}: going on from {checkpoint if found else f'what is kept in {kept}'}", flush=True)
+        elif resume:
+            print(f"{plan.stage}: no checkpoint of these settings, starting at the beginning", flush=True)
+        if not going_on:
+            shutil.rmtree(plan.work, ignore_errors=True)
+            plan.work.mkdir(parents=True)
+    return str(checkpoint) if found else None
 
 
 def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:

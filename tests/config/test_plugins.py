@@ -23,6 +23,8 @@ from csrlhf.config import overrides, plugins, search_path
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.penalties import Weights
 from csrlhf.runs.leak_check import earlier_prompts
+from csrlhf.runs.rehearsal import rehearse
+from csrlhf.runs.stages.pipeline import parts_of
 from csrlhf.tracking.history import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +157,7 @@ def test_a_class_in_a_file_trains_under_its_own_name_and_anew_after_an_edit(
 
 def pipeline(ppo: list[str], *words: str) -> subprocess.CompletedProcess[str]:
     """A pipeline of one stage, started from the current folder."""
-    command = [sys.executable, str(ROOT / "train.py"), *ppo[1:], "++stage.stages=[ppo]", *words]
+    command = [sys.executable, str(ROOT / "train.py"), *ppo[1:], "stage.stages=[ppo]", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -276,6 +278,13 @@ def test_the_documented_stage_s_prompts_are_compared_with_those_that_the_policy_
     assert command_line("stage=perplexity", *perplexity, "leaks=ignore").code == 0
     [known, _] = earlier_prompts({"perplexity": str(tmp_path / "a" / "perplexity" / "mine")})
     assert known["validation"].name == "validation prompts of stage=perplexity"  # to stages that build on it
+
+
+def test_the_documented_stage_is_rehearsed_without_the_policy_that_is_not_there_yet(perplexity: list[str]) -> None:
+    search_path.register()
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        cfg = compose("train", ["stage=perplexity", *perplexity, "inputs.ppo=null"])
+    rehearse({"perplexity": parts_of(cfg)})
 
 
 @pytest.mark.parametrize(

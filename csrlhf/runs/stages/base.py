@@ -50,10 +50,6 @@ COST = Input("cost", ("cost",), several=True)
 PPO = Input("ppo", ("ppo", "sft"))
 
 
-def _nothing(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Stage:
     """What a stage is, beside the objects that its YAML builds. Everything has a default.
@@ -89,7 +85,7 @@ class Stage:
     """
 
     reads: Kinds = field(default_factory=dict)
-    may_read: Callable[[Mapping[str, Any]], Kinds] = _nothing
+    may_read: Callable[[Mapping[str, Any]], Kinds] = lambda config: {}
     inputs: tuple[Input, ...] = ()
     replaced: Callable[[DictConfig], set[str]] = lambda cfg: set()
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -124,11 +120,6 @@ def declaration(place: str) -> Stage:
     return found
 
 
-def place_of(name: str) -> str:
-    """Where the declaration of a stage of ours is."""
-    return f"{__package__}.{name}.STAGE"
-
-
 def made_by(name: str, config: Mapping[str, Any]) -> Stage:
     """The declaration of the stage that has made a result.
 
@@ -140,8 +131,9 @@ def made_by(name: str, config: Mapping[str, Any]) -> Stage:
         UserError: the declaration is not there (any more).
     """
     place = (config.get("stage") or {}).get("declaration")
-    ours = (Path(__file__).parent / f"{name}.py").is_file() and name != Path(__file__).stem
-    return declaration(place or place_of(name)) if place or ours else Stage()
+    if place is None and (Path(__file__).parent / f"{name}.py").is_file():
+        place = f"{__package__}.{name}.STAGE"
+    return Stage() if place is None else declaration(place)
 
 
 def run_of(inputs: Mapping[str, str]) -> str:

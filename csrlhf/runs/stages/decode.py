@@ -23,7 +23,7 @@ from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, provenance
 from csrlhf.runs.fingerprint import fingerprint
 from csrlhf.runs.inputs import put, resolve, standing_folder
-from csrlhf.runs.plan import Plan, plan_for
+from csrlhf.runs.plan import Plan, folders
 from csrlhf.runs.processes import one_of_several, readable
 from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 
@@ -195,7 +195,8 @@ def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate
         "certificate": None if certificate is None else certificate["sha256"],
     }
     digest = fingerprint("decode", settings, prints, data, __version__)
-    return plan_for(cfg, STAGE, {}, digest, inputs, prints, data, {})
+    folder, work = folders(cfg, STAGE, {}, inputs, digest)
+    return Plan("decode", folder, work, digest, inputs, prints, data, declared=STAGE)
 
 
 def _publish(
