@@ -8,12 +8,12 @@ all that needs it, their functions import themselves.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from csrlhf.errors import UserError
@@ -111,8 +111,9 @@ def declaration(place: str) -> Stage:
     Raises:
         UserError: there is none.
     """
+    module, _, word = place.rpartition(".")
     try:
-        found = get_object(place)
+        found = getattr(importlib.import_module(module), word)
     except Exception as error:  # somebody else's code: any error is possible
         raise UserError(f"stage.declaration={place}: {error}; name a Stage of a module, see docs/extend.md") from error
     if not isinstance(found, Stage):
