@@ -33,8 +33,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from csrlhf.apps import cli
 from csrlhf.config import overrides, search_path
 from csrlhf.errors import UserError
-from csrlhf.runs import pipeline
 from csrlhf.runs.plan import make_plan
+from csrlhf.runs.processes import readable
+from csrlhf.runs.stages import pipeline
 
 PROGRAM = (sys.executable, "-m", "csrlhf")
 
@@ -195,7 +196,7 @@ def _composed(words: Sequence[str]) -> Iterator[DictConfig]:
 def _in_processes(cfg: DictConfig, words: Sequence[str]) -> tuple[dict[str, float], dict[str, Path]]:
     """Runs the command line and reads what it has left."""
     _run_program([*PROGRAM, *words])
-    command, hydra = pipeline.readable(PROGRAM), HydraConfig.get()
+    command, hydra = readable(PROGRAM), HydraConfig.get()
     if cfg.stage.name == "pipeline":
         composed = pipeline.compose_stages(cfg, list(hydra.overrides.task))
         folders = {plan.stage: plan.folder for plan, _ in pipeline.plans(composed, command)}

@@ -15,6 +15,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from csrlhf.config import search_path
+from csrlhf.runs.stages.base import declaration
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STAGES = ["sft", "reward", "cost", "ppo", "evaluate"]
@@ -93,7 +94,7 @@ def test_no_size_of_the_toy_world_reaches_a_pretrained_causal_model() -> None:
 def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> None:
     """A key that changes the module or the data must change the fingerprint."""
     cfg = load(f"stage={stage}")
-    consumed = list(cfg.stage.consumes)
+    consumed = declaration(cfg.stage.declaration).consumes
     for key in consumed:
         assert OmegaConf.select(cfg, key, throw_on_missing=True) is not None
     raw = OmegaConf.to_container(cfg, resolve=False)

@@ -1,4 +1,4 @@
-"""What Hydra has to know of us: where configs lie, ours and those of plug-ins, and the one resolver that they use.
+"""What Hydra has to know of us: where configs lie, ours and those of plug-ins, and the resolvers that they use.
 
 A package offers its config folder by an entry point in the group ``csrlhf.conf``; after that
 ``penalty=their_name`` works and is listed like ours::
@@ -14,14 +14,16 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from csrlhf.config import plugins
 from csrlhf.errors import UserError
+from csrlhf.runs.stages.base import declaration
 
 ENTRY_POINT_GROUP = "csrlhf.conf"
 
@@ -92,13 +94,14 @@ def _choices(folder: Path) -> list[str]:
 
 
 def register() -> None:
-    """Makes plug-in and resolver known. Hydra by itself discovers plug-ins only below ``hydra_plugins``.
+    """Makes plug-in and resolvers known. Hydra by itself discovers plug-ins only below ``hydra_plugins``.
 
     And lets ``_target_`` name a class in a file of the current folder, however the program was started: behind all that
     is installed, so that no file of the user's takes a library's place.
     """
     Plugins.instance().register(EntryPointConfigs)
     OmegaConf.register_new_resolver("ceil_div", ceil_div, replace=True)
+    OmegaConf.register_new_resolver("declared", declared, replace=True)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
@@ -108,6 +111,12 @@ def ceil_div(amount: int, size: int) -> int:
     if size < 1:
         raise UserError(f"ppo.eval_every={size}: must be 1 or more")
     return -(-amount // size)
+
+
+def declared(setting: str, _root_: DictConfig) -> Any:
+    """What the stage's declaration says where nobody says otherwise: ``${declared:monitor}``."""
+    value = getattr(declaration(_root_.stage.declaration), setting)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def conf_folder() -> str:

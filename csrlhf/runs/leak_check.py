@@ -20,37 +20,9 @@ from csrlhf.data.leaks import Known, PromptSet, Splits, between_splits, prompt_s
 from csrlhf.data.source import DataSource, Kind, MissingRowsError, Split
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.runs import artifacts
-
-READS: Mapping[str, Kind] = {
-    "sft": "demonstrations",
-    "reward": "preferences",
-    "cost": "labelled",
-    "ppo": "prompts",
-    "evaluate": "prompts",
-}
-"""The kind of row that each stage reads."""
-
-USES: Mapping[str, tuple[Split, ...]] = {
-    "sft": ("train", "validation"),
-    "reward": ("train", "validation", "test"),
-    "cost": ("train", "validation", "test"),
-    "ppo": ("train", "validation"),
-    "evaluate": ("test",),
-}
-"""The splits that each stage reads."""
-
-Kinds = Mapping[Kind, tuple[Split, ...]]
-"""The splits that are read of each kind of row."""
+from csrlhf.runs.stages.base import Stage, made_by
 
 MODES = ("error", "warn", "ignore")
-
-
-def kinds_of(stage: str, config: Mapping[str, Any]) -> Kinds:
-    """What a stage with this (whole) configuration reads: PPO with a PTX loss trains on demonstrations, too."""
-    kinds: dict[Kind, tuple[Split, ...]] = {READS[stage]: USES[stage]} if stage in READS else {}
-    if stage == "ppo" and (config.get("ppo") or {}).get("ptx_coef", 0) > 0:
-        kinds["demonstrations"] = ("train",)
-    return kinds
 
 
 def check_leaks(
@@ -63,16 +35,17 @@ def check_leaks(
         stage: the stage's name.
         source: its data.
         inputs: folders of the earlier results that it reads, by stage name.
-        config: its whole configuration, which says whether it reads more than its usual kind of row.
+        config: its whole configuration, which says what it reads.
 
     Raises:
         UserError: ``mode`` is unknown, or it is ``error`` and there is a leak; the message names prompts and places.
     """
     if mode not in MODES:
         raise UserError(f"leaks={mode}: must be one of {', '.join(MODES)}")
-    if mode == "ignore" or stage not in READS or source.oracle is not None:
+    declared = made_by(stage, config or {})
+    if mode == "ignore" or not declared.reads or source.oracle is not None:
         return
-    for leak in between_splits(_sets(stage, source, kinds_of(stage, config or {})), earlier_prompts(inputs)):
+    for leak in between_splits(_sets(stage, source, declared, config or {}), earlier_prompts(inputs)):
         message = f"{leak.message()}. Figures on them will be too good: split by prompt"
         if mode == "error":
             raise UserError(f"{message}, or set leaks=warn")
@@ -110,6 +83,20 @@ class Result:
     folder: Path
     record: dict[str, Any] | None
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole configuration that made it."""
+        return (self.record or {}).get("config", {})
+
+    @property
+    def declared(self) -> Stage:
+        """What its stage declares.
+
+        Raises:
+            UserError: the declaration is not there (any more).
+        """
+        return made_by(self.name, self.config)
+
 
 UNREADABLE = (UserError, OSError, InstantiationException)
 """What comes of data that an earlier stage had and that is gone or changed."""
@@ -138,24 +125,24 @@ def known_sets(result: Result, generated: bool = False) -> Splits | None:
         result: an earlier result.
         generated: also those of a generated world, which splits by construction.
     """
-    config = (result.record or {}).get("config", {})
-    data = config.get("data")
-    if result.name not in READS or data is None:
+    if not result.declared.reads or "data" not in result.config:
         return None
-    source: DataSource = instantiate(data)
+    source: DataSource = instantiate(result.config["data"])
     if source.oracle is not None and not generated:
         return {}
-    return _sets(result.name, source, kinds_of(result.name, config))
+    return _sets(result.name, source, result.declared, result.config)
 
 
-def _sets(stage: str, source: DataSource, kinds: Kinds) -> Splits:
+def _sets(stage: str, source: DataSource, declared: Stage, config: Mapping[str, Any]) -> Splits:
     """A stage's prompts by split."""
     has = getattr(source, "has", lambda split: True)
     rows: dict[Split, list[Any]] = {}
+    kinds: dict[Kind, tuple[Split, ...]] = {**declared.reads, **declared.may_read(config)}
     for kind, splits in kinds.items():
         for split in splits:
             if has(split):
-                rows[split] = [*rows.get(split, []), *_rows(source, kind, split, required=kind == READS[stage])]
+                found = _rows(source, kind, split, required=kind in declared.reads)
+                rows[split] = [*rows.get(split, []), *found]
     return {split: prompt_set(found, source, split, stage) for split, found in rows.items()}
 
 
@@ -225,11 +212,11 @@ def known_to(inputs: Mapping[str, str]) -> Known:
             unchecked.append(unreadable(result, error))
             continue
         if found is None:
-            if result.name in READS:
+            if result.declared.reads:
                 unchecked.append(f"stage={result.name}'s record names no data")
             continue
         sets += [found[split] for split in USED if split in found]
-        generated.append(instantiate(result.record["config"]["data"]).oracle is not None)
+        generated.append(instantiate(result.config["data"]).oracle is not None)
     return Known(tuple(sets), files, tuple(unchecked), bool(generated) and all(generated))
 
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 # Which process of a multi-process launch this is, before Lightning knows: from the launchers' variables.
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Set by torchrun, SLURM and Lightning's own launcher; the first that is set decides."""
+
+SINGLE = {"RANK": 0, "LOCAL_RANK": 0, "SLURM_PROCID": 0, "WORLD_SIZE": 1, "SLURM_NTASKS": 1}
+"""Variables of multi-process launchers, and the largest value that means 'a single process'."""
 
 PATIENCE = 15.0
 """Seconds in which the first process reports an error that all of them have."""
@@ -37,6 +41,19 @@ def process_rank() -> int:
 def is_first_process() -> bool:
     """True for the one process that prints, writes and publishes."""
     return process_rank() == 0
+
+
+def one_of_several(variables: Mapping[str, str]) -> str | None:
+    """The variable that says that a launcher starts several processes, ``WORLD_SIZE=2``; None where none does."""
+    for name, single in SINGLE.items():
+        if variables.get(name, "").isdigit() and int(variables[name]) > single:
+            return f"{name}={variables[name]}"
+    return None
+
+
+def readable(program: Sequence[str], overrides: Iterable[str] = ()) -> str:
+    """The words that start a program, and overrides, as a user would type them in a shell."""
+    return " ".join(["python", *program[1:], *map(shlex.quote, overrides)])
 
 
 def reported_by_first() -> bool:

@@ -22,6 +22,7 @@ def origin(plan: Plan) -> dict[str, Any]:
     return {
         "csrlhf": __version__,
         "stage": plan.stage,
+        "artifact": plan.declared.artifact or plan.stage,
         "fingerprint": plan.fingerprint,
         "git_commit": git_commit(),
         "inputs": {

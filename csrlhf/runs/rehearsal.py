@@ -15,47 +15,33 @@ from hydra.utils import instantiate
 
 from csrlhf.apps import cli
 from csrlhf.config import contracts
-from csrlhf.errors import UserError
+from csrlhf.runs.stages.base import declaration
 from csrlhf.runs.strategies import check_strategy
 
 
 def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
-    """Instantiate what each stage will, and compare what they have to agree on.
+    """Instantiate what each stage will, and let each compare what has to agree with the stages before it.
 
     Args:
         stages: what each stage builds (``pipeline.parts_of``), by its name.
 
     Raises:
-        UserError: a value is out of range, the strategy is none that the tests compare, or the constraints are not
-            those that the cost model will be trained on.
+        UserError: a value is out of range, the strategy is none that the tests compare, or a stage does not agree with
+            an earlier one.
     """
     from csrlhf.tracking.quiet import quiet
-    from csrlhf.training.ppo.config import check_warmup
 
     quiet()
     modules: dict[str, Any] = {}
-    sources: dict[str, Any] = {}
+    datamodules: dict[str, Any] = {}
     for stage, parts in stages.items():
         check_strategy(parts["trainer"].get("strategy", "auto"))
         contracts.check_stage(parts["module"], parts["datamodule"])
         modules[stage] = instantiate(parts["module"])
-        data = instantiate(parts["datamodule"], tokenizer=None)
-        sources[stage] = data.source
+        datamodules[stage] = instantiate(parts["datamodule"], tokenizer=None)
         instantiate(parts["trainer"], logger=False, enable_checkpointing=False)
-        if stage == "ppo":
-            check_warmup(modules[stage].ppo.critic_warmup, data.iterations)
-    # A cost model given as an input brings outputs of its own; they are compared when it is loaded.
-    if {"cost", "ppo"} <= stages.keys() and modules["ppo"].inputs["cost"] is None:
-        _check_constraints(modules["ppo"].constraints.names, sources["cost"].constraints)
-
-
-def _check_constraints(names: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in outputs]
-    if missing:
-        raise UserError(
-            f"constraints.{missing[0]}: the cost model will be trained on data.constraints={list(outputs)}; add "
-            f"{', '.join(missing)} there, or choose another constraint="
-        )
+        if (compare := declaration(parts["stage"]["declaration"]).rehearse) is not None:
+            compare(modules, datamodules)
 
 
 def main(text: str) -> int:

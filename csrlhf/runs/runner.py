@@ -1,7 +1,8 @@
 """One stage, from config to published result: the same few steps for every stage.
 
-plan -> build -> fit -> best weights -> validate and test -> export -> publish. What a stage is stands in
-its LightningModule and DataModule; this file knows neither. The hooks that it uses beside Lightning's:
+plan -> build -> fit -> best weights -> validate and test -> export -> publish. What a stage is stands in its
+declaration (stages/base.py), its LightningModule and its DataModule; this file knows none of them. A stage without a
+trainer brings a program of its own. The hooks that it uses beside Lightning's:
 
 - ``module.tokenizer``: handed to the DataModule.
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
@@ -23,20 +24,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.config import contracts
 from csrlhf.errors import UserError, system_message
-from csrlhf.runs import artifacts, pipeline, provenance
-from csrlhf.runs.building import build, stage_loggers
+from csrlhf.runs import artifacts, provenance
 from csrlhf.runs.leak_check import check_leaks, known_to
 from csrlhf.runs.plan import Plan, apply_plan, make_plan
-from csrlhf.runs.stages import data as data_stage
-from csrlhf.runs.stages import decode as decode_stage
+from csrlhf.runs.processes import is_first_process, readable
+from csrlhf.runs.stages.base import declaration
 from csrlhf.runs.strategies import check_strategy
-from csrlhf.runs.work_folder import last_checkpoint, leaves_something, prepare_work
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+    from csrlhf.tracking.stage_logger import StageLogger
+
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
 
 
 def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
@@ -57,22 +62,17 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
     """Runs the stage that ``cfg.stage`` names; arguments as in :func:`run`.
 
     Returns:
-        Its metrics, and the folder of its result by the stage's name: none of the pipeline, whose folders are those of
-        ``pipeline.plans``, and of ``stage=data``.
+        Its metrics, and the folder of its result by the stage's name; none of ``stage=data``.
     """
     hydra = HydraConfig.get()
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
-    command = pipeline.readable(program)
-    if cfg.stage.name == "pipeline":
-        return pipeline.run(cfg, list(hydra.overrides.task), program), {}
-    if cfg.stage.name == "data":
-        return data_stage.run(cfg), {}
-    if cfg.stage.name == "decode":
-        metrics, folder = decode_stage.run(cfg, command)
-        return metrics, {"decode": folder}
-    plan = make_plan(cfg, dict(hydra.runtime.choices), command)
-    words = f"{command} {pipeline.quote(hydra.overrides.task)}"
+    overrides = list(hydra.overrides.task)
+    own_program = declaration(cfg.stage.declaration).run
+    if own_program is not None:
+        return own_program(cfg, overrides, program)
+    plan = make_plan(cfg, dict(hydra.runtime.choices), readable(program))
+    words = readable(program, overrides)
     try:
         return run_stage(cfg, plan, words), {plan.stage: plan.folder}
     except OSError as error:  # a full disk, one that has gone
@@ -99,9 +99,8 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     trainer, module, datamodule = build(cfg, plan)
     _check_leaks(cfg, plan, datamodule)
     metrics: dict[str, float] = {}
-    steps: Sequence[str] = OmegaConf.select(cfg, "stage.steps", default=("fit", "validate", "test"))
     try:
-        for step in steps:
+        for step in cfg.stage.steps:
             if step == "test" and not _has_test(datamodule):
                 continue
             if step == "fit":
@@ -130,6 +129,76 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
             logger.end_stage(plan.folder)
         print(f"{plan.stage}: {plan.folder} ({time.monotonic() - started:.0f} s)", flush=True)
     return metrics
+
+
+def build(cfg: DictConfig, plan: Plan) -> tuple[Trainer, LightningModule, LightningDataModule]:
+    """Builds what the config describes. Importing Lightning takes seconds, so it happens here."""
+    from csrlhf.tracking.history import HistoryLogger
+    from csrlhf.tracking.quiet import quiet
+
+    quiet()
+    import lightning.pytorch as pl
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    contracts.check_stage(*(_plain(cfg[part]) for part in ("module", "datamodule")))
+    module = instantiate(cfg.module)
+    datamodule = instantiate(cfg.datamodule, tokenizer=module.tokenizer)
+    history = HistoryLogger(plan.work / "history.csv")
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        logger=[history, *(instantiate(logger) for logger in cfg.logger.values())],
+        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback is not None],
+    )
+    if trainer.world_size > 1 and OmegaConf.select(cfg, "trainer.strategy", default="auto") == "auto":
+        raise UserError(f"trainer.devices={cfg.trainer.devices}: several processes need a strategy; add trainer=ddp")
+    for logger in trainer.loggers:
+        logger.log_hyperparams(_plain(cfg) | {"provenance": provenance.origin(plan)})
+    for logger in stage_loggers(trainer):
+        logger.begin_stage(plan.title, plan.inputs)
+    return trainer, module, datamodule
+
+
+def stage_loggers(trainer: Trainer) -> list[StageLogger]:
+    """Those of the trainer's loggers that want to know when a stage begins and ends."""
+    from csrlhf.tracking.stage_logger import StageLogger
+
+    return [logger for logger in trainer.loggers if isinstance(logger, StageLogger)]
+
+
+def _plain(cfg: DictConfig) -> Any:
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+# The working folder of a stage: what a stopped run leaves there, and whether another one goes on from it.
+
+
+def last_checkpoint(plan: Plan) -> Path:
+    """Where the last checkpoint of a run is, if it has come to one."""
+    return plan.work / LAST_CHECKPOINT
+
+
+def leaves_something(plan: Plan) -> bool:
+    """True where a later run can go on: from a checkpoint, or from answers and scores that are kept."""
+    return last_checkpoint(plan).exists() or (plan.work / artifacts.KEPT).exists()
+
+
+def prepare_work(plan: Plan, resume: bool) -> str | None:
+    """Returns the checkpoint to go on from; the folder starts empty where there is nothing to go on from."""
+    checkpoint, kept = last_checkpoint(plan), plan.work / artifacts.KEPT
+    found = resume and checkpoint.exists()
+    going_on = found or (resume and kept.exists())
+    if is_first_process():  # another one was started by the first, which is using the folder already
+        if going_on:
+            print(
+                f"{plan.stage}: resuming {f'from {checkpoint}' if found else f'with what is saved in {kept}'}",
+                flush=True,
+            )
+        elif resume:
+            print(f"{plan.stage}: no checkpoint of these settings, starting at the beginning", flush=True)
+        if not going_on:
+            shutil.rmtree(plan.work, ignore_errors=True)
+            plan.work.mkdir(parents=True)
+    return str(checkpoint) if found else None
 
 
 def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:
@@ -168,7 +237,7 @@ def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict
         artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics))
 
     artifacts.publish(plan.folder, write)
-    if plan.stage == "ppo":
+    if plan.declared.swept:
         artifacts.point_latest(plan.folder)
     shutil.rmtree(plan.work, ignore_errors=True)
 

@@ -26,17 +26,6 @@ LATER = "python -m csrlhf.tracking.lineage"
 SMALL = 1_000_000
 """Bytes up to which a file is part of the record: config, metrics, history, plots; not weights."""
 
-TYPES = {
-    "sft": "policy",
-    "ppo": "policy",
-    "reward": "reward-model",
-    "cost": "cost-model",
-    "evaluate": "evaluation",
-    "certify": "certificate",
-    "decode": "answers",
-}
-"""Artifact type by the stage that made it."""
-
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
     """The folder's ``csrlhf.json``; None where it is no result of ours (a Hub name, somebody else's model)."""
@@ -61,7 +50,7 @@ def result_artifact(folder: Path, upload: str) -> tuple[wandb.Artifact, list[str
     stage, fingerprint = str(record["stage"]), str(record["fingerprint"])
     artifact = wandb.Artifact(
         name=stage,
-        type=TYPES.get(stage, stage),
+        type=record.get("artifact", stage),
         metadata={
             "fingerprint": fingerprint,
             "folder": folder.name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from hydra import compose, initialize_config_dir
 from csrlhf.config import overrides, plugins, search_path
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.penalties import Weights
+from csrlhf.runs.leak_check import earlier_prompts
+from csrlhf.runs.rehearsal import rehearse
+from csrlhf.runs.stages.pipeline import parts_of
 from csrlhf.tracking.history import read_history
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +157,7 @@ def test_a_class_in_a_file_trains_under_its_own_name_and_anew_after_an_edit(
 
 def pipeline(ppo: list[str], *words: str) -> subprocess.CompletedProcess[str]:
     """A pipeline of one stage, started from the current folder."""
-    command = [sys.executable, str(ROOT / "train.py"), *ppo[1:], "++stage.stages=[ppo]", *words]
+    command = [sys.executable, str(ROOT / "train.py"), *ppo[1:], "stage.stages=[ppo]", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -206,11 +210,11 @@ def test_a_run_is_called_after_its_choice_or_its_class() -> None:
 def documented(offer: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The package that docs/how-to/extend.md writes."""
     package = tmp_path / "installed" / "my_package"
-    files = {"conf/__init__.py": "", "parts.py": "\n\n".join(blocks("how-to/extend.md", "python"))}
-    for block in blocks("how-to/extend.md", "yaml"):
-        place = re.match(r"# my_package/(\S+)\n", block)
-        assert place
-        files[place.group(1)] = block.split("\n", 1)[1]
+    files = {"conf/__init__.py": "", "parts.py": ""}
+    for block in [*blocks("how-to/extend.md", "python"), *blocks("how-to/extend.md", "yaml")]:
+        place = re.match(r"# my_package/(\S+)\n(?s:(.*))", block)
+        name, text = place.groups() if place else ("parts.py", block)  # a class of the page's first file
+        files[name] = f"{files.get(name, '')}\n\n{text}"
     for name, text in files.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text, encoding="utf-8")
@@ -231,6 +235,70 @@ def test_one_of_each_kind_trains_a_policy_together(
     assert built == ["my_package.parts.ToGo", "my_package.parts.Tickets", "my_package.parts.Cooling"]
     assert record["config"]["rollout"]["max_new_tokens"] == 4
     assert set(record["plugins"]) == {"my_package"}
+
+
+@pytest.fixture
+def perplexity(documented: Path, folders: Any, tmp_path: Path) -> list[str]:
+    """Words of the documented stage, on demonstrations of the small world and a policy named ``mine``."""
+    policy = shutil.copytree(folders.ppo, tmp_path / "mine")
+    rows = {"train": ["a b", "c d"], "validation": ["e f", "g h", "a a"]}
+    for name, prompts in rows.items():
+        lines = [json.dumps({"prompt": prompt, "response": "yes no"}) for prompt in prompts]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    files = [f"data.{name}={tmp_path / name}.jsonl" for name in rows]
+    return [f"artifacts={tmp_path / 'a'}", "data=jsonl", *files, "logger=none", f"inputs.ppo={policy}", "leaks=error"]
+
+
+def test_the_documented_stage_runs_is_named_and_is_skipped_until_something_changes(
+    perplexity: list[str], command_line: Callable, tmp_path: Path
+) -> None:
+    outcome = command_line("stage=perplexity", *perplexity)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "a" / "perplexity" / "mine"
+    assert read_history(folder / "history.csv")[0]["validation/perplexity"] > 1
+    record = json.loads((folder / "csrlhf.json").read_text(encoding="utf-8"))
+    assert (record["stage"], record["artifact"]) == ("perplexity", "evaluation")
+    assert set(record["inputs"]) == {"ppo"}
+    assert set(record["data"]) == {"train", "validation"}
+    assert set(record["plugins"]) == {"my_package"}
+    outcome = command_line("stage.stages=[perplexity]", *perplexity)
+    assert f"perplexity: unchanged, {folder}" in outcome.out, outcome.err
+    assert command_line("stage=perplexity", *perplexity, "sft.max_tokens=16").code == 0
+    assert (folder.parent / f"mine.{record['fingerprint'][:8]}").is_dir()  # kept beside the new one
+
+
+def test_the_documented_stage_s_prompts_are_compared_with_those_that_the_policy_was_trained_on(
+    perplexity: list[str], command_line: Callable, tmp_path: Path
+) -> None:
+    data = {"_target_": "csrlhf.data.jsonl.JsonlData", "train": str(tmp_path / "validation.jsonl")}
+    record = {"fingerprint": "a", "stage": "ppo", "config": {"data": data}, "inputs": {}}
+    (tmp_path / "mine" / "csrlhf.json").write_text(json.dumps(record), encoding="utf-8")
+    message = "3 of 3 validation prompts of stage=perplexity are among the train prompts of stage=ppo"
+    assert one_line(command_line("stage=perplexity", *perplexity)).startswith(f"error: {message}")
+    assert command_line("stage=perplexity", *perplexity, "leaks=ignore").code == 0
+    [known, _] = earlier_prompts({"perplexity": str(tmp_path / "a" / "perplexity" / "mine")})
+    assert known["validation"].name == "validation prompts of stage=perplexity"  # to stages that build on it
+
+
+def test_the_documented_stage_is_rehearsed_without_the_policy_that_is_not_there_yet(perplexity: list[str]) -> None:
+    search_path.register()
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        cfg = compose("train", ["stage=perplexity", *perplexity, "inputs.ppo=null"])
+    rehearse({"perplexity": parts_of(cfg)})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stage.declaration=my_package.perplexity.STAG"], "stage.declaration=my_package.perplexity.STAG: "),
+        (["stage.declaration=math.pi"], "stage.declaration=math.pi: is a float, not a Stage"),
+        (["stage.name=nothing", "stage.declaration=csrlhf.runs.stages.nothing.STAGE"], "stage.declaration=csrlhf.runs"),
+    ],
+)
+def test_a_declaration_that_is_none_is_refused(
+    perplexity: list[str], command_line: Callable, words: list[str], message: str
+) -> None:
+    assert one_line(command_line("stage=perplexity", *perplexity, *words)).startswith(f"error: {message}")
 
 
 def test_the_documented_parts_do_what_they_say(documented: Path, tmp_path: Path) -> None:

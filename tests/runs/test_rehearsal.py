@@ -14,8 +14,8 @@ from hydra.errors import InstantiationException
 
 from csrlhf.config import search_path
 from csrlhf.errors import UserError
-from csrlhf.runs.pipeline import parts_of
 from csrlhf.runs.rehearsal import rehearse
+from csrlhf.runs.stages.pipeline import parts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("sft", "reward", "cost", "ppo", "evaluate")

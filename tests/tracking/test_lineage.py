@@ -22,6 +22,7 @@ def result(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     record = {
         "stage": "ppo",
+        "artifact": "policy",
         "fingerprint": "1a2b3c4d" * 8,
         "git_commit": "abc",
         "csrlhf": "0.1.0",

@@ -17,20 +17,29 @@ from csrlhf.data.summary import Ruler, summarise, texts_of
 from csrlhf.data.summary_view import print_summary
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
+from csrlhf.runs.inputs import standing_folder
 from csrlhf.runs.leak_check import earlier_prompts
+from csrlhf.runs.stages.base import Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from csrlhf.runs.stages.base import Outcome
 
 NO_LIMIT = 10**9
 """More tokens than any text has: lengths are measured uncut."""
 
 
-def run(cfg: DictConfig) -> dict[str, float]:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
     """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
 
+    Args:
+        cfg: the composed config.
+        overrides: of no use here.
+        program: of no use here.
+
     Returns:
-        The numbers, keyed as in docs/reference/metrics.md.
+        The numbers, keyed as in docs/reference/metrics.md; no folder.
 
     Raises:
         UserError: the data cannot be read.
@@ -39,22 +48,18 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
     quiet()
     source: DataSource = instantiate(cfg.data)
-    summary = summarise(source, _rulers(cfg), cfg.seed, earlier_prompts(_results(Path(cfg.artifacts))))
+    folder = Path(cfg.artifacts)
+    places = {name: standing_folder(folder, name) for name in cfg.inputs}  # what later stages would build on
+    earlier = earlier_prompts({name: str(place) for name, place in places.items() if place.is_dir()})
+    summary = summarise(source, _rulers(cfg), cfg.seed, earlier)
     if not summary.parts:
         raise UserError(f"data={source.name} holds no rows that a stage could read")
     print_summary(summary, source.constraints)
     metrics = summary.metrics()
-    folder = Path(cfg.artifacts)
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.write_json(folder / "data.json", metrics)
     print(f"data: {folder / 'data.json'}", flush=True)
-    return metrics
-
-
-def _results(folder: Path) -> dict[str, str]:
-    """The results in the artifacts folder: what later stages would build on."""
-    places = {stage: folder / stage for stage in ("sft", "reward", "cost")} | {"ppo": folder / "ppo" / artifacts.LATEST}
-    return {stage: str(place) for stage, place in places.items() if place.is_dir()}
+    return metrics, {}
 
 
 def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
@@ -68,8 +73,8 @@ def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
     def score() -> PreTrainedTokenizerBase | None:
         from csrlhf.models.loading import load_tokenizer
 
-        # A backbone that is an earlier stage's result has the policy's tokenizer.
-        return policy() if cfg.model.score.inputs else _reachable(lambda: load_tokenizer(cfg.model.score.backbone))
+        backbone = cfg.model.score.backbone  # None: an earlier stage's result, which has the policy's tokenizer
+        return policy() if backbone is None else _reachable(lambda: load_tokenizer(backbone))
 
     @cache
     def ruler(kind: Kind) -> Ruler:
@@ -108,3 +113,6 @@ def _words(rows: Sequence[Any]) -> list[int]:
         prompt, *responses = (len(text.split()) for text in texts_of(row))
         lengths.append(prompt + max(responses, default=0))
     return lengths
+
+
+STAGE = Stage(run=run)

@@ -22,13 +22,15 @@ from csrlhf import __version__
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, provenance
 from csrlhf.runs.fingerprint import fingerprint
-from csrlhf.runs.inputs import put_input, resolve
-from csrlhf.runs.pipeline import RANK_VARIABLES
-from csrlhf.runs.plan import Plan, checked_name
+from csrlhf.runs.inputs import put, resolve, standing_folder
+from csrlhf.runs.plan import Plan, folders
+from csrlhf.runs.processes import one_of_several, readable
+from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 
 if TYPE_CHECKING:
     from csrlhf.generation.decoder import Decoder
     from csrlhf.generation.records import Question
+    from csrlhf.runs.stages.base import Outcome
 
 
 # From the config of ``stage=decode`` to its decoder; what the decoder complains of stands under its key there.
@@ -38,15 +40,9 @@ DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps", "auto": No
 
 
 def decoder_inputs(cfg: DictConfig, command: str) -> dict[str, str]:
-    """Folders of policy, cost models and reward model; ``first`` chooses without one, and takes what is there."""
-    root, names = Path(cfg.artifacts), list(cfg.stage.inputs)
-    without = cfg.inputs.reward is None and artifacts.read_record(root / "reward") is None
-    if cfg.decode.rule == "first" and without:
-        names.remove("reward")
-    inputs: dict[str, str] = {}
-    for name in names:
-        inputs |= resolve(cfg, name, root, command)
-    return inputs
+    """Folders of policy, cost models and reward model."""
+    replaced = STAGE.replaced(cfg)
+    return resolve(cfg, [one for one in STAGE.inputs if one.name not in replaced], command)
 
 
 def build_decoder(cfg: DictConfig, inputs: dict[str, str]) -> Decoder:
@@ -63,7 +59,7 @@ def build_decoder(cfg: DictConfig, inputs: dict[str, str]) -> Decoder:
     from csrlhf.generation.sampler import sampling_record
 
     for key, path in inputs.items():
-        put_input(cfg.inputs, key, path)
+        put(cfg, key, path)
     cost, threshold = (
         OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for value in (cfg.inputs.cost, cfg.decode.threshold)
@@ -100,15 +96,16 @@ def _with_keys(message: str) -> str:
 ANSWERS = "decoded.jsonl"
 
 
-def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
     """Answers all prompts of ``decode.prompts``.
 
     Args:
         cfg: the composed config.
-        command: how the user starts the program, for hints.
+        overrides: of no use here.
+        program: the words that start this program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md, and the folder that they stand in.
+        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md, and their folder.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.
@@ -125,7 +122,7 @@ def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     from csrlhf.generation.records import answer_numbers, read_questions, summary
 
     questions = read_questions(str(cfg.decode.prompts))
-    inputs = decoder_inputs(cfg, command)
+    inputs = decoder_inputs(cfg, readable(program))
     decoder = build_decoder(cfg, inputs)
     certificate = None
     if cfg.decode.certificate is not None:
@@ -134,7 +131,7 @@ def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
-        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
+        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), {"decode": plan.folder}
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
@@ -147,7 +144,7 @@ def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     _publish(cfg, plan, decoder, certificate, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
-    return metrics, plan.folder
+    return metrics, {"decode": plan.folder}
 
 
 def _answer(
@@ -195,17 +192,8 @@ def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate
         "certificate": None if certificate is None else certificate["sha256"],
     }
     digest = fingerprint("decode", settings, prints, data, __version__)
-    root = Path(cfg.artifacts)
-    name = checked_name(cfg.name) or f"{Path(inputs['ppo']).resolve().name}-{digest[:8]}"
-    return Plan(
-        stage="decode",
-        folder=root / "decode" / name,
-        work=root / ".work" / f"decode-{digest[:8]}",
-        fingerprint=digest,
-        inputs=inputs,
-        input_fingerprints=prints,
-        data=data,
-    )
+    folder, work = folders(cfg, STAGE, {}, inputs, digest)
+    return Plan("decode", folder, work, digest, inputs, prints, data, declared=STAGE)
 
 
 def _publish(
@@ -222,11 +210,24 @@ def _publish(
 
 
 def _refuse_processes(cfg: DictConfig) -> None:
-    for name, single in RANK_VARIABLES.items():
-        value = os.environ.get(name, "0")
-        if value.isdigit() and int(value) > single:
-            raise UserError(f"stage=decode runs in one process ({name}={value}); start it without the launcher")
+    if said := one_of_several(os.environ):
+        raise UserError(f"stage=decode runs in one process ({said}); start it without the launcher")
     if cfg.trainer.devices not in (1, "1", "auto"):
         raise UserError(
             f"trainer.devices={cfg.trainer.devices}: stage=decode runs in one process; set trainer.devices=1"
         )
+
+
+def _replaced(cfg: DictConfig) -> set[str]:
+    """The rule ``first`` chooses without a reward model, and takes one that is there."""
+    there = cfg.inputs.reward is not None or artifacts.read_record(standing_folder(Path(cfg.artifacts), "reward"))
+    return set() if there or cfg.decode.rule != "first" else {REWARD.name}
+
+
+STAGE = Stage(
+    inputs=(PPO, REWARD, COST),
+    replaced=_replaced,
+    run_name=lambda cfg, choices, inputs, digest: f"{run_of(inputs)}-{digest[:8]}",
+    artifact="answers",
+    run=run,
+)

@@ -17,7 +17,7 @@ def config(folders: Any, tmp_path: Path) -> DictConfig:
     return OmegaConf.create(
         {
             "artifacts": str(tmp_path),
-            "stage": {"name": "decode", "inputs": ["ppo", "reward", "cost"]},
+            "stage": {"name": "decode"},
             "inputs": {"ppo": folders.ppo, "reward": folders.reward, "cost": folders.cost},
             "decode": {"n": 2, "rule": "best", "threshold": {"harm": 1.5}, "refusal": "no .", "batch_size": 8},
             "rollout": {"_target_": "csrlhf.generation.sampler.Sampler", "max_new_tokens": 5, "temperature": 0.5},

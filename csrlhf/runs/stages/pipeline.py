@@ -1,4 +1,4 @@
-"""The stages in order, each as its own process, each skipped when its result stands.
+"""``stage=pipeline``: the stages in order, each as its own process, each skipped when its result stands.
 
 Processes, because a multi-process launcher (DDP) runs the command line again and must find one stage in
 it. This file imports neither torch nor Lightning: the parent waits, it does not compute.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -23,16 +22,20 @@ from csrlhf.config.overrides import from_nothing
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.plan import Plan, make_plan, marked_copy
-from csrlhf.runs.processes import run_program
+from csrlhf.runs.processes import one_of_several, readable, run_program
+from csrlhf.runs.stages.base import Stage
+
+if TYPE_CHECKING:
+    from csrlhf.runs.stages.base import Outcome
+
+OWN = ("stage=", "stage.stages=")
+"""Overrides of the pipeline's that its stages have no key for."""
 
 HIDDEN_FROM_OTHERS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID")
-"""A W&B agent exports one run id; only the stage that is swept (ppo) may take it."""
+"""A W&B agent exports one run id; only the stage that is swept may take it."""
 
 GROUP = "WANDB_RUN_GROUP"
 """W&B's variable for runs that belong together; one value per pipeline run unless the user has set it."""
-
-RANK_VARIABLES = {"RANK": 0, "LOCAL_RANK": 0, "SLURM_PROCID": 0, "WORLD_SIZE": 1, "SLURM_NTASKS": 1}
-"""Variables of multi-process launchers, and the largest value that means 'a single process'."""
 
 
 class StageError(Exception):
@@ -52,7 +55,7 @@ class Composed:
     choices: dict[str, str]
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> dict[str, float]:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
     """Runs all stages and prints where the results are.
 
     Args:
@@ -61,7 +64,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         program: the command that starts this program.
 
     Returns:
-        The metrics of all stages; later ones win where keys are equal.
+        The numbers of all stages, later ones where keys are equal; and their folders.
 
     Raises:
         UserError: started as one rank of a multi-process launcher.
@@ -75,68 +78,60 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     folders: dict[str, Path] = {}
     for plan, words in plans(composed, readable(program)):
         if artifacts.restore(plan.folder, plan.fingerprint):
-            if plan.stage == "ppo":
+            if plan.declared.swept:
                 artifacts.point_latest(plan.folder)
             print(f"{plan.stage}: unchanged, {plan.folder}", flush=True)
         else:
             if not rehearsed:  # only where something runs: it costs the imports
                 _rehearse({stage: parts_of(item.cfg) for stage, item in composed.items()}, program, cfg.debug)
                 rehearsed = True
-            _call([*program, *words], environment(variables, plan.stage))
+            _call([*program, *words], environment(variables, plan.declared.swept))
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
         folders[plan.stage] = plan.folder
     print("Results (curves in plots/curves.png):")
     for stage, folder in folders.items():
         print(f"{stage:>9}  {folder}")
-    return {key: value for key, value in metrics.items() if value is not None}
+    return {key: value for key, value in metrics.items() if value is not None}, folders
 
 
 def compose_stages(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Composed]:
     """The config of each stage, in order; arguments as in :func:`run`."""
-    kept = [item for item in overrides if not item.startswith("stage=")]
+    kept = [item for item in overrides if not item.startswith(OWN)]
     composed = {}
     for stage in cfg.stage.stages:
-        words = from_nothing([*kept, f"stage={stage}", *cfg.pipeline[stage]])
+        words = from_nothing([*kept, f"stage={stage}", *cfg.pipeline.get(stage, ())])
         composed[stage] = Composed(words, *_compose(words))
     return composed
 
 
 def plans(composed: Mapping[str, Composed], command: str) -> Iterator[tuple[Plan, list[str]]]:
     """Each stage's plan with the words that run it, one at a time: a plan reads what the stages before it have made."""
-    inputs: list[str] = []
-    for stage, item in composed.items():
+    made: list[Plan] = []
+    for item in composed.values():
+        inputs: list[str] = []
+        for earlier in made:
+            if (
+                earlier.declared.swept and earlier.stage in item.cfg.inputs
+            ):  # several runs side by side: name the new one
+                item.cfg.inputs[earlier.stage] = str(earlier.folder)
+                inputs.append(f"inputs.{earlier.stage}={_quoted(str(earlier.folder))}")
         plan = make_plan(item.cfg, item.choices, command)
         yield plan, [*item.words, *inputs]
-        if stage == "ppo":  # several runs stand side by side: name the one to evaluate
-            inputs.append(f"inputs.ppo={_quoted(str(plan.folder))}")
-            for later in composed.values():
-                later.cfg.inputs.ppo = str(plan.folder)
+        made.append(plan)
 
 
 def refuse_ranks(variables: Mapping[str, str], stages: Iterable[str], command: str) -> None:
     """Raises a UserError where a launcher would start the whole pipeline once per rank."""
-    for name, single in RANK_VARIABLES.items():
-        if variables.get(name, "0").isdigit() and int(variables.get(name, "0")) > single:
-            each = "; ".join(f"{command} stage={stage}" for stage in stages)
-            raise UserError(
-                f"stage=pipeline cannot run as one rank of several ({name}={variables[name]}); "
-                f"launch the stages one by one: {each}"
-            )
+    if said := one_of_several(variables):
+        each = "; ".join(f"{command} stage={stage}" for stage in stages)
+        raise UserError(
+            f"stage=pipeline cannot run as one rank of several ({said}); launch the stages one by one: {each}"
+        )
 
 
-def environment(variables: Mapping[str, str], stage: str) -> dict[str, str]:
+def environment(variables: Mapping[str, str], swept: bool) -> dict[str, str]:
     """The environment of a stage's process."""
-    return {key: value for key, value in variables.items() if stage == "ppo" or key not in HIDDEN_FROM_OTHERS}
-
-
-def readable(program: Sequence[str]) -> str:
-    """The program's words as a user would type them."""
-    return " ".join(["python", *program[1:]])
-
-
-def quote(overrides: Iterable[str]) -> str:
-    """Overrides as words of a shell command."""
-    return shlex.join(overrides)
+    return {key: value for key, value in variables.items() if swept or key not in HIDDEN_FROM_OTHERS}
 
 
 def _quoted(value: str) -> str:
@@ -154,9 +149,10 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
 
 
 def parts_of(cfg: DictConfig) -> dict[str, Any]:
-    """What a stage builds, as plain containers: its module, data and trainer."""
+    """What a stage builds, as plain containers: its module, data and trainer; and what it is."""
     copy = marked_copy(cfg, {})
-    return {part: OmegaConf.to_container(copy[part], resolve=True) for part in ("module", "datamodule", "trainer")}
+    parts = ("module", "datamodule", "trainer", "stage")
+    return {part: OmegaConf.to_container(copy[part], resolve=True) for part in parts}
 
 
 def _rehearse(parts: Mapping[str, Any], program: Sequence[str], debug: bool) -> None:
@@ -171,3 +167,6 @@ def _call(words: list[str], variables: dict[str, str]) -> None:
     if code:
         sys.stdout.flush()
         raise StageError(code)
+
+
+STAGE = Stage(run=run)

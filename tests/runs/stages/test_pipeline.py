@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 
 from csrlhf.config import search_path
 from csrlhf.errors import UserError
-from csrlhf.runs import artifacts, pipeline
+from csrlhf.runs import artifacts
+from csrlhf.runs.stages import pipeline
 
 PROGRAM = ("python", "train.py")
 
@@ -156,12 +157,13 @@ def test_the_waiting_parent_imports_no_torch(tmp_path: Path) -> None:
     """Five stages start a process each; the parent must not cost a sixth."""
     program = (
         "import sys; sys.argv = ['train.py', 'artifacts=' + sys.argv[1]]\n"
-        "import train; from csrlhf import cli, pipeline, search_path\n"
+        "import train; from csrlhf.apps import cli; from csrlhf.config import search_path\n"
+        "from csrlhf.runs.stages import pipeline\n"
         "def stop(*_): raise pipeline.StageError(42)\n"  # the first stage is planned, its data hashed
         "pipeline._call = stop; search_path.register(); code = cli.call(train.main)\n"
         "print(code, sorted({'torch', 'lightning', 'transformers', 'matplotlib', 'wandb'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     words = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=240)
     assert done.stdout.strip() == "42 []", done.stdout + done.stderr
