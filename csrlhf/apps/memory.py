@@ -61,10 +61,11 @@ def rows_of(words: Sequence[str]) -> list[Row]:
 
 def _sft(cfg: DictConfig) -> list[Row]:
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
 
     weight, compute = _precision(cfg)
     policy = footprint.empty_policy(_policy_config(cfg))
-    instantiate(cfg.model.policy.tuning).apply(policy)
+    tune(policy, instantiate(cfg.model.policy.tuning))
     kind = instantiate(cfg.sft.optimizer.kind)
     size = _share(cfg, cfg.sft.batch_size, cfg.sft.accumulate)
     tokens = size * cfg.sft.max_tokens
@@ -78,11 +79,12 @@ def _sft(cfg: DictConfig) -> list[Row]:
 
 def _score(cfg: DictConfig) -> list[Row]:
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
 
     weight, compute = _precision(cfg)
     stage = cfg.stage.name
     trunk = footprint.empty_trunk(_score_config(cfg))
-    instantiate(cfg.model.score.tuning).apply(trunk)
+    tune(trunk, instantiate(cfg.model.score.tuning))
     kind = instantiate(cfg[stage].optimizer.kind)
     rows = _share(cfg, cfg[stage].batch_size, cfg[stage].accumulate) * (2 if stage == "reward" else 1)
     passing = footprint.activation_bytes(trunk.config, rows * cfg.model.score.max_tokens, weight, compute)
@@ -98,6 +100,7 @@ def _score(cfg: DictConfig) -> list[Row]:
 
 def _ppo(cfg: DictConfig) -> list[Row]:
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
     from csrlhf.training.ppo.roles import LOGITS_PER_PASS
 
     weight, compute = _precision(cfg)
@@ -105,8 +108,8 @@ def _ppo(cfg: DictConfig) -> list[Row]:
     policy, frozen = footprint.empty_policy(policy_config), footprint.empty_policy(policy_config)
     critic = footprint.empty_trunk(score_config if cfg.model.score.backbone == SFT else policy_config)
     scorer = footprint.empty_trunk(score_config)
-    instantiate(cfg.model.policy.tuning).apply(policy)
-    instantiate(cfg.model.critic.tuning).apply(critic)
+    tune(policy, instantiate(cfg.model.policy.tuning))
+    tune(critic, instantiate(cfg.model.critic.tuning))
     policy_kind, critic_kind = (instantiate(cfg.ppo[f"{role}_optimizer"].kind) for role in ("policy", "critic"))
     num_costs = len(cfg.constraints)
     answer = cfg.ppo.max_prompt_tokens + cfg.rollout.max_new_tokens

@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from csrlhf.config import plugins
+from csrlhf.config import plugins, schema
 from csrlhf.errors import UserError
 
 ENTRY_POINT_GROUP = "csrlhf.conf"
@@ -98,6 +98,7 @@ def register() -> None:
     is installed, so that no file of the user's takes a library's place.
     """
     Plugins.instance().register(EntryPointConfigs)
+    schema.register()
     OmegaConf.register_new_resolver("ceil_div", ceil_div, replace=True)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

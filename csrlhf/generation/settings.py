@@ -8,10 +8,10 @@ from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.generation.candidates import check_rule
+from csrlhf.generation.config import REFUSAL
 from csrlhf.generation.sampler import Sampler
 from csrlhf.runs import artifacts
 
-REFUSAL = "I'm sorry, but I can't help with that."
 SAMPLER = "csrlhf.generation.sampler.Sampler"
 
 MOST_SAMPLES = 2**16
