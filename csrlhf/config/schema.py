@@ -1,13 +1,15 @@
 """The settings' dataclasses in Hydra's ConfigStore: YAML files lie over them, and what does not fit is refused.
 
 ``conf/ppo/default.yaml`` begins with ``/ppo_settings@_here_``. A node of settings carries the ``_target_`` of its
-dataclass, so it is built like any other object of the config, from the composed config as from its JSON. Imports no torch.
+dataclass, so it is built like any other object of the config, from the composed config and from its JSON alike. Imports
+no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, fields, make_dataclass
+from functools import partial
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -43,15 +45,14 @@ def register() -> None:
 
 def _with_target(kind: type[Settings]) -> type[Settings]:
     """A dataclass like ``kind``, with ``_target_`` in it and in the settings inside of it."""
-    inner = []
+    inner: list[tuple[str, type, Any]] = []
     for item in fields(kind):  # type: ignore[arg-type]  # every subclass is a dataclass
         if isinstance(default := default_of(item), Settings):
             made = _with_target(type(default))
-            inner.append((item.name, made, field(default_factory=lambda made=made, default=default: made(**vars(default)))))
+            inner.append((item.name, made, field(default_factory=partial(made, **vars(default)))))
     target = BUILT.get(kind, f"{kind.__module__}.{kind.__qualname__}")
-    return make_dataclass(
-        kind.__name__, [("_target_", str, field(default=target, kw_only=True)), *inner], bases=(kind,)
-    )
+    named = ("_target_", str, field(default=target, kw_only=True))
+    return make_dataclass(kind.__name__, [named, *inner], bases=(kind,))
 
 
 def settings_in(cfg: DictConfig, key: str = "") -> Iterator[tuple[str, DictConfig, type[Settings]]]:

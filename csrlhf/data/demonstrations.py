@@ -92,7 +92,9 @@ class DemonstrationDataModule(LightningDataModule):
         super().__init__()
         self.source, self.tokenizer, self.seed = source, tokenizer, seed
         self.batch_size, self.accumulate, self.max_tokens = (
-            settings.batch_size, settings.accumulate, settings.max_tokens
+            settings.batch_size,
+            settings.accumulate,
+            settings.max_tokens,
         )
         self.encoded: dict[str, list[Encoded]] = {}
 

@@ -16,6 +16,7 @@ from csrlhf.errors import UserError
 from csrlhf.generation.config import Rule
 from csrlhf.types import Prompt
 
+
 @dataclass(frozen=True)
 class Candidate:
     """One answer that was drawn.

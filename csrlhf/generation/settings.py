@@ -8,7 +8,6 @@ from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.generation.candidates import check_rule
-from csrlhf.generation.config import REFUSAL
 from csrlhf.generation.sampler import Sampler
 from csrlhf.runs import artifacts
 

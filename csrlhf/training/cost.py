@@ -68,7 +68,11 @@ class CostModule(ScoreModule):
             return self.weighted(semantic_cost_loss(logits_BK, batch["unsafe"], self.settings.label_smoothing), batch)
         first_BK, second_BK = logits_BK.chunk(2)
         loss = pairwise_cost_loss(
-            first_BK, second_BK, batch["order"], *batch["unsafe"].chunk(2), label_smoothing=self.settings.label_smoothing
+            first_BK,
+            second_BK,
+            batch["order"],
+            *batch["unsafe"].chunk(2),
+            label_smoothing=self.settings.label_smoothing,
         )
         return self.weighted(loss, batch)
 

@@ -45,7 +45,9 @@ class RewardModule(ScoreModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Bradley-Terry loss of a batch."""
         chosen_B, rejected_B = self._rewards(batch)
-        loss = bradley_terry_loss(chosen_B, rejected_B, self.settings.regularization, self.settings.margin + batch["margin"])
+        loss = bradley_terry_loss(
+            chosen_B, rejected_B, self.settings.regularization, self.settings.margin + batch["margin"]
+        )
         return self.weighted(loss, batch)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -1,7 +1,7 @@
 """Settings of the stages sft, reward and cost, and of what all training shares. Imports no torch.
 
-Defaults are usual starting points for half a billion to a few billion pretrained weights on one GPU, not the result of a
-search. What other models need instead stands in ``conf/recipe/``.
+Defaults are usual starting points for half a billion to a few billion pretrained weights on one GPU, not the result of
+a search. What other models need instead stands in ``conf/recipe/``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class OptimizerSettings(Settings):
         weight_decay: on matrices only, never on biases, norms and other vectors.
         layer_decay: a backbone layer's rate is ``layer_decay`` times that of the layer above it, the embeddings are the
             lowest layer. 1 treats all alike.
-        head_lr_factor: rate of parameters in a submodule called ``head``, over ``lr``: a score head starts from nothing,
-            the backbone does not.
+        head_lr_factor: rate of parameters in a submodule called ``head``, over ``lr``: a score head starts from
+            nothing, the backbone does not.
         beta2: decay of the second moment.
         fused: one kernel per group: several times faster on a CPU; ``AdamW`` only.
     """
@@ -71,7 +71,7 @@ class ScheduleSettings(Settings):
 
 
 def _check_length(settings: Any, key: str) -> None:
-    """A training of nothing would publish an untrained model; -1 epochs need a limit of steps (``require_training``)."""
+    """A training of nothing would publish an untrained model; of no end it needs steps (``require_training``)."""
     if settings.epochs < 1 and settings.epochs != -1:
         settings.refuse(key, "epochs", ">= 1")
     max_steps = getattr(settings, "max_steps", -1)

@@ -74,9 +74,7 @@ class SFTModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""
         optimizer = build_optimizer(self.model.named_parameters(), self.settings.optimizer)
-        schedule = build_schedule(
-            optimizer, int(self.trainer.estimated_stepping_batches), self.settings.schedule
-        )
+        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), self.settings.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.constraints.cvar import CVaR
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.certificates.audit_labels import AuditLabels, LabelSpec, audit_labels
+from csrlhf.evaluation.certificates.audit_labels import AuditLabels, audit_labels
 from csrlhf.evaluation.certificates.statements import (
     Costs,
     Labelled,
@@ -127,7 +127,11 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _constraint(
-    column: Column, answers: Sequence[Answer], labels: AuditLabels | None, confidence: float, settings: CertificateSettings
+    column: Column,
+    answers: Sequence[Answer],
+    labels: AuditLabels | None,
+    confidence: float,
+    settings: CertificateSettings,
 ) -> dict[str, Any]:
     statements = cost_statements(column.costs, confidence, settings.mean_bound)
     if labels is not None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement, humans, judge_agreement

@@ -1,6 +1,6 @@
 """Settings of a PPO run, each with its range; and what fits no single setting. Imports no torch.
 
-Defaults suit half a billion to a few billion pretrained weights on one GPU; ``conf/recipe/`` has what others need instead.
+Defaults suit half a billion to a few billion pretrained weights on one GPU; ``conf/recipe/`` has what others need.
 """
 
 from __future__ import annotations
@@ -136,19 +136,17 @@ class PPOConfig(PromptSettings):
     target_kl: float | None = setting(None, "above 0")
     ptx_coef: float = setting(0.0, "0 or above")
     ptx_batch_size: int = setting(16, "1 or more")
-    policy_optimizer: OptimizerSettings = field(
-        default_factory=lambda: OptimizerSettings(lr=1e-6, weight_decay=0.0)
-    )
-    critic_optimizer: OptimizerSettings = field(
-        default_factory=lambda: OptimizerSettings(lr=5e-6, weight_decay=0.0)
-    )
+    policy_optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=1e-6, weight_decay=0.0))
+    critic_optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-6, weight_decay=0.0))
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
     def check(self, key: str) -> None:
         """Also refuses an adaptive β that could never move."""
         super().check(key)
         if self.kl_control == KLControl.adaptive and self.kl_coef == 0:
-            raise UserError(f"{key}.kl_coef=0: with {key}.kl_control=adaptive it must be above 0, which it can never leave")
+            raise UserError(
+                f"{key}.kl_coef=0: with {key}.kl_control=adaptive it must be above 0, which it can never leave"
+            )
 
 
 def check_warmup(critic_warmup: int, iterations: int | None) -> None:
