@@ -32,7 +32,7 @@ def policy_module(folders: Any) -> Callable[..., PolicyModule]:
         parts: dict[str, Any] = {
             "inputs": folders.inputs(),
             "sampler": Sampler(max_new_tokens=5),
-            "penalty": Rectified(4.0, ema=0.5),
+            "penalty": Rectified(4.0, margin_z=0.0, ema=0.5),
             "constraints": {"harm": Chance(0.3)},
             "advantage": GAE(),
             "ppo": PPOConfig(epochs=2, minibatch_size=4),

@@ -75,7 +75,7 @@ def test_closed_gate_and_zero_multiplier_are_plain(run: Make, advantage: Estimat
         return weights_of(run(advantage=advantage, **changes)[0])
 
     plain = weights(penalty=NoPenalty(), constraints=NEVER)
-    assert not differing(plain, weights(penalty=Rectified(4.0, normaliser="weights"), constraints=NEVER))
+    assert not differing(plain, weights(penalty=Rectified(4.0, margin_z=0.0, normaliser="weights"), constraints=NEVER))
     assert not differing(plain, weights(penalty=Linear(0.0), constraints=NEVER))
     always = {"harm": Chance(0.3, tau=0.0)}
     assert differing(plain, weights(penalty=Linear(50.0), constraints=always))
