@@ -69,7 +69,9 @@ def settings() -> list[Setting]:
             "",
             chatter(OPTIMAL * (1 + 2 * twice) / (2 * twice * (1 + OPTIMAL))),
         ),
-        Setting("rectified 0.5 λ*", lambda: p.Rectified(OPTIMAL / 2, margin_z=0.0), 1 + OPTIMAL / 2, GATES, linear[0.5]),
+        Setting(
+            "rectified 0.5 λ*", lambda: p.Rectified(OPTIMAL / 2, margin_z=0.0), 1 + OPTIMAL / 2, GATES, linear[0.5]
+        ),
         Setting("p3o 2 λ*, 4 epochs", lambda: p.P3O(twice), fixed, GATES, LIMIT, epochs=4),
         Setting("switching", p.Switching, 1.0, GATES, chatter(OPTIMAL / (1 + OPTIMAL))),
         Setting("adaptive", lambda: p.Adaptive(1.0, margin_z=0.0), fixed, MOVING, LIMIT),

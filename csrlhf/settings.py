@@ -107,11 +107,10 @@ def _check_number(key: str, value: Any, item: Field[Any], kind: type, optional: 
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         words = "a whole number" if kind is int else "a number"
         raise UserError(f"{key}={value}: must be {words}{also}")
-    allowed = item.metadata.get(RANGE)
-    if allowed is None:
-        if not math.isfinite(value):
-            raise UserError(f"{key}={value}: must be a finite number{also}")
-    elif not in_range(value, allowed):
+    allowed = item.metadata.get(RANGE, "a finite number")
+    if not math.isfinite(value):
+        raise UserError(f"{key}={value}: must be {allowed}{' and finite' if RANGE in item.metadata else ''}{also}")
+    if RANGE in item.metadata and not in_range(value, allowed):
         raise UserError(f"{key}={value}: must be {allowed}{also}")
 
 

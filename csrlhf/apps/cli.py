@@ -115,8 +115,7 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, OverrideParseException):
         return f"cannot read the override '{error.override}'; write key=value (quote values with special characters)"
     if isinstance(error, ConfigCompositionException):
-        found = re.search(r"Could not override '([^']*)'", str(error))
-        return overrides.unknown_key(found.group(1)) if found else str(error)
+        return overrides.composition_problem(error)
     if isinstance(error, OmegaConfBaseException):
         if isinstance(error.__cause__, UserError):
             return str(error.__cause__)

@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.config.moved import renew
 from csrlhf.config.settings import TopSettings
 from csrlhf.evaluation.settings import CertifySettings, CostEvaluationSettings, EvaluateSettings
 from csrlhf.generation.config import DecodeSettings
@@ -77,3 +78,9 @@ def check_ranges(cfg: DictConfig) -> None:
         for item in fields(kind):  # type: ignore[arg-type]  # every subclass is a dataclass
             setattr(settings, item.name, node[item.name])
         settings.check(key)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """What every composed config goes through before anything is made of it: old names (``moved.py``), ranges."""
+    renew(cfg)
+    check_ranges(cfg)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, pipeline, provenance
 from csrlhf.runs.building import build, stage_loggers
@@ -50,6 +51,7 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
     """
     hydra = HydraConfig.get()
+    prepare(cfg)
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
     command = pipeline.readable(program)

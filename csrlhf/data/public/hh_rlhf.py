@@ -42,7 +42,7 @@ def parse_transcript(record: Record, column: str) -> tuple[Messages, str]:
 
 
 class HhRlhf(TableData):
-    """Preferences, and the chosen responses as demonstrations; the arguments are those of ``TableData``, but for ``bad_rows``."""
+    """Preferences, and the chosen responses as demonstrations; arguments as of ``TableData``."""
 
     name = "hh_rlhf"
     needs: ClassVar[Mapping[Kind, str]] = {

@@ -17,7 +17,7 @@ from csrlhf.types import DemonstrationRow, PreferenceRow, Prompt
 
 
 class UltraFeedback(TableData):
-    """Preferences, and the chosen responses as demonstrations; the arguments are those of ``TableData``, but for ``bad_rows``."""
+    """Preferences, and the chosen responses as demonstrations; arguments as of ``TableData``."""
 
     name = "ultrafeedback"
     needs: ClassVar[Mapping[Kind, str]] = {
