@@ -107,7 +107,9 @@ def test_costs_reach_the_advantage_with_their_sign(policy_module: Make, prompt_d
     """By hand: λ_gae = 1 and a critic of zeros leave (reward - λ · indicator) / (1 + λ) on every token."""
     data = prompt_data()
     data.setup("fit")
-    module = policy_module(penalty=Linear(4.0), advantage=GAE(lam=1.0), ppo=PPOConfig(kl_coef=0.0))
+    module = policy_module(
+        penalty=Linear(4.0), advantage=GAE(lam=1.0), ppo=PPOConfig(kl_coef=0.0, minibatch_size=64, critic_warmup=0)
+    )
     module.configure_model()
     torch.nn.init.zeros_(module.roles.critic.head.weight)
     rollout = module.generate(data.batch(0))
