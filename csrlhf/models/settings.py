@@ -98,7 +98,7 @@ class ScoreSettings(Settings):
     max_tokens: int = 512
     options: dict[str, Any] = field(default_factory=dict)
     rows_per_pass: int | None = setting(None, "1 or more")
-    head_bias: bool = False
+    head_bias: bool = True
     tuning: Tuning = field(default_factory=Tuning)
     inputs: list[str] = field(default_factory=lambda: ["sft"])
 

@@ -296,7 +296,7 @@ def test_a_plug_in_may_leave_the_standard_error_out() -> None:
 
     state = Constraints({"harm": Chance(0.25)})(torch.tensor([[1.0], [-1.0]]))
     assert ask_weights(Bare(), state.violation_K, state.stderr_K).cost_K.tolist() == [0.25]
-    gate = Rectified(1.0, margin_z=0.0, margin_z=10.0)
+    gate = Rectified(1.0, margin_z=10.0)
     gate.setup(["harm"])
     closed = Constraints({"harm": Chance(0.75)})(torch.tensor([[1.0], [-1.0]]))
     assert ask_weights(gate, closed.violation_K, closed.stderr_K).cost_K.tolist() == [1.0]  # it saw the standard error
