@@ -62,7 +62,7 @@ def test_without_bitsandbytes_the_message_says_what_to_do(monkeypatch: pytest.Mo
 
 
 def test_what_8_bits_do_not_go_with() -> None:
-    with pytest.raises(UserError, match=r"fused=true: only optimizer=adamw.*cost\.optimizer\.fused=false"):
+    with pytest.raises(UserError, match=r"fused=true: only optimizer=adamw.*set optimizer\.fused=false"):
         stepped(AdamW8bit(), fused=True)
     doubles = {"weight": nn.Parameter(torch.zeros(8, 8, dtype=torch.float64))}
     with pytest.raises(UserError, match=r"64 bits.*trainer\.precision"):

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from csrlhf.data.pairs import pair_by_label
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
+from csrlhf.data.settings import CostLoss
 from csrlhf.errors import UserError
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
@@ -199,10 +200,9 @@ def test_a_batch_of_pairs_holds_the_first_dialogues_and_then_the_second(backbone
     assert batch["order"].tolist() == [[-1.0], [-1.0]]
 
 
-def test_pairs_need_an_even_number_of_dialogues(backbone: str) -> None:
-    tokenizer = cost_module(backbone).tokenizer
+def test_pairs_need_an_even_number_of_dialogues() -> None:
     with pytest.raises(UserError, match=r"cost\.batch_size=5: must be even"):
-        LabelledDataModule(LetterPairs(), tokenizer, 5, 16, 0, loss="pairwise")
+        CostSettings(batch_size=5, loss=CostLoss.pairwise)
 
 
 def test_an_unknown_cost_loss_is_named(backbone: str) -> None:
@@ -218,9 +218,10 @@ def test_calibration_can_be_left_out(backbone: str) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(backbone: str) -> None:
-    module = cost_module(backbone)
+    module = CostModule(
+        ScoreSpec(backbone, Pooling.last, 16), CostSettings(**SETTINGS | {"optimizer": OptimizerSettings(lr=1e30)})
+    )
     data = cost_data(module, Letters())
-    module.optimizer = {"lr": 1e30}
     with pytest.raises(UserError, match=r"train/loss is .* at step \d+"):
         trainer().fit(module, data)
 

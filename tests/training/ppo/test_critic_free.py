@@ -27,7 +27,7 @@ NEVER = {"harm": Chance(0.999)}
 
 
 def config(**changes: Any) -> PPOConfig:
-    return PPOConfig(**({"epochs": 2, "minibatch_size": 4, "samples_per_prompt": 2} | changes), critic_warmup=0)
+    return PPOConfig(**({"epochs": 2, "minibatch_size": 4, "samples_per_prompt": 2, "critic_warmup": 0} | changes))
 
 
 @pytest.fixture
