@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test test-full coverage demo clean
+.PHONY: help install lint types test test-full coverage docs-config demo clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## Create .venv with the pinned versions
 
@@ -34,6 +34,9 @@ test-full: $(STAMP)  ## Run all tests, README commands and the demo too
 
 coverage: $(STAMP)  ## Check that the certificates' bounds hold as often as they say
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage
+
+docs-config: $(STAMP)  ## Write the reference of all keys (docs/configuration.md)
+	$(BIN)/python -m csrlhf.config.reference
 
 demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
 	$(BIN)/python train.py

@@ -67,7 +67,7 @@ class LabelledSettings(BatchSettings):
     """Of ``LabelledDataModule``; ``batch_size`` counts dialogues with either loss: the same compute, two are a pair.
 
     Attributes:
-        loss: what the module trains with.
+        loss: ``semantic`` learns from single labels, ``pairwise`` (Safe-RLHF) from pairs of labelled responses.
     """
 
     batch_size: int = setting(16, ">= 1")

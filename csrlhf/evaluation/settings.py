@@ -16,7 +16,7 @@ BENIGN = ("benign", "keyword_alike")
 
 @dataclass
 class EvaluateSettings(EvaluationPrompts):
-    """The group ``evaluate``, policies.
+    """Policies on the same prompts (docs/evaluate.md).
 
     Attributes:
         policies: folders by name; None compares the SFT policy with the trained one.
@@ -39,7 +39,7 @@ class EvaluateSettings(EvaluationPrompts):
 
 @dataclass
 class CostEvaluationSettings(JudgedRowsSettings):
-    """The group ``evaluate``, a cost model.
+    """A cost model on labelled rows (docs/cost_evaluation.md).
 
     Attributes:
         outputs: an ``answers.jsonl`` of policies, compared with what the cost model was made on; None for none.
@@ -104,7 +104,7 @@ class CertificateSettings(Settings):
 
 @dataclass
 class CertifySettings(CertificateSettings):
-    """The group ``certify``.
+    """What is certified, and how (docs/certify.md).
 
     Attributes:
         prompts: a file of prompts that nobody has used; None for the source's.

@@ -22,7 +22,7 @@ class Rule(StrEnum):
 
 @dataclass
 class DecodeSettings(Settings):
-    """The group ``decode``.
+    """Safe decoding of a file of prompts (docs/decode.md).
 
     Attributes:
         prompts: the file, with the column ``prompt`` (or ``messages``), and ``id`` if it has any.

@@ -85,8 +85,10 @@ class ScoreSettings(Settings):
         pooling: how a dialogue becomes one state.
         max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
         options: configuration keys of the backbone to replace (``load_trunk``).
-        rows_per_pass: see ``ScoreModel``.
-        head_bias: likewise.
+        rows_per_pass: rows of about the same length that go through the backbone together; None for all.
+        head_bias: False for a head without a bias, so that a causal model with the pooling ``last`` is saved as a plain
+            classifier of transformers; such a head keeps the level of its rewards, and ``reward.standardize`` only
+            scales them.
         tuning: which weights of the backbone are trained; the head always is.
         inputs: stages that the backbone comes from.
     """

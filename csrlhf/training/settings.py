@@ -81,7 +81,7 @@ def _check_length(settings: Any, key: str) -> None:
 
 @dataclass
 class SFTSettings(DemonstrationSettings):
-    """The group ``sft``.
+    """Supervised fine-tuning.
 
     Attributes:
         epochs: passes over the demonstrations.
@@ -109,7 +109,7 @@ def _score_optimizer() -> OptimizerSettings:
 
 @dataclass
 class RewardSettings(BatchSettings):
-    """The group ``reward``; ``batch_size`` counts pairs.
+    """The reward model; ``batch_size`` counts pairs.
 
     Attributes:
         epochs: passes over the pairs.
@@ -117,8 +117,8 @@ class RewardSettings(BatchSettings):
         pooling: of the reward model; None for ``model.score.pooling``.
         regularization: see ``bradley_terry_loss``. Negative, it would drive the rewards apart without end.
         margin: by how much every chosen response is to score higher, beside the rows' own margins. In the units of
-            training: ``standardize`` divides the rewards afterwards, and this distance with them. Negative, it would
-            ask for the rejected response.
+            training: ``standardize`` divides the rewards afterwards, and this distance with them. The loss is
+            ``-log σ(r_w - r_l - m)`` with m this and the row's own. Negative, it would ask for the rejected response.
         standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
             responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
         gradient_clip: bound on the gradient's norm; None for none.
@@ -148,7 +148,7 @@ class RewardSettings(BatchSettings):
 
 @dataclass
 class CostSettings(LabelledSettings):
-    """The group ``cost``.
+    """The cost model.
 
     Attributes:
         epochs: passes over the labelled responses.

@@ -61,7 +61,7 @@ class SelectionSettings(Settings):
 
     Attributes:
         confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
-        on_collapse: what is done about a collapse.
+        on_collapse: what is done about a collapse; a collapsed policy takes no earlier one's place, unless ignored.
         min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
         max_refusal_rate: more answers with words of refusal than this is one.
         min_entropy: less token entropy (nats) than this is one.
@@ -83,7 +83,7 @@ class SelectionSettings(Settings):
 
 @dataclass
 class PPOConfig(PromptSettings):
-    """The group ``ppo``.
+    """Constrained PPO.
 
     Attributes:
         epochs: passes over a rollout.
@@ -93,9 +93,9 @@ class PPOConfig(PromptSettings):
         kl_channels: which channels pay it.
         kl_control: whether β moves.
         kl_target: of an adaptive β, in nats per response.
-        kl_horizon: of an adaptive β, in responses: the larger, the slower.
+        kl_horizon: of an adaptive β, in responses: the larger, the slower (above ``0.2 x ppo.batch_size``).
         reward_normalise: of rewards by their running statistics.
-        cost_normalise: of sample costs, likewise; λ then is a price in other units, see ``score_scale``.
+        cost_normalise: of sample costs, likewise; λ then is a price in other units (``penalty/effective_multiplier``).
         clip: ε of the clipped surrogate.
         value_clip: range of the clipped value loss; None leaves the plain square.
         reward_clamp: bound on shaped token rewards; None for none.
@@ -104,8 +104,11 @@ class PPOConfig(PromptSettings):
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
         critic_warmup: first iterations in which the critic alone is trained; none without a critic.
-        target_kl: the policy's steps of an iteration end where their KL (nats per token) is past it; None: never.
-        ptx_coef: weight of the SFT loss on demonstrations, in the policy's steps.
+        target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
+            nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
+        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:
+            off. A demonstration has the room of ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones
+            are cut.
         ptx_batch_size: demonstrations per step, over all processes.
         policy_optimizer: of the policy.
         critic_optimizer: of the critic.
