@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test test-full coverage docs docs-figures demo clean
+.PHONY: help install lint types test test-full coverage docs docs-config docs-figures demo clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,8 @@ $(DOCS_STAMP): $(STAMP)
 
 docs: $(DOCS_STAMP)  ## Build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+docs-config: $(STAMP)  ## Write the reference of all keys (docs/reference/configuration.md)
+	$(BIN)/python -m csrlhf.config.reference
 
 demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
 	$(BIN)/python train.py

@@ -65,6 +65,8 @@ def recipe(overrides: tuple[str, ...]) -> dict[str, Any]:
         )
     score, cost = OmegaConf.to_container(config.model.score, resolve=True), OmegaConf.to_container(config.cost)
     found = {"score": _read(score, SCORE_KEYS), "cost": _read(cost, COST_KEYS)}
+    for part in ("optimizer", "schedule"):
+        found["cost"][part].pop("_target_")
     found["cost"]["optimizer"].pop("kind")  # every fit uses AdamW
     return found
 

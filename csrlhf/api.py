@@ -53,7 +53,7 @@ class Result:
     Attributes:
         stage: the stage that ran.
         folder: its result; of the pipeline the last stage's; None for ``stage=data``, which has none.
-        metrics: flat numbers as in ``metrics.json`` (docs/metrics.md); of the pipeline those of all stages.
+        metrics: flat numbers as in ``metrics.json`` (docs/reference/metrics.md); of the pipeline those of all stages.
         folders: the result of each stage that ran, by the stage's name.
 
     Example:

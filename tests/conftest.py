@@ -181,9 +181,13 @@ def prompt_data(tiny: ModuleType) -> Callable[..., Any]:
     """``prompt_data(batch_size=...)``: eight prompts an iteration, one iteration an epoch."""
 
     from csrlhf.data.prompts import PromptDataModule
+    from csrlhf.data.settings import PromptSettings
 
     def make(source: Any = None, **changes: Any) -> PromptDataModule:
-        options: dict[str, Any] = {"batch_size": 8, "eval_batch_size": 8, "max_prompt_tokens": 16} | changes
-        return PromptDataModule(source or tiny.Source(), tiny.tokenizer(), **options)
+        options: dict[str, Any] = {"batch_size": 8, "max_prompt_tokens": 16, "eval_every": 1} | changes
+        others = {"eval_batch_size": 8} | {
+            name: options.pop(name) for name in ("seed", "eval_batch_size") if name in options
+        }
+        return PromptDataModule(source or tiny.Source(), tiny.tokenizer(), PromptSettings(**options), **others)
 
     return make

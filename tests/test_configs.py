@@ -14,12 +14,23 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf.config import search_path
+from csrlhf.config import schema, search_path
+from csrlhf.config.settings import RecipeSettings
 from csrlhf.runs.stages.base import declaration
+from csrlhf.settings import Settings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STAGES = ["sft", "reward", "cost", "ppo", "evaluate"]
 GROUPS = sorted({path.parent.name for path in CONF.rglob("*.yaml")} - {"conf", "hydra"})
+PLUGGED = ("penalty", "constraint", "advantage", "rollout", "optimizer", "data")
+LISTINGS = [
+    *((name, f"{name}/default.yaml", "") for name in ("sft", "reward", "cost", "ppo", "certify", "decode")),
+    ("evaluate", "evaluate/default.yaml", "evaluate"),
+    ("cost_evaluation", "evaluate/cost_model.yaml", "evaluate"),
+    ("score", "model_defaults.yaml", "score"),
+    *(("tuning", "model_defaults.yaml", f"{role}.tuning") for role in ("policy", "critic")),
+]
+"""The commented YAML of each of the settings, and where in it they stand."""
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in CONF.rglob("*.yaml") if path.parent.name in GROUPS)
 
 
@@ -70,24 +81,120 @@ def test_every_key_is_a_constructor_argument(choice: str) -> None:
         assert needed <= keys | given_later, f"{path}: lacks {sorted(needed - keys)}"
 
 
+LOCATIONS = {"train", "validation", "test"}
+"""Keys of a data source that say where a public set's rows lie, and how many are held out."""
+
+
+def defaults_of(made: Any) -> dict[str, Any]:
+    """The defaults of a constructor, those that it hands on to its bases included."""
+    found: dict[str, Any] = {}
+    for kind in reversed(inspect.getmro(made)):
+        if "__init__" in vars(kind) and kind is not object:
+            found |= {name: item.default for name, item in inspect.signature(kind).parameters.items()}
+    return {name: default for name, default in found.items() if default is not inspect.Parameter.empty}
+
+
+def plain(value: Any) -> Any:
+    return OmegaConf.to_container(OmegaConf.create({"value": value}))["value"]  # type: ignore[index]  # a mapping
+
+
+@pytest.mark.parametrize("path", [path for group in PLUGGED for path in sorted((CONF / group).glob("*.yaml"))], ids=str)
+def test_an_object_s_yaml_has_its_constructor_s_defaults(path: Path) -> None:
+    raw: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    nodes = dict(targets(raw))
+    if path.parent.name == "constraint" and len(nodes) > 1:
+        return  # a whole set: what each constraint of it is for is said there
+    for node in nodes.values():
+        known = defaults_of(get_object(node["_target_"]))
+        for name in {name for name in node if name in known} - LOCATIONS:
+            assert "${" in str(node[name]) or node[name] == plain(known[name]), f"{path}: {name}"
+
+
+def leaves(node: Any, key: str = "") -> dict[str, Any]:
+    """The values of a container by dotted key; objects are values."""
+    if not isinstance(node, dict) or not node or "_target_" in node:
+        return {key: node}
+    return {
+        name: leaf
+        for word, part in node.items()
+        for name, leaf in leaves(part, f"{key}.{word}" if key else word).items()
+    }
+
+
+def settings_of(kind: type[Settings]) -> dict[str, Any]:
+    return leaves(OmegaConf.to_container(OmegaConf.structured(kind)))
+
+
+@pytest.mark.parametrize(("name", "file", "key"), LISTINGS)
+def test_the_commented_listing_of_settings_is_complete_and_has_their_defaults(name: str, file: str, key: str) -> None:
+    raw = OmegaConf.select(OmegaConf.load(CONF / file), key) if key else OmegaConf.load(CONF / file)
+    listed = leaves(
+        {name: value for name, value in OmegaConf.to_container(raw, resolve=False).items() if name != "defaults"}
+    )
+    known = settings_of(schema.SCHEMAS[name])
+    assert listed.keys() == known.keys()
+    references = {name for name, value in listed.items() if "${" in str(value)}
+    assert {name: value for name, value in listed.items() if name not in references} == {
+        name: value for name, value in known.items() if name not in references
+    }
+
+
+WRITTEN = {"toy": ["toy"], "minilm": ["toy", "minilm"], "pretrained": ["llm"]}
+"""The recipe files that make each model's recipe, the later over the earlier."""
+
+
+def recipe_of(files: list[str]) -> dict[str, Any]:
+    """What is written: the defaults of all settings, and a recipe's files over them."""
+    groups = ("sft", "reward", "cost", "ppo", "evaluate", "certify", "decode")
+    known = {f"{group}.{name}": value for group in groups for name, value in settings_of(schema.SCHEMAS[group]).items()}
+    known |= {f"model.score.{name}": value for name, value in settings_of(schema.SCHEMAS["score"]).items()}
+    known["recipe.max_new_tokens"] = RecipeSettings().max_new_tokens
+    for file in files:
+        raw: Any = OmegaConf.to_container(OmegaConf.load(CONF / "recipe" / f"{file}.yaml"), resolve=False)
+        written = leaves({name: value for name, value in raw.items() if name != "defaults"})
+        assert written.keys() <= known.keys()
+        known |= written
+    return known
+
+
+def effective(*words: str) -> dict[str, Any]:
+    cfg: Any = OmegaConf.to_container(load(*words), resolve=False)
+    found = {}
+    for key in recipe_of([]):
+        node = cfg
+        for word in key.split("."):
+            node = node[word]
+        found[key] = node
+    return found
+
+
+def unlike(found: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+    weights = ("model.score.backbone", "model.score.pooling", "model.score.options",
+               "model.score.rows_per_pass", "model.score.head_bias", "model.score.tuning")  # fmt: skip
+    return {
+        key: value for key, value in found.items()
+        if value != written[key] and "${" not in str(value) and not key.startswith(weights)
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("model", sorted(path.stem for path in CONF.glob("model/*.yaml") if path.stem != "toy"))
-def test_no_limit_of_the_toy_world_s_steps_reaches_a_real_model(model: str, stage: str) -> None:
-    """Its reward model stops at 600: real data are trained on for as many epochs as the recipe says."""
-    cfg = load(f"stage={stage}", f"model={model}")
-    assert OmegaConf.select(cfg, "trainer.max_steps", default=-1) == -1
+@pytest.mark.parametrize("model", sorted(path.stem for path in CONF.glob("model/*.yaml")))
+def test_every_model_is_trained_as_its_recipe_is_written(model: str, stage: str) -> None:
+    """So that no number of the toy world can reach a pretrained model."""
+    assert unlike(effective(f"model={model}", f"stage={stage}"), recipe_of(WRITTEN[model])) == {}
 
 
-def test_no_size_of_the_toy_world_reaches_a_pretrained_causal_model() -> None:
-    """Its texts have a few words of a small vocabulary: lengths are too short, batches too large, steps too long."""
-    toy, pretrained = load("stage=ppo"), load("stage=ppo", "model=pretrained")
-    longer = ["sft.max_tokens", "model.score.max_tokens", "ppo.max_prompt_tokens", "rollout.max_new_tokens"]
-    smaller = [f"{name}.batch_size" for name in ("sft", "reward", "cost", "evaluate", "certify", "decode")]
-    smaller += ["reward.eval_batch_size", "cost.eval_batch_size", "ppo.minibatch_size"]
-    smaller += [f"{name}.optimizer.lr" for name in ("sft", "reward", "cost")]
-    smaller += ["ppo.policy_optimizer.lr", "ppo.critic_optimizer.lr"]
-    assert [key for key in longer if OmegaConf.select(pretrained, key) <= OmegaConf.select(toy, key)] == []
-    assert [key for key in smaller if OmegaConf.select(pretrained, key) >= OmegaConf.select(toy, key)] == []
+def test_a_recipe_that_is_named_wins_over_the_model_s_and_an_experiment_over_both() -> None:
+    assert unlike(effective("recipe=llm"), recipe_of([])) == {}
+    assert unlike(effective("model=pretrained", "recipe=toy"), recipe_of(["toy"])) == {}
+    assert unlike(effective("experiment=smoke"), recipe_of(["toy"]))["sft.epochs"] == 1
+
+
+def test_a_model_of_somebody_else_s_that_names_no_recipe_gets_no_number_of_the_toy_world(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    text = "# @package _global_\nmodel: {policy: {path: their/weights}}\n"
+    (tmp_path / "model" / "theirs.yaml").write_text(text, encoding="utf-8")
+    assert unlike(effective(f"hydra.searchpath=[file://{tmp_path}]", "model=theirs"), recipe_of([])) == {}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -102,7 +209,7 @@ def test_consumed_keys_exist_and_cover_what_the_stage_refers_to(stage: str) -> N
     free = ("inputs", "batch_size", "eval_batch_size", "evaluate.batch_size", "ppo.batch_size", "work")
     parts = [raw["module"], raw["datamodule"], raw["trainer"]["max_epochs"]]
     if stage == "evaluate":  # module and datamodule are references themselves
-        parts += [raw["evaluate"]["module"], raw["evaluate"]["datamodule"]]
+        parts = [*raw["evaluation"].values(), raw["trainer"]["max_epochs"]]
     for reference in references(parts):
         covered = any(reference == key or reference.startswith(f"{key}.") for key in consumed)
         assert covered or reference.startswith(free), f"{stage} refers to {reference}, which it does not consume"

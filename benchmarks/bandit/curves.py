@@ -151,7 +151,7 @@ def draw_weights(axis: Any) -> None:
     """The cost weight of the strategies without a memory, at λ = 8 unless they say otherwise."""
     violation_S = np.linspace(-0.05, 0.05, 1001)
     strategies = {
-        "rectified, λ 8": p.Rectified(8.0),
+        "rectified, λ 8": p.Rectified(8.0, margin_z=0.0),
         "softplus, τ 0.02": p.Softplus(),
         "huber, δ 0.02": p.Huber(),
         "squared, λ 100": p.Squared(),

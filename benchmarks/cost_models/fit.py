@@ -23,10 +23,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import StratifiedGroupKFold
 
 from csrlhf.data.score_data import LabelledDataModule
+from csrlhf.data.settings import CostLoss
 from csrlhf.data.source import Split
 from csrlhf.errors import UserError
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.training.cost import CostModule
+from csrlhf.training.settings import CostSettings, OptimizerSettings, ScheduleSettings
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 
 # Folds in which near-duplicate prompts stay together: else a model is tested on what it has seen.
@@ -125,40 +127,33 @@ def fit_and_predict(
         seed: of the head's weights, dropout and the order of batches.
         pairs: trains the pairwise loss, each pair once, whatever the recipe's epochs.
     """
-    loss = "pairwise" if pairs else "semantic"
     score, cost = recipe["score"], recipe["cost"]
     lightning.seed_everything(seed, verbose=False)
-    module = CostModule(
-        ScoreSpec(score["backbone"], score["pooling"], score["max_tokens"], score["options"], score["rows_per_pass"]),
-        cost["optimizer"],
-        cost["schedule"],
-        loss=loss,
-        label_smoothing=cost["label_smoothing"],
-        calibrate=False,
-        baseline=False,
-    )
-    data = LabelledDataModule(
-        RowsInMemory(train, held_out, pairs),
-        module.tokenizer,
-        cost["batch_size"],
-        score["max_tokens"],
-        seed,
-        eval_batch_size=cost["eval_batch_size"],
-        window=cost["window"],
-        loss=loss,
-    )
+    spec = ScoreSpec(**score)
+    built = {
+        "optimizer": OptimizerSettings(**cost["optimizer"]),
+        "schedule": ScheduleSettings(**cost["schedule"]),
+        "averaging": instantiate(cost.get("averaging")),
+        "loss": CostLoss.pairwise if pairs else CostLoss.semantic,
+        "calibrate": False,
+        "baseline": False,
+    }
+    settings = CostSettings(**(cost | built))
+    module = CostModule(spec, settings)
+    rows = RowsInMemory(train, held_out, pairs)
+    data = LabelledDataModule(rows, module.tokenizer, settings, spec.max_tokens, seed)
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=1,
-        max_epochs=1 if pairs else cost["epochs"],
-        max_steps=cost["max_steps"],
-        gradient_clip_val=cost["gradient_clip"],
+        max_epochs=1 if pairs else settings.epochs,
+        max_steps=settings.max_steps,
+        gradient_clip_val=settings.gradient_clip,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[instantiate(cost["averaging"])] if "averaging" in cost else None,
+        callbacks=None if settings.averaging is None else [settings.averaging],
     )
     trainer.fit(module, data)
     judge = lightning.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)

@@ -136,11 +136,7 @@ def _message(error: BaseException, words: Sequence[str] | None) -> str | None:
     if isinstance(error, OverrideParseException):
         return f"cannot read the override '{error.override}'; write key=value (quote values with special characters)"
     if isinstance(error, ConfigCompositionException):
-        found = re.search(r"Could not override '([^']*)'", str(error))
-        key = getattr(error.__cause__, "full_key", None) or (
-            found and found.group(1)
-        )  # the inner one of ppo={cilp:0.1}
-        return overrides.unknown_key(key, words) if found and key else str(error)
+        return overrides.composition_problem(error, words)
     if isinstance(error, OmegaConfBaseException):
         if isinstance(error.__cause__, UserError):
             return str(error.__cause__)

@@ -55,10 +55,10 @@ def check_stage(*parts: Mapping[str, Any]) -> None:
         UserError: names the key, the class, and what it lacks.
     """
     for part in parts:
-        if "_target_" not in part:  # +module.seed=3 where module is ${evaluate.module}: Hydra puts a new node there
+        if "_target_" not in part:  # +module.seed=3 where module is ${evaluation.module}: Hydra puts a new node there
             raise UserError(
                 f"module or datamodule is {dict(part)}, without a class (_target_): where the stage's YAML refers to "
-                "another key for it, change that one, for example evaluate.module.seed"
+                "another key for it, change that one, for example evaluation.module.seed"
             )
         for argument, key in PLACES.items():
             if isinstance(part.get(argument), Mapping):

@@ -1,7 +1,7 @@
 """What can be wrong with ``key=value`` words, and the key that was probably meant.
 
-Types are those of the defaults: a key whose default is a whole number takes whole numbers. Ranges are
-checked where the values are used.
+Settings are checked by OmegaConf as the config is composed (``schema.py``); this file words what it finds. Keys of
+objects (``penalty.lr``) have no schema: they take what their default is.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import Container, DictConfig, EnumNode, ListConfig, Node, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from csrlhf.config import search_path
 from csrlhf.errors import UserError
+from csrlhf.settings import Settings
 
 HYDRA_OPTIONS = re.compile(r"--(config-(path|name|dir)|cfg|package|info|experimental-rerun)=")
 FREE = re.compile(r"(trainer|hydra)\..*|data\.(sources\.\w+\.)?(validation|test)")
 """Keys checked by their owners: ``devices`` is a number, a list or a word, a split is a file or a share of another."""
-NULLABLE = re.compile(
-    r"ppo\.(num_validation|selection\.max_reward_drop)|model\.score\.rows_per_pass|(sft|reward|cost)\.gradient_clip"
-)
-"""Keys with a number as default for which null means all, or none."""
 OPEN = ("callbacks.", "logger.", "hydra.", "stage.")
 """Mappings whose entries are all used, whatever they are called."""
 
@@ -61,7 +59,7 @@ def from_nothing(words: Sequence[str]) -> list[str]:
 
 
 def check_types(cfg: DictConfig) -> None:
-    """Compares each overridden value with the type of its default.
+    """Compares overridden values of keys without a schema with the type of their default.
 
     Raises:
         UserError: names the key, the value and the type that it takes.
@@ -69,17 +67,13 @@ def check_types(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     groups = set(hydra.runtime.choices)
     parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
-    values = [item for item in parsed if item.key_or_group not in groups and not item.is_delete()]
-    if not values:
+    keys = [item.key_or_group for item in parsed if item.key_or_group not in groups and not item.is_delete()]
+    keys = [key for key in keys if not FREE.fullmatch(key) and not _has_schema(cfg, key)]
+    if not keys:
         return
-    chosen = _choosing(parsed)
-    defaults = compose("train", overrides=chosen)
-    for item in values:
-        key = item.key_or_group
-        expected = OmegaConf.select(defaults, key)
-        given = OmegaConf.select(cfg, key)
-        if FREE.fullmatch(key) or (given is None and NULLABLE.fullmatch(key)):
-            continue
+    defaults = compose("train", overrides=_choosing(parsed))
+    for key in keys:
+        expected, given = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
         problem = type_problem(expected, given)
         if problem:
             raise UserError(f"{key}={'null' if given is None else given}: takes {problem} (its default is {expected})")
@@ -88,8 +82,7 @@ def check_types(cfg: DictConfig) -> None:
 def check_added(cfg: DictConfig) -> None:
     """Refuses a ``+key=value`` that no object and no stage would ever look at.
 
-    An object takes what is added below it (``+penalty.slope=2``: its constructor says no where it must), and a
-    mapping that some stage refers to as a whole (``${sft.optimizer}``) is passed on whole.
+    An object takes what is added below it: its constructor says no where it must (``+penalty.slope=2``).
 
     Raises:
         UserError: names the key that nothing reads.
@@ -98,20 +91,28 @@ def check_added(cfg: DictConfig) -> None:
     groups = dict(hydra.runtime.choices)
     parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
     added = [item.key_or_group for item in parsed if item.is_add() and item.key_or_group not in groups]
-    added = [key for key in added if not key.startswith(OPEN)]
-    if not added:
-        return
-    chosen = [word for word in _choosing(parsed) if not word.startswith("stage=")]
-    stages = GlobalHydra.instance().config_loader().get_group_options("stage")
-    configs = [compose("train", overrides=[*chosen, f"stage={stage}"]) for stage in stages]
-    texts = (str(OmegaConf.to_container(config, resolve=False)) for config in configs)
-    referred = {name for text in texts for name in re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text)}
     for key in added:
-        parts = key.split(".")
-        holders = [".".join(parts[:depth]) for depth in range(1, len(parts))]
-        inside_object = any(OmegaConf.select(cfg, f"{holder}._target_") for holder in holders)
-        if not inside_object and referred.isdisjoint((key, *holders)):
+        if not key.startswith(OPEN) and not _is_read(cfg, key):
             raise UserError(f"+{key}: nothing reads this key (python train.py --cfg job shows those that are read)")
+
+
+def _has_schema(cfg: DictConfig, key: str) -> bool:
+    """Whether a key's type is known where the config is composed."""
+    holder, _, name = key.rpartition(".")
+    parent: Any = OmegaConf.select(cfg, holder) if holder else cfg
+    node = parent._get_node(name) if isinstance(parent, DictConfig) else None
+    return isinstance(node, Node) and node._metadata.ref_type is not Any
+
+
+def _is_read(cfg: DictConfig, key: str) -> bool:
+    """Whether an added key is part of an object or of an open mapping of settings, or referred to."""
+    parts = key.split(".")
+    holders: list[Any] = [OmegaConf.select(cfg, ".".join(parts[:depth])) for depth in range(1, len(parts))]
+    kinds = [OmegaConf.get_type(holder) for holder in holders]
+    if holders and isinstance(kinds[-1], type) and issubclass(kinds[-1], Settings):
+        return False
+    inside = any(isinstance(holder, DictConfig) and "_target_" in holder for holder in holders)
+    return inside or f"${{{key}}}" in str(OmegaConf.to_container(cfg, resolve=False))
 
 
 def _choosing(parsed: Sequence[Override]) -> list[str]:
@@ -134,20 +135,61 @@ def type_problem(expected: Any, given: Any) -> str | None:
         return None
     if given is None and not isinstance(expected, bool | int | float):
         return None
-    if isinstance(expected, bool):
-        return None if isinstance(given, bool) else "true or false"
-    if isinstance(expected, int):
-        return None if isinstance(given, int) and not isinstance(given, bool) else "a whole number"
-    if isinstance(expected, float):
-        return None if isinstance(given, int | float) and not isinstance(given, bool) else "a number"
-    if isinstance(expected, str):
-        return None if isinstance(given, str | int | float) and not isinstance(given, bool) else "a word"
-    if OmegaConf.is_list(expected):
-        return None if OmegaConf.is_list(given) else "a list, [a, b]"
-    return "a mapping, {a: 1}"
+    for kind, takes, words in KINDS:
+        if isinstance(expected, kind):
+            truth = isinstance(given, bool) and kind in (int, float)  # Python takes it for a number
+            return None if isinstance(given, takes) and not truth else words
+    return None
 
 
-def unknown_key(key: str, words: Sequence[str] | None = None) -> str:
+KINDS: tuple[tuple[Any, Any, str], ...] = (
+    (bool, bool, "true or false"),
+    (int, int, "a whole number"),
+    (float, int | float, "a number"),
+    (str, str | bool | int | float, "a word"),
+    (ListConfig, ListConfig, "a list, [a,b]"),
+    (DictConfig, DictConfig, "a mapping, {a: 1}"),
+)
+"""Kinds of defaults, what stands for one, and what it is called."""
+
+
+def composition_problem(error: ConfigCompositionException, words: Sequence[str] | None = None) -> str:
+    """The message for a config that cannot be composed; ``words``: all overrides, None is this call's."""
+    cause = error.__cause__
+    if found := re.search(r"Could not override '([^']*)'", str(error)):
+        return unknown_key(
+            getattr(cause, "full_key", None) or found.group(1), words
+        )  # the inner one of ppo={cilp: 0.1}
+    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
+        return str(error)
+    file = re.match(r"In '([^']*)'", str(error))
+    place = f" (in {file.group(1)}.yaml)" if file else ""
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return unknown_key(str(cause.full_key), words, place)
+    if not isinstance(cause, ValidationError):
+        return str(error)
+    given = "null" if cause.value is None else cause.value
+    node: Any = cause.child_node
+    if not isinstance(node, Node):
+        return f"{cause.full_key}={given}{place}: {cause.msg.splitlines()[0]}"
+    default = "null" if node._is_none() else node
+    known = "" if isinstance(node, DictConfig) and not node._is_none() else f" (its default is {default})"
+    return f"{cause.full_key}={given}{place}: takes {_takes(node)}{known}"
+
+
+def _takes(node: Node) -> str:
+    """What a node of a schema takes."""
+    kind: Any = node._metadata.ref_type
+    if isinstance(node, EnumNode):
+        words = f"one of {', '.join(node.enum_type.__members__)}"
+    else:
+        container = ListConfig if isinstance(node, ListConfig) else DictConfig
+        wanted = container if isinstance(node, Container) else kind
+        words = next(words for one, _, words in KINDS if one is wanted)
+    return words + (", or null" if node._is_optional() else "")
+
+
+def unknown_key(key: str, words: Sequence[str] | None = None, place: str = "") -> str:
     """The message for an override of a key that the config lacks; ``words``: all overrides, None is this call's."""
     words = sys.argv[1:] if words is None else words
     group = key.split(".")[0]
@@ -155,7 +197,7 @@ def unknown_key(key: str, words: Sequence[str] | None = None) -> str:
         return f"{key}: {group} starts without keys, as +{group}._target_=... or ~{group} asks for; write +{key}=..."
     close = difflib.get_close_matches(key, _known_keys(words), n=1, cutoff=0.6)
     meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{key}: there is no such key{meant} (python train.py --cfg job shows them all)"
+    return f"{key}{place}: there is no such key{meant} (python train.py --cfg job shows them all)"
 
 
 def unknown_choice(config: str | None, options: Sequence[str] | None) -> str | None:

@@ -21,7 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf.config import plugins
+from csrlhf.config import plugins, schema
 from csrlhf.errors import UserError
 from csrlhf.runs.stages.base import declaration
 
@@ -100,6 +100,7 @@ def register() -> None:
     is installed, so that no file of the user's takes a library's place.
     """
     Plugins.instance().register(EntryPointConfigs)
+    schema.register()
     OmegaConf.register_new_resolver("ceil_div", ceil_div, replace=True)
     OmegaConf.register_new_resolver("declared", declared, replace=True)
     if "" not in sys.path and os.getcwd() not in sys.path:

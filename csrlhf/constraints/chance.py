@@ -13,7 +13,7 @@ class Chance(Constraint):
 
     is_rate = True
 
-    def __init__(self, threshold: float = 0.05, tau: float = 0.0, window: int = 0, ema: float = 0.0) -> None:
+    def __init__(self, threshold: float = 0.03, tau: float = 0.0, window: int = 0, ema: float = 0.0) -> None:
         """Build the constraint.
 
         Args:

@@ -23,6 +23,7 @@ from csrlhf.data.batching import (
     shares,
 )
 from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id
+from csrlhf.data.settings import DemonstrationSettings
 from csrlhf.data.source import DataSource, MissingRowsError
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
@@ -78,35 +79,23 @@ class DemonstrationDataModule(LightningDataModule):
     """Batches of demonstrations; the order of rows is a pure function of (seed, epoch)."""
 
     def __init__(
-        self,
-        source: DataSource,
-        tokenizer: PreTrainedTokenizerBase,
-        batch_size: int = 64,
-        max_tokens: int = 64,
-        seed: int = 0,
-        accumulate: int = 1,
+        self, source: DataSource, tokenizer: PreTrainedTokenizerBase, settings: DemonstrationSettings, seed: int = 0
     ) -> None:
         """Build the module.
 
         Args:
             source: offers ``demonstrations(split)``.
             tokenizer: the policy's.
-            batch_size: dialogues per optimiser step, over all processes and micro-batches.
-            max_tokens: room for prompt and response; a longer response is cut (and gets no end token).
+            settings: sizes and lengths.
             seed: of the order.
-            accumulate: micro-batches per step.
-
-        Raises:
-            UserError: ``batch_size``, ``max_tokens`` or ``accumulate`` is out of range.
         """
         super().__init__()
-        for key, value in {"batch_size": batch_size, "accumulate": accumulate}.items():
-            if value < 1:
-                raise UserError(f"sft.{key}={value}: must be >= 1")
-        if max_tokens < 8:
-            raise UserError(f"sft.max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
-        self.source, self.tokenizer = source, tokenizer
-        self.batch_size, self.max_tokens, self.seed, self.accumulate = batch_size, max_tokens, seed, accumulate
+        self.source, self.tokenizer, self.seed = source, tokenizer, seed
+        self.batch_size, self.accumulate, self.max_tokens = (
+            settings.batch_size,
+            settings.accumulate,
+            settings.max_tokens,
+        )
         self.encoded: dict[str, list[Encoded]] = {}
 
     def setup(self, stage: str) -> None:

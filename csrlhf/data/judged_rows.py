@@ -15,11 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.data.batching import batch_loader, evaluation_batches, ranks_of
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
+from csrlhf.data.settings import JudgedRowsSettings
 from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow, PromptRow
-
-SPLITS_TO_JUDGE = ("validation", "test")
 
 
 class JudgedSplit:
@@ -66,34 +65,26 @@ class JudgedRowsDataModule(lightning.LightningDataModule):
     Args:
         source: where rows come from.
         tokenizer: of the first cost model; not needed, since each scorer has its own.
-        split: ``validation`` or ``test``.
-        batch_size: rows at a time.
+        settings: the split, and rows at a time.
 
     Raises:
-        UserError: an unknown split, one that the data has not, or a batch of no rows.
+        UserError: the data has no such split.
     """
 
     def __init__(
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase | None,
-        split: Split = "test",
-        batch_size: int = 256,
+        settings: JudgedRowsSettings,
     ) -> None:
         super().__init__()
-        if split not in SPLITS_TO_JUDGE:
-            raise UserError(
-                f"evaluate.split={split}: must be one of {', '.join(SPLITS_TO_JUDGE)}; figures on rows that a model "
-                "was trained on say nothing"
-            )
+        split: Split = settings.split.value
         if not getattr(source, "has", lambda _: True)(split):
             raise UserError(
                 f"evaluate.split={split}: the data has no such split; name a file of labelled rows with "
                 f"data.{split}=FILE, or choose the other split"
             )
-        if batch_size < 1:
-            raise UserError(f"evaluate.batch_size={batch_size}: must be >= 1")
-        self.source, self.split, self.batch_size = JudgedSplit(source, split), split, batch_size
+        self.source, self.split, self.batch_size = JudgedSplit(source, split), split, settings.batch_size
 
     def test_dataloader(self) -> DataLoader:
         """This process's rows."""

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.prompts import PromptDataModule
+from csrlhf.data.settings import EvaluationPrompts, PromptSettings
 from csrlhf.data.source import DataSource, Kind, MissingRowsError, Oracle, Split
 from csrlhf.data.tables.record import Line, Record
 from csrlhf.data.tables.source import TableData
@@ -113,11 +114,8 @@ class EvaluationData(PromptDataModule):
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
-        prompts: Mapping[str, str] | None = None,
-        samples_per_prompt: int = 1,
-        outputs: str | None = None,
-        eval_batch_size: int = 128,
-        max_prompt_tokens: int = 64,
+        settings: EvaluationPrompts,
+        max_prompt_tokens: int = 256,
         seed: int = 0,
     ) -> None:
         """Build the module; rows are read in ``setup``.
@@ -125,21 +123,15 @@ class EvaluationData(PromptDataModule):
         Args:
             source: the stage's data.
             tokenizer: the policies'.
-            prompts: files by name in place of the source's test split.
-            samples_per_prompt: answers to each prompt.
-            outputs: kept answers, which need no prompts.
-            eval_batch_size: prompts at a time.
+            settings: files, answers to a prompt, prompts at a time.
             max_prompt_tokens: a longer prompt is an error that names it.
             seed: unused by an order that is the files'.
         """
-        if samples_per_prompt < 1:
-            raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
-        used: Any = source if prompts is None else PromptSets(source, prompts)
-        super().__init__(
-            used, tokenizer, 1, eval_batch_size=eval_batch_size, max_prompt_tokens=max_prompt_tokens, seed=seed
-        )
-        self.num_samples, self.outputs = samples_per_prompt, outputs
-        if outputs is not None:
+        used: Any = source if settings.prompts is None else PromptSets(source, settings.prompts)
+        alone = PromptSettings(batch_size=1, max_prompt_tokens=max_prompt_tokens)
+        super().__init__(used, tokenizer, alone, eval_batch_size=settings.batch_size, seed=seed)
+        self.num_samples, self.outputs = settings.samples_per_prompt, settings.outputs
+        if self.outputs is not None:
             self.source = None  # type: ignore[assignment]  # nothing is asked, so nothing can leak
 
     def setup(self, stage: str) -> None:

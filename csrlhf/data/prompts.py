@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.batching import check_rows, ranks_of
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
+from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
@@ -72,13 +73,8 @@ class PromptDataModule(LightningDataModule):
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
-        batch_size: int,
-        samples_per_prompt: int = 1,
-        iterations: int | None = None,
-        iterations_per_epoch: int = 1,
-        eval_batch_size: int = 128,
-        max_prompt_tokens: int = 64,
-        num_validation: int | None = None,
+        settings: PromptSettings,
+        eval_batch_size: int = 16,
         seed: int = 0,
     ) -> None:
         """Build the module; rows are read in ``setup``.
@@ -86,38 +82,17 @@ class PromptDataModule(LightningDataModule):
         Args:
             source: offers ``prompts(split)``.
             tokenizer: the policy's.
-            batch_size: responses per iteration, over all processes.
-            samples_per_prompt: responses to each prompt of an iteration.
-            iterations: of the whole run; the last epoch ends there. None for whole epochs only.
-            iterations_per_epoch: iterations between two evaluations (one Lightning epoch).
+            settings: sizes and lengths.
             eval_batch_size: prompts per evaluation chunk.
-            max_prompt_tokens: a longer prompt is an error that names it.
-            num_validation: use only the first so many validation prompts; None for all.
             seed: of the order of prompts.
         """
         super().__init__()
-        counts = {
-            "ppo.batch_size": batch_size,
-            "ppo.samples_per_prompt": samples_per_prompt,
-            "ppo.iterations": 1 if iterations is None else iterations,
-            "ppo.eval_every": iterations_per_epoch,
-            "ppo.num_validation": 1 if num_validation is None else num_validation,
-            "evaluate.batch_size": eval_batch_size,
-        }
-        for key, value in counts.items():
-            if value < 1:
-                raise UserError(f"{key}={value}: must be >= 1")
-        if batch_size % samples_per_prompt:
-            raise UserError(
-                f"ppo.samples_per_prompt={samples_per_prompt}: must divide ppo.batch_size={batch_size}, "
-                "which counts responses"
-            )
         self.source, self.tokenizer, self.seed = source, tokenizer, seed
-        self.samples_per_prompt = samples_per_prompt
-        self.batch_size, self.iterations = batch_size, iterations
-        self.iterations_per_epoch = iterations_per_epoch
-        self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, max_prompt_tokens
-        self.num_validation = num_validation
+        self.samples_per_prompt = settings.samples_per_prompt
+        self.batch_size, self.iterations = settings.batch_size, settings.iterations
+        self.iterations_per_epoch = settings.eval_every
+        self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, settings.max_prompt_tokens
+        self.num_validation = settings.num_validation
         self.rows: dict[str, list[PromptRow]] = {}
 
     def setup(self, stage: str) -> None:
@@ -152,9 +127,7 @@ class PromptDataModule(LightningDataModule):
         if self.batch_size % num_ranks:
             raise UserError(f"ppo.batch_size={self.batch_size} must be a multiple of the {num_ranks} processes")
         start = (self.trainer.current_epoch if self.trainer else 0) * self.iterations_per_epoch
-        count = self.iterations_per_epoch
-        if self.iterations is not None:
-            count = min(count, self.iterations - start)
+        count = min(self.iterations_per_epoch, self.iterations - start)
         iterations = _Iterations(self, start, count, rank, num_ranks)
         return DataLoader(iterations, batch_size=None, shuffle=False)
 

@@ -29,8 +29,8 @@ from csrlhf.data.batching import (
 )
 from csrlhf.data.encoding import encode_dialogue, pad, pad_id
 from csrlhf.data.pairs import cost_pairs
+from csrlhf.data.settings import BatchSettings, CostLoss, LabelledSettings
 from csrlhf.data.source import DataSource, Split
-from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow
 
 Row = TypeVar("Row")
@@ -42,15 +42,12 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
     Args:
         source: where rows come from.
         tokenizer: the score model's.
-        batch_size: rows per optimiser step, over all processes and micro-batches.
+        settings: sizes.
         max_tokens: longer dialogues are cut (``encode_dialogue``).
         seed: decides the batches' order, with the epoch.
-        eval_batch_size: rows per forward pass of validation and test.
-        window: batches sorted by length among themselves (``training_batches``).
-        accumulate: micro-batches per optimiser step.
 
     Raises:
-        UserError: a size is out of range, or (at ``setup``) the stage would not train at all.
+        UserError: at ``setup``, where the stage would not train at all.
     """
 
     stage: ClassVar[str]
@@ -60,28 +57,18 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
-        batch_size: int,
+        settings: BatchSettings,
         max_tokens: int,
         seed: int,
-        eval_batch_size: int = 64,
-        window: int = 8,
-        accumulate: int = 1,
     ) -> None:
         super().__init__()
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "window": window}
-        for key, value in (sizes | {"accumulate": accumulate}).items():
-            if value < 1:
-                raise UserError(f"{self.stage}.{key}={value}: must be >= 1")
-        if max_tokens < 8:
-            raise UserError(f"model.score.max_tokens={max_tokens}: a dialogue needs room for at least 8 tokens")
         self.source = source
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
+        self.settings = settings
+        self.batch_size = settings.batch_size
         self.max_tokens = max_tokens
         self.seed = seed
-        self.eval_batch_size = eval_batch_size
-        self.window = window
-        self.accumulate = accumulate
+        self.accumulate = settings.accumulate
         self._rows: dict[Split, list[Row]] = {}
 
     def setup(self, stage: str) -> None:
@@ -100,7 +87,7 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         check_shares(self.stage, min(self.batch_size, len(lengths)), num_ranks, self.accumulate)
 
         def batches_of(epoch: int) -> list[list[int]]:
-            return training_batches(lengths, self.batch_size, self.seed, epoch, self.window)
+            return training_batches(lengths, self.batch_size, self.seed, epoch, self.settings.window)
 
         epoch = self.trainer.current_epoch if self.trainer else 0
         return batch_loader(self._share, SharedBatches(batches_of, epoch, rank, num_ranks, self.accumulate))
@@ -114,7 +101,7 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, split: Split) -> DataLoader:
-        batches = evaluation_batches(self._lengths(split), self.eval_batch_size, *ranks_of(self.trainer))
+        batches = evaluation_batches(self._lengths(split), self.settings.eval_batch_size, *ranks_of(self.trainer))
         return batch_loader(lambda rows: self._batch(split, rows), batches)
 
     def _share(self, share: Share) -> Batch:
@@ -207,22 +194,7 @@ Encoded = EncodedDialogue | EncodedCostPair
 
 
 class LabelledDataModule(ScoreDataModule[Encoded]):
-    """Encodes ``source.labelled(split)``; with ``loss="pairwise"`` the training rows are ``cost_pairs(source)``.
-
-    Args:
-        source: as in ``ScoreDataModule``, like all arguments but the last.
-        tokenizer: as there.
-        batch_size: dialogues per optimiser step with either loss: the same compute. Two of them are a pair.
-        max_tokens: as there.
-        seed: as there.
-        eval_batch_size: as there.
-        window: as there.
-        accumulate: as there.
-        loss: what the module trains with, ``semantic`` or ``pairwise``.
-
-    Raises:
-        UserError: ``batch_size`` is odd and pairs are wanted.
-    """
+    """Encodes ``source.labelled(split)``; with ``loss="pairwise"`` the training rows are ``cost_pairs(source)``."""
 
     stage = "cost"
 
@@ -230,19 +202,14 @@ class LabelledDataModule(ScoreDataModule[Encoded]):
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
-        batch_size: int,
+        settings: LabelledSettings,
         max_tokens: int,
         seed: int,
-        eval_batch_size: int = 64,
-        window: int = 8,
-        accumulate: int = 1,
-        loss: str = "semantic",
     ) -> None:
-        self.pairwise = loss == "pairwise"
-        if self.pairwise and batch_size % 2:
-            raise UserError(f"cost.batch_size={batch_size}: must be even, cost.loss=pairwise makes pairs of dialogues")
-        rows = batch_size // 2 if self.pairwise else batch_size
-        super().__init__(source, tokenizer, rows, max_tokens, seed, eval_batch_size, window, accumulate)
+        super().__init__(source, tokenizer, settings, max_tokens, seed)
+        self.pairwise = settings.loss == CostLoss.pairwise
+        if self.pairwise:
+            self.batch_size //= 2  # two dialogues are a pair
 
     def _load(self, split: Split) -> list[Encoded]:
         if not self.pairwise or split != "train":

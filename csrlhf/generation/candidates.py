@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from csrlhf.errors import UserError
+from csrlhf.generation.config import Rule
 from csrlhf.types import Prompt
-
-RULES = ("best", "first")
-"""``best``: the accepted candidate with the highest reward; ``first``: the first accepted one, and no more is drawn."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,8 @@ def flags_and_rewards(drawn: Sequence[Sequence[Candidate]]) -> tuple[list[list[b
 
 def check_rule(rule: str, key: str = "rule") -> str:
     """``rule`` if there is such a rule."""
-    if rule not in RULES:
-        raise UserError(f"{key}={rule}: must be {' or '.join(RULES)}")
+    if rule not in tuple(Rule):
+        raise UserError(f"{key}={rule}: must be {' or '.join(Rule)}")
     return rule
 
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from csrlhf.errors import UserError
 from csrlhf.generation.candidates import Candidate, Decoded, answer
+from csrlhf.generation.config import REFUSAL
 from csrlhf.generation.judges import Judges, model_path
 from csrlhf.generation.sampler import Sampler, sampling_record
-from csrlhf.generation.settings import MOST_SAMPLES, REFUSAL, Threshold, check_choice, make_sampler
+from csrlhf.generation.settings import MOST_SAMPLES, Threshold, check_choice, make_sampler
 from csrlhf.generation.speaker import Pieces, Speaker
 from csrlhf.models.cost_models import CostFolders, named_folders
 from csrlhf.models.identity import model_folder, model_hash

@@ -11,8 +11,8 @@ from csrlhf.generation.candidates import check_rule
 from csrlhf.generation.sampler import Sampler
 from csrlhf.runs import artifacts
 
-REFUSAL = "I'm sorry, but I can't help with that."
-SAMPLER = "csrlhf.generation.sampler.Sampler"
+SAMPLERS = ("csrlhf.generation.sampler.Sampler", "csrlhf.rollout.sampler.Sampler")
+"""Our sampler, under the name that it has and the one that older records know it by."""
 
 MOST_SAMPLES = 2**16
 """Largest N: sample ``i`` of prompt ``p`` has the noise of index ``p * MOST_SAMPLES + i``."""
@@ -46,7 +46,7 @@ def trained_sampling(policy: str | Path) -> dict[str, Any]:
     folder = Path(policy).expanduser()
     record = artifacts.read_record(folder) if folder.is_dir() else None
     rollout = ((record or {}).get("config") or {}).get("rollout") or {}
-    if rollout.get("_target_") != SAMPLER:
+    if rollout.get("_target_") not in SAMPLERS:
         return {"max_new_tokens": DEFAULT_TOKENS}
     return {key: value for key, value in rollout.items() if not key.startswith("_")}
 

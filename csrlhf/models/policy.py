@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, seeded
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.settings import Tuning
+from csrlhf.models.tuning import tune
 
 
 class PolicySpec:
@@ -71,5 +72,5 @@ class PolicySpec:
                 name = f"model.policy.architecture.model_type={model.config.model_type}"
             check_vocabulary(model, self.tokenizer, name)
             check_policy(model, name)
-            self.tuning.apply(model)
+            tune(model, self.tuning)
         return model

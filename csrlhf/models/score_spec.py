@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,36 +13,13 @@ from csrlhf.errors import UserError
 from csrlhf.models.checks import check_vocabulary, is_causal
 from csrlhf.models.loading import load_tokenizer, load_trunk
 from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.settings import ScoreSettings
+from csrlhf.models.tuning import tune
 
 
-class ScoreSpec:
+@dataclass(eq=False)
+class ScoreSpec(ScoreSettings):
     """A description that costs nothing until ``build`` is called."""
-
-    def __init__(
-        self,
-        backbone: str,
-        pooling: str,
-        max_tokens: int,
-        options: Mapping[str, Any] | None = None,
-        rows_per_pass: int | None = None,
-        head_bias: bool = True,
-        tuning: Tuning | None = None,
-    ) -> None:
-        """Describe a score model.
-
-        Args:
-            backbone: a folder (of any stage), a hub name, or ``package:name/path`` (models/loading.py).
-            pooling: ``last`` (causal models), ``mean`` or ``cls`` (encoders).
-            max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
-            options: configuration keys of the backbone to replace (``load_trunk``).
-            rows_per_pass: see ``ScoreModel``.
-            head_bias: likewise.
-            tuning: which weights of the backbone are trained (the head always is); None for all.
-        """
-        self.backbone, self.pooling, self.max_tokens = backbone, pooling, max_tokens
-        self.options, self.rows_per_pass, self.head_bias = dict(options or {}), rows_per_pass, head_bias
-        self.tuning = tuning or Tuning()
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -74,7 +51,7 @@ class ScoreSpec:
             # What transformers' own classifiers find the last token by: no token that a dialogue may end with.
             pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
             trunk.config.pad_token_id = None if pad == end else pad
-        self.tuning.apply(trunk)
+        tune(trunk, self.tuning)
         return ScoreModel(trunk, outputs, self.pooling, self.max_tokens, self.rows_per_pass, self.head_bias)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from csrlhf.errors import UserError
+from csrlhf.models.settings import Tuning, TuningMethod
 
 # What a parameter's name says of its place: which layer, or an embedding. Names are those of transformers.
 
@@ -35,95 +35,48 @@ def is_embedding(name: str) -> bool:
     return layer_of(name) is None and _EMBEDDING.search(name) is not None
 
 
-METHODS = ("full", "lora", "last_n")
+def tune(model: PreTrainedModel, tuning: Tuning) -> None:
+    """Freeze what is not trained, and put adapters in, in place. New adapters change no output yet.
 
-
-class Tuning:
-    """A choice of trained weights, applied to a model once it is loaded.
-
-    Example:
-        ``Tuning("lora", rank=8).apply(model)``; ``Tuning("last_n", layers=2).apply(model)``.
+    Raises:
+        UserError: PEFT is missing, ``targets`` match nothing, or the model has fewer layers than ``layers``.
     """
+    if tuning.method == TuningMethod.lora:
+        _add_adapters(model, tuning)
+    elif tuning.method == TuningMethod.last_n:
+        _freeze_lower_layers(model, tuning.layers or 2)
 
-    def __init__(
-        self,
-        method: str = "full",
-        rank: int | None = None,
-        alpha: float | None = None,
-        targets: Sequence[str] | None = None,
-        layers: int | None = None,
-    ) -> None:
-        """Check the settings.
 
-        Args:
-            method: ``full`` (all weights), ``lora`` (adapters alone) or ``last_n`` (the last layers and the final norm;
-                embeddings and language head stay as they are).
-            rank: of the adapters (``lora``); None for 16.
-            alpha: scale of the adapters, which are multiplied by ``alpha / rank`` (``lora``); None for twice the rank.
-            targets: ends of the names of the linear layers that get adapters (``lora``); None for all of them.
-            layers: how many of the last layers are trained (``last_n``); None for 2.
-
-        Raises:
-            UserError: a value is out of range, or set for a method that does not read it.
-        """
-        if method not in METHODS:
-            raise UserError(f"tuning.method={method}: must be one of {', '.join(METHODS)}")
-        readers = {"rank": "lora", "alpha": "lora", "targets": "lora", "layers": "last_n"}
-        values = {"rank": rank, "alpha": alpha, "targets": targets, "layers": layers}
-        for name, value in values.items():
-            if value is not None and method != readers[name]:
-                raise UserError(
-                    f"tuning.{name}={value}: has no meaning with tuning.method={method}; set "
-                    f"tuning.method={readers[name]}, or leave it null"
-                )
-        for name, kind in {"rank": int, "alpha": int | float, "layers": int}.items():
-            value = values[name]
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or value <= 0):
-                raise UserError(f"tuning.{name}={value!r}: must be a {'whole ' if kind is int else ''}number above 0")
-        self.method, self.layers = method, layers or 2
-        self.rank = rank or 16
-        self.alpha = alpha or 2 * self.rank
-        self.targets = None if targets is None else list(targets)
-
-    def apply(self, model: PreTrainedModel) -> None:
-        """Freeze what is not trained, and put adapters in, in place. New adapters change no output yet.
-
-        Raises:
-            UserError: PEFT is missing, ``targets`` match nothing, or the model has fewer layers than ``layers``.
-        """
-        if self.method == "lora":
-            self._add_adapters(model)
-        elif self.method == "last_n":
-            self._freeze_lower_layers(model)
-
-    def _add_adapters(self, model: PreTrainedModel) -> None:
+def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError(f"tuning.method=lora needs PEFT ({error}); run: pip install 'csrlhf[lora]'") from error
+    targets = "all-linear" if tuning.targets is None else list(tuning.targets)
+    rank = tuning.rank or 16
+    config = LoraConfig(r=rank, lora_alpha=tuning.alpha or 2 * rank, target_modules=targets)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        # GPT-2's layers hold their weights transposed; PEFT sees that, adjusts, and says so.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise UserError(f"tuning.method=lora needs PEFT ({error}); run: pip install 'csrlhf[lora]'") from error
-        targets = "all-linear" if self.targets is None else self.targets
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets)  # type: ignore[arg-type]
-        with warnings.catch_warnings():
-            # GPT-2's layers hold their weights transposed; PEFT sees that, adjusts, and says so.
-            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
-            try:
-                inject_adapter_in_model(config, model)
-            except ValueError as error:
-                raise UserError(f"tuning.targets={targets}: {str(error).splitlines()[0]}") from error
+            inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise UserError(f"tuning.targets={targets}: {str(error).splitlines()[0]}") from error
 
-    def _freeze_lower_layers(self, model: PreTrainedModel) -> None:
-        found = [layer for name, _ in model.named_parameters() if (layer := layer_of(name)) is not None]
-        num_layers = 1 + max(found, default=-1)
-        if num_layers < self.layers:
-            raise UserError(
-                f"tuning.layers={self.layers}: {model.config.model_type} has {num_layers} numbered layers; take fewer, "
-                "or another tuning.method"
-            )
-        for name, parameter in model.named_parameters():
-            layer = layer_of(name)
-            # Vectors outside of the layers are the final norm: behind the last layer, so they are always reached.
-            is_final_norm = layer is None and not is_embedding(name) and parameter.ndim == 1
-            parameter.requires_grad_(is_final_norm or (layer is not None and layer >= num_layers - self.layers))
+
+def _freeze_lower_layers(model: PreTrainedModel, count: int) -> None:
+    found = [layer for name, _ in model.named_parameters() if (layer := layer_of(name)) is not None]
+    num_layers = 1 + max(found, default=-1)
+    if num_layers < count:
+        raise UserError(
+            f"tuning.layers={count}: {model.config.model_type} has {num_layers} numbered layers; take fewer, "
+            "or another tuning.method"
+        )
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name)
+        # Vectors outside of the layers are the final norm: behind the last layer, so they are always reached.
+        is_final_norm = layer is None and not is_embedding(name) and parameter.ndim == 1
+        parameter.requires_grad_(is_final_norm or (layer is not None and layer >= num_layers - count))
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from csrlhf.ops.masking import last_selected
 
-KL_CHANNELS = ("reward", "both")
-
 
 def kl_k1(logprobs_BT: Tensor, reference_logprobs_BT: Tensor) -> Tensor:
     """``log π - log π_ref`` per token: unbiased, high variance, may be negative."""
@@ -44,7 +42,7 @@ def shape_rewards(
         kl_BT: per-token KL estimate (k1).
         mask_BT: True on response tokens.
         kl_coef: β.
-        kl_channels: which channels pay the KL, one of ``KL_CHANNELS``.
+        kl_channels: which channels pay the KL, ``reward`` or ``both``.
         clamp: bound on the absolute value of the shaped rewards (Safe-RLHF: 50), None for none.
     """
     score_BC = torch.cat([reward_B.unsqueeze(-1), cost_BK], dim=-1)

@@ -34,7 +34,7 @@ class Adaptive(Rectified):
         rate: float = 0.02,
         duty_ema: float = 0.95,
         saturation: float = 0.9,
-        margin_z: float = 0.0,
+        margin_z: float = 2.0,
         ema: float = 0.0,
         max_multiplier: float = 100.0,
         min_multiplier: float = 0.1,

@@ -26,7 +26,7 @@ class Lagrangian(Penalty):
     def __init__(
         self,
         multiplier: Multiplier = 1.0,
-        lr: float = 0.1,
+        lr: float = 1.0,
         rule: str = "log",
         max_multiplier: float = 100.0,
         min_multiplier: float = 1e-4,

@@ -30,7 +30,7 @@ class Rectified(Penalty):
     def __init__(
         self,
         multiplier: Multiplier = 8.0,
-        margin_z: float = 0.0,
+        margin_z: float = 2.0,
         ema: float = 0.0,
         normaliser: str = "fixed",
     ) -> None:

@@ -71,10 +71,11 @@ def score_config(cfg: DictConfig) -> Any:
 def score_model(cfg: DictConfig, stage: str, num_outputs: int, rows_per_example: int) -> list[Row]:
     """What a reward or cost model's training holds: the model with its optimiser, and the widest batch."""
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
 
     weight, compute = precision(cfg)
     trunk = footprint.empty_trunk(score_config(cfg))
-    instantiate(cfg.model.score.tuning).apply(trunk)
+    tune(trunk, instantiate(cfg.model.score.tuning))
     kind = instantiate(cfg[stage].optimizer.kind)
     rows = share(cfg, cfg[stage].batch_size, cfg[stage].accumulate) * rows_per_example
     passing = footprint.activation_bytes(trunk.config, rows * cfg.model.score.max_tokens, weight, compute)

@@ -28,6 +28,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from csrlhf.config import contracts
+from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, provenance
 from csrlhf.runs.leak_check import check_leaks, known_to
@@ -65,6 +66,7 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
         Its metrics, and the folder of its result by the stage's name; none of ``stage=data``.
     """
     hydra = HydraConfig.get()
+    prepare(cfg)
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
     overrides = list(hydra.overrides.task)

@@ -8,7 +8,7 @@ Legend of suffixes: B sequences of a batch, N rows of a split, K constraints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from csrlhf.data.settings import CostLoss
 from csrlhf.data.source import DataSource, MissingRowsError, Split
-from csrlhf.errors import UserError
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.ops.score_losses import pairwise_cost_loss, semantic_cost_loss
 from csrlhf.stats.classification import classification_metrics, expected_calibration_error, fit_temperature
@@ -27,23 +27,15 @@ from csrlhf.stats.cost_report import cost_report, of_split, split_area
 from csrlhf.stats.drift import MAX_FEATURES, MAX_LENGTHS, Reference, spread, words_of
 from csrlhf.training.ranks import gather_lists
 from csrlhf.training.score import ScoreModule
-
-LOSSES = ("semantic", "pairwise")
+from csrlhf.training.settings import CostSettings
 
 
 class CostModule(ScoreModule):
     """Fine-tunes a cost model on labelled dialogues. Its outputs are the data source's constraints.
 
     Args:
-        score: as in ``ScoreModule``, like optimizer and schedule.
-        loss: ``semantic`` learns from absolute labels (``semantic_cost_loss``), ``pairwise`` from pairs as in Safe-RLHF
-            (``pairwise_cost_loss``). Validation judges labelled rows with either.
-        label_smoothing: see these losses.
-        calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
-        baseline: train a bag-of-words baseline beside the final report.
-
-    Raises:
-        UserError: ``loss`` is unknown or ``label_smoothing`` out of its range.
+        score: as in ``ScoreModule``.
+        settings: the group ``cost``.
 
     Attributes:
         probabilities: P(unsafe) ``[N, K]`` of each split judged last, in the source's order.
@@ -51,25 +43,9 @@ class CostModule(ScoreModule):
         features: pooled states ``[M, H]`` of rows of the validation split, ``spread(N, MAX_FEATURES)`` of them.
     """
 
-    def __init__(
-        self,
-        score: ScoreSpec,
-        optimizer: Mapping[str, Any],
-        schedule: Mapping[str, Any],
-        loss: str = "semantic",
-        label_smoothing: float = 0.0,
-        calibrate: bool = True,
-        baseline: bool = True,
-    ) -> None:
-        super().__init__(score, optimizer, schedule)
-        if loss not in LOSSES:
-            raise UserError(f"cost.loss={loss}: must be one of {', '.join(LOSSES)}")
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"cost.label_smoothing={label_smoothing}: must be in [0, 1)")
-        self.loss = loss
-        self.label_smoothing = label_smoothing
-        self.calibrate = calibrate
-        self.baseline = baseline
+    def __init__(self, score: ScoreSpec, settings: CostSettings) -> None:
+        super().__init__(score, settings)
+        self.settings = settings
         self.probabilities: dict[str, NDArray[np.float64]] = {}
         self.logits: dict[str, NDArray[np.float64]] = {}
         self.features: NDArray[np.float32] | None = None
@@ -88,11 +64,15 @@ class CostModule(ScoreModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The chosen loss of a batch."""
         logits_BK = self.model(batch["input_ids"], batch["mask"])
-        if self.loss == "semantic":
-            return self.weighted(semantic_cost_loss(logits_BK, batch["unsafe"], self.label_smoothing), batch)
+        if self.settings.loss == CostLoss.semantic:
+            return self.weighted(semantic_cost_loss(logits_BK, batch["unsafe"], self.settings.label_smoothing), batch)
         first_BK, second_BK = logits_BK.chunk(2)
         loss = pairwise_cost_loss(
-            first_BK, second_BK, batch["order"], *batch["unsafe"].chunk(2), label_smoothing=self.label_smoothing
+            first_BK,
+            second_BK,
+            batch["order"],
+            *batch["unsafe"].chunk(2),
+            label_smoothing=self.settings.label_smoothing,
         )
         return self.weighted(loss, batch)
 
@@ -122,7 +102,7 @@ class CostModule(ScoreModule):
             self.log_dict(self._point_values(logits_NK, unsafe_NK), prog_bar=True)
             return
         self._report("validation", logits_NK, unsafe_NK)
-        if self.calibrate:
+        if self.settings.calibrate:
             self._fit_temperatures(logits_NK, unsafe_NK)
             self._report_calibration("validation", unsafe_NK)
         states = dict(gather_lists(self, sorted(self._pooled.items())))
@@ -133,7 +113,7 @@ class CostModule(ScoreModule):
         """The whole report on the test split, with the calibration that validation found."""
         logits_NK, unsafe_NK = self._collect()
         self._report("test", logits_NK, unsafe_NK)
-        if self.calibrate:
+        if self.settings.calibrate:
             self._report_calibration("test", unsafe_NK)
 
     def _collect(self) -> tuple[Tensor, Tensor]:
@@ -155,7 +135,7 @@ class CostModule(ScoreModule):
     def _report(self, split: Split, logits_NK: Tensor, unsafe_NK: Tensor) -> None:
         self.probabilities[split] = logits_NK.sigmoid().double().numpy()
         self.logits[split] = (logits_NK * self.model.temperature_K.cpu()).double().numpy()
-        train_rows = self.source.labelled("train") if self.baseline else []
+        train_rows = self.source.labelled("train") if self.settings.baseline else []
         report = cost_report(
             self.source.constraints, self.probabilities[split], self.source.labelled(split), train_rows
         )

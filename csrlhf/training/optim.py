@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from csrlhf.errors import UserError
 from csrlhf.models.tuning import is_embedding, layer_of
+from csrlhf.training.settings import OptimizerSettings, ScheduleSettings
 
 BLOCK = 256
 """Elements that share a scale in an 8-bit state."""
@@ -112,42 +113,22 @@ class AdamW8bit:
         return 2 * (size + 4 * math.ceil(size / BLOCK))
 
 
-SCHEDULES = ("constant", "linear", "cosine")
-
-
-def build_optimizer(
-    named_parameters: Iterable[tuple[str, nn.Parameter]],
-    lr: float,
-    weight_decay: float = 0.01,
-    layer_decay: float = 1.0,
-    head_lr_factor: float = 1.0,
-    beta2: float = 0.999,
-    fused: bool = False,
-    kind: OptimizerKind | None = None,
-    **unknown: object,
-) -> Optimizer:
+def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSettings) -> Optimizer:
     """An optimiser over the parameters that require a gradient, grouped by learning rate and weight decay.
 
     Args:
         named_parameters: of the whole model.
-        lr: peak learning rate, > 0.
-        weight_decay: on matrices only, never on biases, norms and other vectors.
-        layer_decay: a backbone layer's rate is ``layer_decay`` times that of the layer above it, the embeddings
-            are the lowest layer. 1 treats all alike.
-        head_lr_factor: rate of parameters in a submodule called ``head``, over ``lr``: a score head starts from
-            nothing, the backbone does not.
-        beta2: decay of the second moment.
-        fused: one kernel per group: several times faster on a CPU; ``AdamW`` only.
-        kind: which optimiser; None for ``AdamW``.
-        unknown: settings that do not exist, to be refused by name.
+        settings: its numbers.
 
     Raises:
-        UserError: a number is out of its range, or a setting does not exist; the message names the key.
+        UserError: a number is out of its range.
 
     Example:
-        ``build_optimizer(model.named_parameters(), lr=5e-5)``.
+        ``build_optimizer(model.named_parameters(), OptimizerSettings(lr=5e-5))``.
     """
-    check_optimizer(lr, weight_decay, layer_decay, head_lr_factor, beta2, fused, kind, **unknown)
+    settings.check("optimizer")
+    lr, weight_decay = settings.lr, settings.weight_decay
+    layer_decay, head_lr_factor = settings.layer_decay, settings.head_lr_factor
     parameters = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
     num_layers = 1 + max((layer for name, _ in parameters if (layer := layer_of(name)) is not None), default=-1)
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
@@ -159,51 +140,22 @@ def build_optimizer(
         {"params": members, "lr": rate, "weight_decay": decay, "embedding": embedding}
         for (rate, decay, embedding), members in groups.items()
     ]
-    return (kind or AdamW())(made, lr=lr, betas=(0.9, beta2), fused=fused)
+    return (settings.kind or AdamW())(made, lr=lr, betas=(0.9, settings.beta2), fused=settings.fused)
 
 
-def check_optimizer(
-    lr: float,
-    weight_decay: float = 0.01,
-    layer_decay: float = 1.0,
-    head_lr_factor: float = 1.0,
-    beta2: float = 0.999,
-    fused: bool = False,
-    kind: OptimizerKind | None = None,
-    **unknown: object,
-) -> None:
-    """Look at the settings of ``build_optimizer`` without building anything; arguments and errors are its."""
-    _refuse("optimizer", unknown)
-    _check("lr", lr, lr > 0, "above 0")
-    _check("weight_decay", weight_decay, weight_decay >= 0, "0 or above")
-    _check("layer_decay", layer_decay, 0 < layer_decay <= 1, "in (0, 1]")
-    _check("head_lr_factor", head_lr_factor, head_lr_factor > 0, "above 0")
-    _check("beta2", beta2, 0 < beta2 < 1, "in (0, 1)")
-    if fused and kind is not None and not kind.can_fuse:
-        raise UserError(
-            "optimizer setting fused=true: only optimizer=adamw has a fused form; set fused=false in the stage's "
-            "settings, cost.optimizer.fused=false for example"
-        )
-
-
-def build_schedule(
-    optimizer: Optimizer, num_steps: int, kind: str = "linear", warmup: float = 0.0, **unknown: object
-) -> LambdaLR:
+def build_schedule(optimizer: Optimizer, num_steps: int, settings: ScheduleSettings) -> LambdaLR:
     """The learning rate's factor at each optimiser step; advance it once per step.
 
     Args:
         optimizer: whose groups' rates are scaled.
         num_steps: optimiser steps of the whole run.
-        kind: after the warm-up: ``constant``, or ``linear`` or ``cosine`` down to 0 at the last step.
-        warmup: share of all steps in which the rate climbs from 0, in [0, 1).
-        unknown: settings that do not exist, to be refused by name.
+        settings: kind and warm-up.
 
     Raises:
-        UserError: ``kind`` or ``warmup`` is out of its range, or a setting does not exist.
+        UserError: a setting is out of its range.
     """
-    _refuse("schedule", unknown)
-    _check("schedule", kind, kind in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
-    _check("warmup", warmup, 0 <= warmup < 1, "in [0, 1)")
+    settings.check("schedule")
+    kind, warmup = settings.kind, settings.warmup
     warmup_steps = round(warmup * num_steps)
 
     def factor(step: int) -> float:
@@ -215,16 +167,6 @@ def build_schedule(
         return 1.0 - progress if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
-
-
-def _check(key: str, value: object, good: bool, allowed: str) -> None:
-    if not good:
-        raise UserError(f"optimizer setting {key}={value!r}: must be {allowed}")
-
-
-def _refuse(mapping: str, unknown: dict[str, object]) -> None:
-    if unknown:
-        raise UserError(f"{mapping} setting {', '.join(unknown)}: there is no such setting")
 
 
 def _depth(name: str, num_layers: int) -> int:

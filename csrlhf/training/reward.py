@@ -5,8 +5,8 @@ Legend of suffixes: B pairs of a batch, N pairs of a split.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,47 +16,25 @@ from torch import Tensor
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
-from csrlhf.errors import UserError
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.ops.score_losses import bradley_terry_loss
 from csrlhf.stats.bootstrap import bootstrap_intervals
 from csrlhf.training.ranks import gather_lists
 from csrlhf.training.score import ScoreModule
+from csrlhf.training.settings import RewardSettings
 
 
 class RewardModule(ScoreModule):
     """Fine-tunes a reward model on preference pairs.
 
     Args:
-        score: as in ``ScoreModule``, like optimizer and schedule.
-        regularization: see ``bradley_terry_loss``; 0 or above.
-        standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
-            responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
-        margin: by how much every chosen response is to score higher, beside the rows' own margins; 0 or above. In the
-            units of training: ``standardize`` divides the rewards afterwards, and this distance with them.
-
-    Raises:
-        UserError: ``regularization`` is negative (it would drive the rewards apart without end) or not finite, or so is
-            ``margin`` (which would ask for the rejected response).
+        score: as in ``ScoreModule``, but for the pooling where ``settings`` name one.
+        settings: the group ``reward``.
     """
 
-    def __init__(
-        self,
-        score: ScoreSpec,
-        optimizer: Mapping[str, Any],
-        schedule: Mapping[str, Any],
-        regularization: float = 0.0,
-        standardize: bool = True,
-        margin: float = 0.0,
-    ) -> None:
-        super().__init__(score, optimizer, schedule)
-        if not 0 <= regularization < math.inf:
-            raise UserError(f"reward.regularization={regularization}: must be 0 or above, e.g. 0.001")
-        if not 0 <= margin < math.inf:
-            raise UserError(f"reward.margin={margin}: must be a finite number, 0 or above (0: no margin)")
-        self.regularization = regularization
-        self.margin = margin
-        self.standardize = standardize
+    def __init__(self, score: ScoreSpec, settings: RewardSettings) -> None:
+        super().__init__(score if settings.pooling is None else replace(score, pooling=settings.pooling), settings)
+        self.settings = settings
         self._unit = 1.0  # of the model's scores now, in those of training
         self._judged: list[tuple[list[int], Tensor]] = []
 
@@ -67,12 +45,14 @@ class RewardModule(ScoreModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Bradley-Terry loss of a batch."""
         chosen_B, rejected_B = self._rewards(batch)
-        loss = bradley_terry_loss(chosen_B, rejected_B, self.regularization, self.margin + batch["margin"])
+        loss = bradley_terry_loss(
+            chosen_B, rejected_B, self.settings.regularization, self.settings.margin + batch["margin"]
+        )
         return self.weighted(loss, batch)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score a batch; the numbers are made of the whole split."""
-        columns = (*self._rewards(batch), self.margin + batch["margin"])
+        columns = (*self._rewards(batch), self.settings.margin + batch["margin"])
         self._judged.append((batch["rows"], torch.stack(columns, dim=1).cpu()))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -110,7 +90,7 @@ class RewardModule(ScoreModule):
         if not self.in_training:
             numbers |= self._interval(split, hit_N)
             self.final_metrics |= numbers
-            if self.standardize and split == "validation":
+            if self.settings.standardize and split == "validation":
                 self._standardize(torch.cat([chosen_N, rejected_N]))
         self.log_dict(numbers, prog_bar=self.in_training)
 

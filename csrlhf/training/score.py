@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
-from csrlhf.training.optim import build_optimizer, build_schedule, check_optimizer
+from csrlhf.training.optim import build_optimizer, build_schedule
+from csrlhf.training.settings import CostSettings, RewardSettings
 from csrlhf.training.step import StepLoss
 
 
@@ -25,8 +26,7 @@ class ScoreModule(LightningModule):
 
     Args:
         score: which model to train.
-        optimizer: keyword arguments of ``build_optimizer``.
-        schedule: keyword arguments of ``build_schedule``.
+        settings: optimiser and schedule, beside what the subclass reads.
 
     Attributes:
         final_metrics: what a validation or test run outside of training found, keyed ``area/name``.
@@ -34,12 +34,10 @@ class ScoreModule(LightningModule):
 
     model: ScoreModel
 
-    def __init__(self, score: ScoreSpec, optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    def __init__(self, score: ScoreSpec, settings: RewardSettings | CostSettings) -> None:
         super().__init__()
-        check_optimizer(**optimizer)
         self.score = score
-        self.optimizer = dict(optimizer)
-        self.schedule = dict(schedule)
+        self._optimizer, self._schedule = settings.optimizer, settings.schedule
         self.step_loss = StepLoss()
         self.final_metrics: dict[str, float] = {}
 
@@ -59,8 +57,8 @@ class ScoreModule(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""
-        optimizer = build_optimizer(self.model.named_parameters(), **self.optimizer)
-        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), **self.schedule)
+        optimizer = build_optimizer(self.model.named_parameters(), self._optimizer)
+        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), self._schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def weighted(self, loss: Tensor, batch: Mapping[str, Any]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from csrlhf.data.demonstrations import DemonstrationBatch
 from csrlhf.models.policy import PolicySpec
 from csrlhf.models.tuning import save_merged
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
-from csrlhf.training.optim import build_optimizer, build_schedule, check_optimizer
+from csrlhf.training.optim import build_optimizer, build_schedule
 from csrlhf.training.ranks import sum_over_ranks
+from csrlhf.training.settings import SFTSettings
 from csrlhf.training.step import StepLoss, response_loss
 
 
@@ -25,17 +25,15 @@ class SFTModule(LightningModule):
 
     model: PreTrainedModel
 
-    def __init__(self, policy: PolicySpec, optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    def __init__(self, policy: PolicySpec, settings: SFTSettings) -> None:
         """Keep the settings; weights are made in ``configure_model``.
 
         Args:
             policy: which model to start from.
-            optimizer: keyword arguments of ``build_optimizer``.
-            schedule: keyword arguments of ``build_schedule``.
+            settings: optimiser and schedule.
         """
         super().__init__()
-        check_optimizer(**optimizer)
-        self.policy, self.optimizer, self.schedule = policy, optimizer, schedule
+        self.policy, self.settings = policy, settings
         self.step_loss = StepLoss()
         self.final_metrics: dict[str, float] = {}
 
@@ -75,8 +73,8 @@ class SFTModule(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser over all trainable weights, with its schedule per step."""
-        optimizer = build_optimizer(self.model.named_parameters(), **self.optimizer)
-        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), **self.schedule)
+        optimizer = build_optimizer(self.model.named_parameters(), self.settings.optimizer)
+        schedule = build_schedule(optimizer, int(self.trainer.estimated_stepping_batches), self.settings.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

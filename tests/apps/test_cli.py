@@ -29,6 +29,12 @@ MISTAKES = [
     ("ppo.batch_size=null", "ppo.batch_size=null: takes a whole number"),
     ("constraints.harm.threshold=null", "constraints.harm.threshold=null: takes a number"),
     ("seed=null", "seed=null: takes a whole number"),
+    ("ppo.kl_control=auto", "ppo.kl_control=auto: takes one of fixed, adaptive (its default is fixed)"),
+    ("leaks=loud", "leaks=loud: takes one of error, warn, ignore"),
+    ("ppo.value_clip=wide", "ppo.value_clip=wide: takes a number, or null (its default is null)"),
+    ("evaluate.benign=mild", "evaluate.benign=mild: takes a list, [a,b]"),
+    ("ppo.policy_optimizer=adam", "ppo.policy_optimizer=adam: takes a mapping, {a: 1}"),
+    ("penalty.ema=x", "penalty.ema=x: takes a number (its default is 0.0)"),
     # its form
     ("ppo.iterations", "write key=value"),
     ("--ppo.iterations=3", "without dashes"),
@@ -71,7 +77,12 @@ RANGES = [
     ("stage=sft", "trainer.precision=13", "precision"),
     ("stage=sft", "trainer.devices=many", "devices"),
     ("stage=sft", "seed=-1", "seed=-1: must be a whole number from 0"),
-    ("stage=sft", "+sft.optimizer.betas=0.9", "optimizer setting betas: there is no such setting"),
+    ("stage=sft", "+sft.optimizer.betas=0.9", "+sft.optimizer.betas: nothing reads this key"),
+    ("stage=sft", "sft.optimizer.lr=inf", "sft.optimizer.lr=inf: must be above 0 and finite"),
+    ("stage=sft", "ppo.kl_coef=nan", "ppo.kl_coef=nan: must be 0 or above and finite"),
+    ("stage=sft", "ppo.clip=-1.0", "ppo.clip=-1.0: must be in (0, 1)"),
+    ("stage=sft", "cost.max_steps=0", "cost.max_steps=0: must be >= 1, or -1 for no limit"),  # whichever stage runs
+    ("stage=sft", "model.score.tuning.rank=4", "model.score.tuning.rank=4: has no meaning with model.score.tuning.m"),
     ("stage=ppo", "+penalty.slope=2", "slope"),  # the strategy's constructor has the word
 ]
 

@@ -10,6 +10,7 @@ import torch
 from lightning import Trainer
 
 from csrlhf.data.demonstrations import DemonstrationDataModule
+from csrlhf.data.settings import DemonstrationSettings
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow
 
@@ -24,8 +25,9 @@ class Rows:
         return self.rows
 
 
-def make(tiny: ModuleType, source: Any, **options: Any) -> DemonstrationDataModule:
-    data = DemonstrationDataModule(source, tiny.tokenizer(), **({"batch_size": 4, "max_tokens": 16} | options))
+def make(tiny: ModuleType, source: Any, seed: int = 0, **options: Any) -> DemonstrationDataModule:
+    sizes = {"batch_size": 4, "max_tokens": 16} | options
+    data = DemonstrationDataModule(source, tiny.tokenizer(), DemonstrationSettings(**sizes), seed)
     data.setup("fit")
     return data
 
@@ -40,7 +42,9 @@ def test_a_batch_by_hand(tiny: ModuleType) -> None:
 
 
 def test_a_pad_token_that_is_the_end_token_keeps_the_end_in_the_loss(tiny: ModuleType) -> None:
-    data = DemonstrationDataModule(Rows(("a", "yes"), ("b c", "no d")), tiny.tokenizer(pad="<eos>"), batch_size=2)  # type: ignore[arg-type]
+    data = DemonstrationDataModule(
+        Rows(("a", "yes"), ("b c", "no d")), tiny.tokenizer(pad="<eos>"), DemonstrationSettings(2)
+    )  # type: ignore[arg-type]
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
     assert batch.response_mask_BS.sum(dim=1).tolist() == [2, 3]
@@ -83,7 +87,7 @@ def test_out_of_range_names_the_key(tiny: ModuleType) -> None:
 
 
 def test_no_epoch_is_refused_before_anything_is_read(tiny: ModuleType) -> None:
-    data = DemonstrationDataModule(Rows(), tiny.tokenizer())  # type: ignore[arg-type]
+    data = DemonstrationDataModule(Rows(), tiny.tokenizer(), DemonstrationSettings())  # type: ignore[arg-type]
     data.trainer = Trainer(max_epochs=0, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(UserError, match=r"sft\.epochs=0: must be >= 1"):
         data.setup("fit")

@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule
 
 from csrlhf.data.prompts import PromptDataModule, encode_batch
+from csrlhf.data.settings import PromptSettings
 from csrlhf.errors import UserError
 from csrlhf.types import PromptBatch, PromptRow
 
@@ -18,8 +19,11 @@ from csrlhf.types import PromptBatch, PromptRow
 @pytest.fixture
 def make(tiny: ModuleType):
     def data(source: Any = None, split: str = "fit", **changes: Any) -> PromptDataModule:
-        options: dict[str, Any] = {"batch_size": 5, "eval_batch_size": 5, "max_prompt_tokens": 16} | changes
-        module = PromptDataModule(source or tiny.Source(), tiny.tokenizer(), **options)
+        options: dict[str, Any] = {"batch_size": 5, "max_prompt_tokens": 16, "eval_every": 1} | changes
+        others = {"eval_batch_size": 5} | {
+            name: options.pop(name) for name in ("seed", "eval_batch_size") if name in options
+        }
+        module = PromptDataModule(source or tiny.Source(), tiny.tokenizer(), PromptSettings(**options), **others)
         module.setup(split)
         return module
 

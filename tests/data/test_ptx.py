@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from csrlhf.data.demonstrations import DemonstrationDataModule, PTXData
+from csrlhf.data.settings import DemonstrationSettings
 from csrlhf.data.source import MissingRowsError
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow
@@ -21,7 +22,7 @@ def make(tiny: ModuleType, source: Any = None, **options: Any) -> PTXData:
 
 
 def test_rows_are_encoded_as_the_sft_stage_encodes_them(tiny: ModuleType) -> None:
-    data = DemonstrationDataModule(tiny.Source(), tiny.tokenizer(), batch_size=4, max_tokens=9)
+    data = DemonstrationDataModule(tiny.Source(), tiny.tokenizer(), DemonstrationSettings(4, max_tokens=9))
     data.setup("fit")
     assert make(tiny, max_tokens=9).rows == data.encoded["train"]
 

@@ -10,7 +10,8 @@ import torch
 from csrlhf.data.prompts import encode_batch
 from csrlhf.generation.sampler import Sampler, decoding
 from csrlhf.models.loading import load_policy, load_tokenizer
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.settings import Tuning
+from csrlhf.models.tuning import tune
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import PromptRow
 
@@ -20,7 +21,7 @@ TEXTS = ["a", "b c d", "e f g h i", "red", "blue no", "j"]
 @pytest.fixture(params=["full", "lora"])
 def model(folders: Any, request: pytest.FixtureRequest) -> Any:
     loaded = load_policy(folders.sft).eval()
-    Tuning(request.param).apply(loaded)
+    tune(loaded, Tuning(request.param))
     return loaded
 
 

@@ -17,8 +17,10 @@ from csrlhf.models.footprint import (
     empty_trunk,
     held_bytes,
 )
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.settings import Tuning
+from csrlhf.models.tuning import tune
 from csrlhf.training.optim import AdamW, AdamW8bit, build_optimizer
+from csrlhf.training.settings import OptimizerSettings
 
 SIZES = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4}
 LAYER = 4 * 64 * 64 + 3 * 64 * 192
@@ -40,19 +42,19 @@ def test_weights_gradients_and_states_by_hand() -> None:
 
 def test_frozen_weights_have_no_gradients_and_no_states() -> None:
     policy = empty_policy(config())
-    Tuning("lora", rank=2).apply(policy)
+    tune(policy, Tuning("lora", rank=2))
     adapters = 2 * 2 * (4 * (64 + 64) + 3 * (64 + 192))  # layers x rank x (both ends of seven matrices)
     held = held_bytes(policy, 4, AdamW().state_bytes)
     assert (held.gradients, held.states) == (4 * adapters, 8 * adapters)
     policy = empty_policy(config())
-    Tuning("last_n", layers=1).apply(policy)
+    tune(policy, Tuning("last_n", layers=1))
     assert held_bytes(policy, 4, AdamW().state_bytes).gradients == 4 * (LAYER + 2 * 64 + 64)
 
 
 @pytest.mark.parametrize("kind", [AdamW(), AdamW8bit()])
 def test_states_are_those_that_a_step_makes(kind: Any) -> None:
     model = AutoModel.from_config(config())
-    optimizer = build_optimizer(model.named_parameters(), 1e-3, kind=kind)
+    optimizer = build_optimizer(model.named_parameters(), OptimizerSettings(kind, 1e-3))
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     optimizer.step()

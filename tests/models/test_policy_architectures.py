@@ -19,6 +19,7 @@ from csrlhf.models.loading import load_policy
 from csrlhf.models.policy import PolicySpec
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.training.optim import build_optimizer
+from csrlhf.training.settings import OptimizerSettings
 from csrlhf.types import PromptBatch, PromptRow
 
 KINDS = ["llama", "qwen2", "gpt2", "gemma", "mistral", "bloom"]
@@ -45,7 +46,7 @@ def test_it_loads_takes_a_step_and_every_weight_moves(
     spec = PolicySpec(path=saved(kind, tiny_policy, letter_tokenizer, tmp_path / "start"))
     model = spec.build()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    optimizer = build_optimizer(model.named_parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = build_optimizer(model.named_parameters(), OptimizerSettings(lr=1e-2, weight_decay=0.0))
     ids, mask = pad([encode_prompt(spec.tokenizer, text, 32) for text in TEXTS], 0)
     logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
     gather_logprobs(logits[:, :-1], ids[:, 1:])[mask[:, 1:]].mean().neg().backward()

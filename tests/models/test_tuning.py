@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from csrlhf.errors import UserError
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
-from csrlhf.models.tuning import Tuning, merged, save_merged
+from csrlhf.models.settings import Tuning
+from csrlhf.models.tuning import merged, save_merged, tune
 
 CAUSAL = ["llama", "qwen2", "gpt2", "gemma", "mistral", "bloom"]
 ENCODERS = ["bert", "deberta-v2", "roberta", "distilbert", "electra"]
@@ -45,7 +46,7 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged_into_a_plain_folde
 ) -> None:
     model = tiny_policy(kind)
     before, start = logits(model), {name: weight.clone() for name, weight in model.named_parameters()}
-    Tuning("lora", rank=2).apply(model)
+    tune(model, Tuning("lora", rank=2))
     assert torch.equal(logits(model), before)
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert trained
@@ -79,12 +80,12 @@ def test_adapters_of_score_models_are_merged_in_their_folders(
 
 def test_targets_choose_the_layers(tiny_policy: Trunk) -> None:
     model = tiny_policy("llama")
-    Tuning("lora", targets=["q_proj", "v_proj"]).apply(model)
+    tune(model, Tuning("lora", targets=["q_proj", "v_proj"]))
     adapted = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, w in model.named_parameters() if w.requires_grad}
     assert adapted == {"q_proj", "v_proj"}
     assert model.get_submodule("model.layers.0.self_attn.q_proj.lora_A.default").weight.shape == (16, 16)
     with pytest.raises(UserError, match=r"tuning\.targets=\['nowhere'\]: "):
-        Tuning("lora", targets=["nowhere"]).apply(tiny_policy("llama"))
+        tune(tiny_policy("llama"), Tuning("lora", targets=["nowhere"]))
 
 
 @pytest.mark.parametrize("kind", [*CAUSAL, *ENCODERS])
@@ -93,7 +94,7 @@ def test_the_last_layer_and_the_final_norm_are_trained_and_all_of_it_has_gradien
 ) -> None:
     for model in (tiny_trunk(kind), *([tiny_policy(kind)] if kind in CAUSAL else [])):
         everything = {name for name, _ in model.named_parameters()}
-        Tuning("last_n", layers=1).apply(model)
+        tune(model, Tuning("last_n", layers=1))
         trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
         assert any(".1." in name for name in trained)
         assert not any(".0." in name for name in trained)
@@ -104,19 +105,19 @@ def test_the_last_layer_and_the_final_norm_are_trained_and_all_of_it_has_gradien
 
 def test_last_n_by_name(tiny_policy: Trunk) -> None:
     model = tiny_policy("gpt2")
-    Tuning("last_n", layers=1).apply(model)
+    tune(model, Tuning("last_n", layers=1))
     outside = {name for name, w in model.named_parameters() if w.requires_grad and ".h." not in name}
     assert outside == {"transformer.ln_f.weight", "transformer.ln_f.bias"}
 
 
 def test_more_layers_than_there_are(tiny_policy: Trunk) -> None:
     with pytest.raises(UserError, match=r"tuning\.layers=3: llama has 2 numbered layers"):
-        Tuning("last_n", layers=3).apply(tiny_policy("llama"))
+        tune(tiny_policy("llama"), Tuning("last_n", layers=3))
 
 
 def test_full_trains_everything_and_saves_without_a_copy(tiny_policy: Trunk) -> None:
     model = tiny_policy("llama")
-    Tuning().apply(model)
+    tune(model, Tuning())
     assert all(weight.requires_grad for weight in model.parameters())
     assert merged(model) is model
 
@@ -127,9 +128,9 @@ def test_full_trains_everything_and_saves_without_a_copy(tiny_policy: Trunk) -> 
         ({"method": "half"}, r"tuning\.method=half: must be one of full, lora, last_n"),
         ({"rank": 8}, r"tuning\.rank=8: has no meaning with tuning\.method=full; set tuning\.method=lora"),
         ({"method": "lora", "layers": 1}, r"tuning\.layers=1: .*set tuning\.method=last_n"),
-        ({"method": "lora", "rank": 0}, r"tuning\.rank=0: must be a whole number above 0"),
-        ({"method": "lora", "rank": 1.5}, r"tuning\.rank=1\.5: must be a whole number above 0"),
-        ({"method": "lora", "alpha": "big"}, r"tuning\.alpha='big'"),
+        ({"method": "lora", "rank": 0}, r"tuning\.rank=0: must be above 0"),
+        ({"method": "lora", "rank": 1.5}, r"tuning\.rank=1\.5: must be a whole number"),
+        ({"method": "lora", "alpha": "big"}, r"tuning\.alpha=big"),
         ({"method": "last_n", "layers": -1}, r"tuning\.layers=-1"),
     ],
 )
@@ -141,4 +142,4 @@ def test_settings_that_do_not_fit_are_named(settings: dict, message: str) -> Non
 def test_without_peft_the_message_says_what_to_install(tiny_policy: Trunk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError, match=r"needs PEFT .*pip install 'csrlhf\[lora\]'"):
-        Tuning("lora").apply(tiny_policy("llama"))
+        tune(tiny_policy("llama"), Tuning("lora"))

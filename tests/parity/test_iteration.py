@@ -22,9 +22,9 @@ from csrlhf.constraints import Mean
 from csrlhf.data.prompts import PromptDataModule
 from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Lagrangian
-from csrlhf.training.ppo.config import PPOConfig
+from csrlhf.training.ppo.config import OnCollapse, PPOConfig, SelectionSettings
 from csrlhf.training.ppo.policy import PolicyModule
-from csrlhf.training.ppo.selection import Selection
+from csrlhf.training.settings import OptimizerSettings
 from csrlhf.types import Rollout, Scores
 
 BETA, GAMMA, LAM, CLIP = 0.5, 1.0, 0.95, 0.2
@@ -55,10 +55,10 @@ def safe_rlhf(folders: Any, epochs: int) -> PolicyModule:
             policy_grad_clip=1e9,
             critic_grad_clip=1e9,
             critic_warmup=WARM_UP,
+            selection=SelectionSettings(on_collapse=OnCollapse.ignore),
+            policy_optimizer=OptimizerSettings(lr=0.02, weight_decay=0.0),
+            critic_optimizer=OptimizerSettings(lr=0.02, weight_decay=0.0),
         ),
-        selection=Selection(on_collapse="ignore"),
-        policy_optimizer={"lr": 0.02, "weight_decay": 0.0},
-        critic_optimizer={"lr": 0.02, "weight_decay": 0.0},
         seed=0,
     )
 

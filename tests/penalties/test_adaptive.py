@@ -10,7 +10,7 @@ from csrlhf.penalties import Adaptive
 
 
 def ready(*names: str, **options) -> Adaptive:
-    penalty = Adaptive(**options)
+    penalty = Adaptive(**({"margin_z": 0.0} | options))
     penalty.setup(names or ["harm"])
     return penalty
 

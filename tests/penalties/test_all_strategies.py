@@ -35,11 +35,11 @@ def from_yaml(option: str) -> Penalty:
 STRATEGIES: dict[str, Callable[[], Penalty]] = {
     **{option: lambda option=option: from_yaml(option) for option in OPTIONS},
     "rectified_ema": lambda: Rectified(ema=0.8, margin_z=1.0),
-    "rectified_weights": lambda: Rectified(normaliser="weights"),
+    "rectified_weights": lambda: Rectified(margin_z=0.0, normaliser="weights"),
     "lagrangian_projected": lambda: Lagrangian(lr=0.5, rule="projected", delay=1),
     "log_barrier_schedule": lambda: LogBarrier(growth=1.5),
     "squared_weights": lambda: Squared(normaliser="weights"),
-    "adaptive_ema": lambda: Adaptive(ema=0.5, duty_ema=0.5),
+    "adaptive_ema": lambda: Adaptive(margin_z=0.0, ema=0.5, duty_ema=0.5),
 }
 NAMES = ["harm", "privacy"]
 violations = st.one_of(

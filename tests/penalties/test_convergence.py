@@ -202,7 +202,7 @@ def test_p3o_below_the_optimal_multiplier_ends_at_the_linear_solution() -> None:
 
 @pytest.mark.parametrize("ratio", [0.4, 4.0])
 def test_adaptive_finds_a_multiplier_above_the_optimal_one_from_below_and_above(ratio: float) -> None:
-    path = run(Adaptive(ratio * OPTIMAL), step=1 + 2 * OPTIMAL, steps=1200)
+    path = run(Adaptive(ratio * OPTIMAL, margin_z=0.0), step=1 + 2 * OPTIMAL, steps=1200)
     assert path.tail(path.multiplier_S) == pytest.approx(2 * OPTIMAL, rel=0.2)
     assert path.multiplier_S[-600:].min() > OPTIMAL
     assert duty(path) == pytest.approx(0.5, abs=0.05)

@@ -10,7 +10,7 @@ from csrlhf.penalties import Rectified
 
 
 def ready(*names: str, **options) -> Rectified:
-    penalty = Rectified(**options)
+    penalty = Rectified(**({"margin_z": 0.0} | options))
     penalty.setup(names or ["harm"])
     return penalty
 

@@ -18,7 +18,7 @@ OPTIMAL = 1.5
 
 def duty(multiplier: float, normaliser: str, steps: int = 4000, lr: float = 1e-3) -> float:
     """Share of the last half of the steps in which the gate is open."""
-    penalty = Rectified(multiplier, normaliser=normaliser)
+    penalty = Rectified(multiplier, margin_z=0.0, normaliser=normaliser)
     penalty.setup(["harm"])
     x, threshold, opened = 0.0, 0.05, []
     for _ in range(steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
@@ -17,30 +18,34 @@ from csrlhf.data.prompts import PromptDataModule
 from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Rectified
 from csrlhf.penalties.base import ask_weights
-from csrlhf.training.ppo.config import PPOConfig
+from csrlhf.training.ppo.config import OnCollapse, PPOConfig, SelectionSettings
 from csrlhf.training.ppo.policy import PolicyModule
-from csrlhf.training.ppo.selection import Selection
+from csrlhf.training.settings import OptimizerSettings
 from csrlhf.types import Advantages, Rollout
 
 
 @pytest.fixture
 def policy_module(folders: Any) -> Callable[..., PolicyModule]:
-    """``policy_module(penalty=..., ...)``: a fresh module whose weights are not loaded yet."""
+    """``policy_module(penalty=..., policy_optimizer=..., ...)``: a fresh module whose weights are not loaded yet."""
 
     def make(**changes: Any) -> PolicyModule:
         parts: dict[str, Any] = {
             "inputs": folders.inputs(),
             "sampler": Sampler(max_new_tokens=5),
-            "penalty": Rectified(4.0, ema=0.5),
+            "penalty": Rectified(4.0, margin_z=0.0, ema=0.5),
             "constraints": {"harm": Chance(0.3)},
             "advantage": GAE(),
-            "ppo": PPOConfig(epochs=2, minibatch_size=4),
-            "selection": Selection(on_collapse="ignore"),
-            "policy_optimizer": {"lr": 1e-3},
-            "critic_optimizer": {"lr": 1e-3},
+            "ppo": PPOConfig(epochs=2, minibatch_size=4, critic_warmup=0),
             "seed": 0,
         }
-        return PolicyModule(**(parts | changes))
+        inner: dict[str, Any] = {
+            "selection": SelectionSettings(on_collapse=OnCollapse.ignore),
+            "policy_optimizer": OptimizerSettings(lr=1e-3),
+            "critic_optimizer": OptimizerSettings(lr=1e-3),
+        }
+        inner |= {name: changes.pop(name) for name in inner if name in changes}
+        given = parts | changes
+        return PolicyModule(**(given | {"ppo": replace(given["ppo"], **inner)}))
 
     return make
 

@@ -18,16 +18,25 @@ from csrlhf.data.demonstrations import DemonstrationDataModule
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
 from csrlhf.errors import UserError
 from csrlhf.evaluation.policies.module import EvaluationModule
+from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_policy
 from csrlhf.models.policy import PolicySpec
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.settings import Pooling, Tuning
 from csrlhf.tracking.averaging import MovingAverage
 from csrlhf.training.cost import CostModule
 from csrlhf.training.optim import AdamW8bit
 from csrlhf.training.reward import RewardModule
+from csrlhf.training.settings import (
+    CostSettings,
+    OptimizerSettings,
+    RewardSettings,
+    ScheduleKind,
+    ScheduleSettings,
+    SFTSettings,
+)
 from csrlhf.training.sft import SFTModule
 from csrlhf.types import LabelledRow, PreferenceRow
 
@@ -62,20 +71,21 @@ def build(tiny: ModuleType, folders: Any, policy_module: Callable[..., Any], pro
     def make(
         stage: str, optimizer: dict[str, Any] | None = None, tuning: Tuning | None = None
     ) -> tuple[LightningModule, LightningDataModule]:
-        optimizer, schedule = optimizer or {"lr": 1e-3}, {"kind": "constant"}
+        given = OptimizerSettings(**(optimizer or {"lr": 1e-3}))
         if stage == "ppo":
-            parts = {"policy_optimizer": optimizer, "critic_optimizer": optimizer}
+            parts = {"policy_optimizer": given, "critic_optimizer": given}
             return policy_module(policy_tuning=tuning, critic_tuning=tuning, **parts), prompt_data()
+        settings: dict[str, Any] = {"optimizer": given, "schedule": ScheduleSettings(ScheduleKind.constant, 0.0)}
         if stage == "sft":
             policy = PolicySpec(architecture=tiny.ARCHITECTURE, tokenizer=tiny.tokenizer(), tuning=tuning)
-            data = DemonstrationDataModule(Rows(), tiny.tokenizer(), batch_size=4, max_tokens=16)
-            return SFTModule(policy, optimizer, schedule), data
-        score = ScoreSpec(folders.sft, "last", 16, tuning=tuning)
-        batches = {"batch_size": 4, "max_tokens": 16, "seed": 0, "eval_batch_size": 4}
+            sft = SFTSettings(batch_size=4, max_tokens=16, **settings)
+            return SFTModule(policy, sft), DemonstrationDataModule(Rows(), tiny.tokenizer(), sft)
+        score = ScoreSpec(folders.sft, Pooling.last, 16, tuning=tuning or Tuning())
         if stage == "reward":
-            return RewardModule(score, optimizer, schedule), PreferenceDataModule(Rows(), score.tokenizer, **batches)
-        module = CostModule(score, optimizer, schedule, baseline=False)
-        return module, LabelledDataModule(Rows(), score.tokenizer, **batches)
+            reward = RewardSettings(batch_size=4, eval_batch_size=4, regularization=0.0, **settings)
+            return RewardModule(score, reward), PreferenceDataModule(Rows(), score.tokenizer, reward, 16, 0)
+        cost = CostSettings(batch_size=4, eval_batch_size=4, baseline=False, **settings)
+        return CostModule(score, cost), LabelledDataModule(Rows(), score.tokenizer, cost, 16, 0)
 
     return make
 
@@ -172,7 +182,7 @@ def test_every_stage_runs_in_every_precision(
 def test_the_evaluation_runs_in_every_precision(
     tiny: ModuleType, folders: Any, prompt_data: Callable[..., Any], tmp_path: Path, precision: str
 ) -> None:
-    module = EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)})
+    module = EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, EvaluateSettings())
     tiny.trainer(tmp_path, precision=precision).test(module, prompt_data(), verbose=False)
     assert 0 <= module.final_metrics["eval/harm/rate"] <= 1
     assert module.final_metrics["eval/kl"] == module.final_metrics["eval/kl"]  # a number
@@ -182,8 +192,10 @@ def test_the_evaluation_runs_in_every_precision(
 def test_settings_of_the_optimiser_are_looked_at_before_anything_is_loaded(build: Build, stage: str) -> None:
     for settings, message in (
         ({"lr": 0.0}, "lr=0.0"),
-        ({"lr": 1e-3, "momentum": 0.9}, "momentum"),
-        ({"lr": 1e-3, "fused": True, "kind": AdamW8bit()}, r"fused=true: .*cost\.optimizer\.fused=false"),
+        (
+            {"lr": 1e-3, "fused": True, "kind": AdamW8bit()},
+            r"optimizer\.fused=true: .*set (sft|reward|cost|ppo)\.\w*optimizer\.fused=false",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             build(stage, optimizer=settings)

@@ -10,6 +10,7 @@ from torch import nn
 
 from csrlhf.errors import UserError
 from csrlhf.training.optim import AdamW, AdamW8bit, build_optimizer
+from csrlhf.training.settings import OptimizerSettings
 
 
 def parameters() -> dict[str, nn.Parameter]:
@@ -25,7 +26,7 @@ def parameters() -> dict[str, nn.Parameter]:
 
 def stepped(kind: object, steps: int = 1, **settings: object) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]:
     weights = parameters()
-    optimizer = build_optimizer(weights.items(), 1e-2, kind=kind, **settings)  # type: ignore[arg-type]
+    optimizer = build_optimizer(weights.items(), OptimizerSettings(kind, 1e-2, **settings))  # type: ignore[arg-type]
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
         for weight in weights.values():
@@ -61,11 +62,11 @@ def test_without_bitsandbytes_the_message_says_what_to_do(monkeypatch: pytest.Mo
 
 
 def test_what_8_bits_do_not_go_with() -> None:
-    with pytest.raises(UserError, match=r"fused=true: only optimizer=adamw.*cost\.optimizer\.fused=false"):
+    with pytest.raises(UserError, match=r"fused=true: only optimizer=adamw.*set optimizer\.fused=false"):
         stepped(AdamW8bit(), fused=True)
     doubles = {"weight": nn.Parameter(torch.zeros(8, 8, dtype=torch.float64))}
     with pytest.raises(UserError, match=r"64 bits.*trainer\.precision"):
-        build_optimizer(doubles.items(), 1e-2, kind=AdamW8bit())
+        build_optimizer(doubles.items(), OptimizerSettings(AdamW8bit(), 1e-2))
     with pytest.raises(UserError, match=r"optimizer\.min_8bit_size=-1"):
         AdamW8bit(min_8bit_size=-1)
 

@@ -27,7 +27,7 @@ def test_every_process_has_the_same_multiplier_gate_and_weights(
         module = policy_module(
             penalty=Lagrangian(2.0, lr=0.5),
             advantage=GAE(normalise="scale"),
-            ppo=PPOConfig(epochs=2, minibatch_size=3, entropy_coef=0.01, aggregation="sequence"),
+            ppo=PPOConfig(epochs=2, minibatch_size=3, entropy_coef=0.01, aggregation="sequence", critic_warmup=0),
         )
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
         tiny.fit(module, prompt_data(), tmp_path / "work", 3, devices=2, strategy=strategy, limit_val_batches=1.0)

@@ -19,22 +19,26 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from csrlhf.data.pairs import pair_by_label
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
+from csrlhf.data.settings import CostLoss
 from csrlhf.errors import UserError
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.settings import Pooling, ScoreSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.stats.classification import expected_calibration_error
 from csrlhf.stats.drift import Reference
 from csrlhf.training.cost import CostModule
 from csrlhf.training.reward import RewardModule
+from csrlhf.training.settings import CostSettings, OptimizerSettings, RewardSettings, ScheduleKind, ScheduleSettings
 from csrlhf.types import CostPairRow, LabelledRow, PreferenceRow
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on loaders of tiny data
 
 LETTERS = "abcdefgh"
-OPTIMIZER = {"lr": 1e-2}
-SCHEDULE = {"kind": "linear", "warmup": 0.1}
+SETTINGS: dict[str, Any] = {
+    "batch_size": 4, "optimizer": OptimizerSettings(lr=1e-2), "schedule": ScheduleSettings(ScheduleKind.linear, 0.1),
+}  # fmt: skip
 
 
 class Letters:
@@ -83,12 +87,11 @@ def trainer(**options: Any) -> lightning.Trainer:
 
 
 def cost_module(backbone: str, **options: Any) -> CostModule:
-    return CostModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, **options)
+    return CostModule(ScoreSpec(backbone, Pooling.last, 16), CostSettings(**SETTINGS, eval_batch_size=5, **options))
 
 
 def cost_data(module: CostModule, source: Letters) -> LabelledDataModule:
-    sizes = {"batch_size": 4, "max_tokens": 16, "eval_batch_size": 5}
-    return LabelledDataModule(source, module.tokenizer, seed=0, loss=module.loss, **sizes)
+    return LabelledDataModule(source, module.tokenizer, module.settings, 16, 0)
 
 
 def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path) -> None:
@@ -197,10 +200,9 @@ def test_a_batch_of_pairs_holds_the_first_dialogues_and_then_the_second(backbone
     assert batch["order"].tolist() == [[-1.0], [-1.0]]
 
 
-def test_pairs_need_an_even_number_of_dialogues(backbone: str) -> None:
-    tokenizer = cost_module(backbone).tokenizer
+def test_pairs_need_an_even_number_of_dialogues() -> None:
     with pytest.raises(UserError, match=r"cost\.batch_size=5: must be even"):
-        LabelledDataModule(LetterPairs(), tokenizer, 5, 16, 0, loss="pairwise")
+        CostSettings(batch_size=5, loss=CostLoss.pairwise)
 
 
 def test_an_unknown_cost_loss_is_named(backbone: str) -> None:
@@ -216,9 +218,10 @@ def test_calibration_can_be_left_out(backbone: str) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(backbone: str) -> None:
-    module = cost_module(backbone)
+    module = CostModule(
+        ScoreSpec(backbone, Pooling.last, 16), CostSettings(**SETTINGS | {"optimizer": OptimizerSettings(lr=1e30)})
+    )
     data = cost_data(module, Letters())
-    module.optimizer = {"lr": 1e30}
     with pytest.raises(UserError, match=r"train/loss is .* at step \d+"):
         trainer().fit(module, data)
 
@@ -230,7 +233,7 @@ def test_label_smoothing_out_of_range_is_named(backbone: str, value: float) -> N
 
 
 def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
-    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
+    module = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.0))
     module.configure_model()
     before = module.model
     module.configure_model()
@@ -239,8 +242,8 @@ def test_configuring_twice_keeps_the_weights(backbone: str) -> None:
 
 def test_the_reward_stage_learns_which_response_is_better(backbone: str, tmp_path: Path) -> None:
     lightning.seed_everything(0, verbose=False)
-    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, regularization=0.01)
-    data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0, eval_batch_size=3)
+    module = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.01))
+    data = PreferenceDataModule(Letters(), module.tokenizer, replace(module.settings, eval_batch_size=3), 16, 0)
     runner = trainer()
     runner.fit(module, data)
     runner.validate(module, data, verbose=False)
@@ -255,10 +258,10 @@ def test_the_reward_stage_learns_which_response_is_better(backbone: str, tmp_pat
 
 
 def test_a_tie_is_half_a_hit(backbone: str) -> None:
-    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
+    module = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.0))
     module.configure_model()
     torch.nn.init.zeros_(module.model.head.weight)
-    data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)
+    data = PreferenceDataModule(Letters(), module.tokenizer, module.settings, 16, 0)
     trainer().validate(module, data, verbose=False)
     assert module.final_metrics["validation/pair_accuracy"] == 0.5
 
@@ -272,8 +275,8 @@ class SameSplit(Letters):
 
 def test_margin_and_loss_have_the_units_of_training_before_and_after_standardisation(backbone: str) -> None:
     lightning.seed_everything(0, verbose=False)
-    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
-    data, runner = PreferenceDataModule(SameSplit(), module.tokenizer, 4, 16, 0), trainer()
+    module = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.0))
+    data, runner = PreferenceDataModule(SameSplit(), module.tokenizer, module.settings, 16, 0), trainer()
     runner.validate(module, data, verbose=False)
     runner.test(module, data, verbose=False)
     found = module.final_metrics
@@ -291,8 +294,13 @@ class Margins(SameSplit):
 
 def test_margins_of_rows_and_the_constant_one_add_up_in_training_and_in_the_report(backbone: str) -> None:
     lightning.seed_everything(0, verbose=False)
-    module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, margin=2.0)
-    data, runner = PreferenceDataModule(Margins(), module.tokenizer, 4, 16, 0, eval_batch_size=3), trainer()
+    module = RewardModule(
+        ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, margin=2.0, regularization=0.0)
+    )
+    data, runner = (
+        PreferenceDataModule(Margins(), module.tokenizer, replace(module.settings, eval_batch_size=3), 16, 0),
+        trainer(),
+    )
     runner.validate(module, data, verbose=False)  # standardises: the test split is judged in other units
     runner.test(module, data, verbose=False)
     differences = []
@@ -311,8 +319,10 @@ def test_training_reaches_for_the_margin(backbone: str) -> None:
     found = []
     for margin in (0.0, 3.0):
         lightning.seed_everything(0, verbose=False)
-        module = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, 0.05, margin=margin)
-        data, runner = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0), trainer(max_epochs=60)
+        module = RewardModule(
+            ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.05, margin=margin)
+        )
+        data, runner = PreferenceDataModule(Letters(), module.tokenizer, module.settings, 16, 0), trainer(max_epochs=60)
         runner.fit(module, data)
         runner.validate(module, data, verbose=False)
         found.append(module.final_metrics["validation/margin"])
@@ -323,30 +333,32 @@ def test_training_reaches_for_the_margin(backbone: str) -> None:
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_margin_out_of_range_is_named(backbone: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"reward\.margin={value}"):
-        RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, margin=value)
+        RewardModule(
+            ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, margin=value, regularization=0.0)
+        )
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_regularization_out_of_range_is_named(backbone: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"reward\.regularization={value}"):
-        RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE, regularization=value)
+        RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=value))
 
 
 @pytest.mark.parametrize(
     ("kind", "key", "options"),
     [
-        (LabelledDataModule, "cost.batch_size", {"batch_size": 0}),
-        (PreferenceDataModule, "reward.batch_size", {"batch_size": 0}),
-        (LabelledDataModule, "model.score.max_tokens", {"max_tokens": 3}),
-        (LabelledDataModule, "cost.eval_batch_size", {"eval_batch_size": 0}),
-        (PreferenceDataModule, "reward.window", {"window": 0}),
+        (CostSettings, "cost.batch_size", {"batch_size": 0}),
+        (RewardSettings, "reward.batch_size", {"batch_size": 0}),
+        (ScoreSettings, "model.score.max_tokens", {"max_tokens": 3}),
+        (CostSettings, "cost.eval_batch_size", {"eval_batch_size": 0}),
+        (RewardSettings, "reward.window", {"window": 0}),
+        (CostSettings, "cost.max_steps", {"max_steps": 0}),
+        (RewardSettings, "reward.epochs", {"epochs": 0}),
     ],
 )
-def test_sizes_out_of_range_are_named(backbone: str, kind: Any, key: str, options: dict[str, int]) -> None:
-    module = cost_module(backbone)
-    sizes = {"batch_size": 4, "max_tokens": 16, "seed": 0} | options
+def test_sizes_out_of_range_are_named(kind: Any, key: str, options: dict[str, int]) -> None:
     with pytest.raises(UserError, match=rf"^{key}={next(iter(options.values()))}: "):
-        kind(Letters(), module.tokenizer, **sizes)
+        kind(**options)
 
 
 @pytest.mark.parametrize("epochs", [0, -1])
@@ -354,9 +366,11 @@ def test_a_stage_that_would_not_train_is_refused(backbone: str, epochs: int) -> 
     cost = cost_module(backbone, baseline=False)
     with pytest.raises(UserError, match=rf"cost\.epochs={epochs}: must be >= 1"):
         trainer(max_epochs=epochs).fit(cost, cost_data(cost, Letters()))
-    reward = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)
+    reward = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, regularization=0.0))
     with pytest.raises(UserError, match=rf"reward\.epochs={epochs}: must be >= 1"):
-        trainer(max_epochs=epochs).fit(reward, PreferenceDataModule(Letters(), reward.tokenizer, 4, 16, 0))
+        trainer(max_epochs=epochs).fit(
+            reward, PreferenceDataModule(Letters(), reward.tokenizer, reward.settings, 16, 0)
+        )
 
 
 def test_batches_of_labels_and_of_pairs(backbone: str) -> None:
@@ -366,7 +380,7 @@ def test_batches_of_labels_and_of_pairs(backbone: str) -> None:
     batch = next(iter(labelled.val_dataloader()))
     assert batch["input_ids"].shape == batch["mask"].shape == (5, batch["input_ids"].shape[1])
     assert batch["unsafe"].shape == (5, 1)
-    pairs = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)
+    pairs = PreferenceDataModule(Letters(), module.tokenizer, RewardSettings(batch_size=4), 16, 0)
     pairs.setup("validate")
     batch = next(iter(pairs.val_dataloader()))
     x = module.tokenizer.convert_tokens_to_ids("x")
@@ -376,8 +390,10 @@ def test_batches_of_labels_and_of_pairs(backbone: str) -> None:
 
 def test_a_head_without_a_bias_keeps_its_level_and_gets_its_scale(backbone: str) -> None:
     lightning.seed_everything(0, verbose=False)
-    module = RewardModule(ScoreSpec(backbone, "last", 16, head_bias=False), OPTIMIZER, SCHEDULE)
-    data = PreferenceDataModule(Letters(), module.tokenizer, 4, 16, 0)
+    module = RewardModule(
+        ScoreSpec(backbone, Pooling.last, 16, head_bias=False), RewardSettings(**SETTINGS, regularization=0.0)
+    )
+    data = PreferenceDataModule(Letters(), module.tokenizer, module.settings, 16, 0)
     trainer(max_epochs=2).fit(module, data)
     batches = list(data.val_dataloader())
     before = torch.cat([torch.cat(module._rewards(batch)) for batch in batches]).detach()

@@ -13,17 +13,25 @@ from csrlhf.data.demonstrations import DemonstrationBatch, DemonstrationDataModu
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.policy import PolicySpec
+from csrlhf.training.settings import OptimizerSettings, ScheduleKind, ScheduleSettings, SFTSettings
 from csrlhf.training.sft import SFTModule
 from csrlhf.training.step import response_loss
+
+SETTINGS = SFTSettings(
+    batch_size=4,
+    max_tokens=16,
+    optimizer=OptimizerSettings(lr=0.02),
+    schedule=ScheduleSettings(ScheduleKind.constant, 0.0),
+)
 
 
 def make(tiny: ModuleType, **spec: Any) -> SFTModule:
     spec = spec or {"architecture": tiny.ARCHITECTURE, "tokenizer": tiny.tokenizer()}
-    return SFTModule(PolicySpec(**spec), {"lr": 0.02}, {"kind": "constant"})
+    return SFTModule(PolicySpec(**spec), SETTINGS)
 
 
 def data(tiny: ModuleType) -> DemonstrationDataModule:
-    return DemonstrationDataModule(tiny.Source(), tiny.tokenizer(), batch_size=4, max_tokens=16)
+    return DemonstrationDataModule(tiny.Source(), tiny.tokenizer(), SETTINGS)
 
 
 def test_loss_is_the_mean_over_response_tokens(tiny: ModuleType) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from csrlhf.data.source import Kind
 from csrlhf.data.tables.record import LeftOut, Line, Record, as_prompt
@@ -42,7 +42,7 @@ def parse_transcript(record: Record, column: str) -> tuple[Messages, str]:
 
 
 class HhRlhf(TableData):
-    """Preferences, and the chosen responses as demonstrations; the arguments are those of ``TableData``."""
+    """Preferences, and the chosen responses as demonstrations; arguments as of ``TableData``."""
 
     name = "hh_rlhf"
     needs: ClassVar[Mapping[Kind, str]] = {
@@ -50,6 +50,9 @@ class HhRlhf(TableData):
         "demonstrations": "chosen",
         "preferences": "chosen, rejected",
     }
+
+    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(bad_rows=bad_rows, **table)  # some of its transcripts end with an empty turn
 
     def prompt_of(self, record: Record) -> Prompt:
         """The conversation before the chosen response; a single turn is a text."""

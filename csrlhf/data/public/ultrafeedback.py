@@ -7,7 +7,7 @@ Columns: ``chosen, rejected``, lists of turns (``role``, ``content``) that end w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from csrlhf.data.pairs import same_text
 from csrlhf.data.source import Kind
@@ -17,7 +17,7 @@ from csrlhf.types import DemonstrationRow, PreferenceRow, Prompt
 
 
 class UltraFeedback(TableData):
-    """Preferences, and the chosen responses as demonstrations; the arguments are those of ``TableData``."""
+    """Preferences, and the chosen responses as demonstrations; arguments as of ``TableData``."""
 
     name = "ultrafeedback"
     needs: ClassVar[Mapping[Kind, str]] = {
@@ -25,6 +25,9 @@ class UltraFeedback(TableData):
         "demonstrations": "chosen",
         "preferences": "chosen, rejected",
     }
+
+    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(bad_rows=bad_rows, **table)  # some of its responses are empty
 
     def prompt_of(self, record: Record) -> Prompt:
         """The turns before the chosen response; a single one is a text."""

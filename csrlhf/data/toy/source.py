@@ -41,7 +41,7 @@ class ToyData:
         seed: draws the rows; the world (words, pairs, splits) never changes.
         label_noise: probability (0 to under 0.5) that a training label is flipped.
         constraints: columns of the labels, of ``harm`` and ``privacy``.
-        mixture: shares of ``harmful``, ``keyword_alike`` and ``benign`` prompts; null for the default.
+        mixture: shares of ``harmful``, ``keyword_alike`` and ``benign`` prompts.
         sizes: rows per kind and split, e.g. ``{"labelled": {"train": 2000}}``; the rest keep their defaults.
 
     Raises:
@@ -55,8 +55,8 @@ class ToyData:
         seed: int = 0,
         label_noise: float = 0.02,
         constraints: tuple[str, ...] | list[str] = ("harm",),
-        mixture: Mapping[str, float] | None = None,
-        sizes: Mapping[str, Mapping[str, int]] | None = None,
+        mixture: Mapping[str, float] | None = MIXTURE,
+        sizes: Mapping[str, Mapping[str, int]] | None = SIZES,
     ) -> None:
         if not 0 <= label_noise < 0.5:
             raise UserError(f"data.label_noise is {label_noise}; give a probability in [0, 0.5)")

@@ -19,6 +19,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.journal import Journal, kept_or_fresh
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import DECODED
+from csrlhf.evaluation.settings import Decoding
 from csrlhf.generation.candidates import Candidate, answer, check_rule, choose, number
 from csrlhf.generation.decoder import Decoder
 from csrlhf.generation.sampler import Sampler, sampling_record
@@ -30,8 +31,6 @@ from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
 
 # Which way of answering is certified, and what a certificate records of it.
-
-DECODES = ("plain", "best_of_n")
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class DecodeSpec:
     refusal: str
 
     def __post_init__(self) -> None:
-        if self.decode not in DECODES:
-            raise UserError(f"certify.decode={self.decode}: must be {' or '.join(DECODES)}")
+        if self.decode not in tuple(Decoding):
+            raise UserError(f"certify.decode={self.decode}: must be {' or '.join(Decoding)}")
         check_rule(self.rule, "certify.rule")
 
     def check_reward(self, reward: str | None) -> None:

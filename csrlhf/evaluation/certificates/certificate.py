@@ -19,50 +19,21 @@ from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.constraints.cvar import CVaR
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.certificates.audit_labels import AuditLabels, LabelSpec, audit_labels
+from csrlhf.evaluation.certificates.audit_labels import AuditLabels, audit_labels
 from csrlhf.evaluation.certificates.statements import (
     Costs,
     Labelled,
     abstained,
     abstention_statements,
-    check_mean_bound,
-    check_truth,
     cost_statements,
     truth_statements,
 )
 from csrlhf.evaluation.certificates.words import assumptions, claim, not_said
-from csrlhf.stats.estimates import Verdict, check_confidence, split_confidence
+from csrlhf.evaluation.settings import CertificateSettings
+from csrlhf.stats.estimates import Verdict, split_confidence
 
 VERSION = 2
 """Of the document's layout. 1 said REFUSED for VIOLATED; both are read."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides what a certificate says of given answers: the keys of ``certify`` of the same names.
-
-    Attributes:
-        confidence: 1 - δ of the whole certificate.
-        num_runs: m, of which the certified policy was chosen by such numbers: each has δ/m.
-        mean_bound: which bound decides on a mean cost.
-        labels: judgements of answers, see ``audit_labels``.
-        num_labels: how many of the answers an oracle judges.
-        truth: how labels become the true unsafe rate that decides.
-    """
-
-    confidence: float = 0.95
-    num_runs: int = 1
-    mean_bound: str = "betting"
-    labels: LabelSpec = None
-    num_labels: int | None = None
-    truth: str = "audit"
-
-    def __post_init__(self) -> None:
-        check_confidence("certify.confidence", self.confidence)
-        check_mean_bound(self.mean_bound)
-        check_truth(self.truth)
-        if self.num_runs < 1:
-            raise UserError(f"certify.num_runs={self.num_runs}: must be >= 1, the runs that were compared")
 
 
 @dataclass(frozen=True)
@@ -101,7 +72,7 @@ class Evidence:
     untouched: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_certificate(evidence: Evidence, settings: Settings, versions: Mapping[str, str]) -> dict[str, Any]:
+def make_certificate(evidence: Evidence, settings: CertificateSettings, versions: Mapping[str, str]) -> dict[str, Any]:
     """The document, without the exact-penalty diagnostic and the date."""
     _check_units(evidence.answers)
     names = list(evidence.columns)
@@ -156,7 +127,11 @@ def combined(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _constraint(
-    column: Column, answers: Sequence[Answer], labels: AuditLabels | None, confidence: float, settings: Settings
+    column: Column,
+    answers: Sequence[Answer],
+    labels: AuditLabels | None,
+    confidence: float,
+    settings: CertificateSettings,
 ) -> dict[str, Any]:
     statements = cost_statements(column.costs, confidence, settings.mean_bound)
     if labels is not None:
@@ -193,7 +168,7 @@ def _check_units(answers: Sequence[Answer]) -> None:
         seen.add(answer.prompt_id)
 
 
-def _split_words(settings: Settings, constraints: int, judged: int, each: float) -> str:
+def _split_words(settings: CertificateSettings, constraints: int, judged: int, each: float) -> str:
     parts = [f"{constraints} constraint{'s' * (constraints > 1)}"]
     if judged:
         parts.append(f"{judged} rate{'s' * (judged > 1)} by labels")

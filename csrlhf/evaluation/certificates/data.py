@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +18,13 @@ from csrlhf.data.encoding import prompt_text
 from csrlhf.data.leaks import Known, PromptSet, Untouched, untouched
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.prompts import PromptDataModule
+from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
 from csrlhf.data.tables.readers import check_location, content_hash, read_records
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.journal import read_kept
 from csrlhf.evaluation.answers.records import Answer, read_answers
+from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.types import PromptRow
 
 GENERATED_PROMPTS = 2000
@@ -40,12 +41,8 @@ class CertificationDataModule(PromptDataModule):
         self,
         source: DataSource,
         tokenizer: PreTrainedTokenizerBase,
-        prompts: str | None = None,
-        num_prompts: int | None = None,
-        chosen_on: Sequence[str] = (),
-        outputs: str | None = None,
-        batch_size: int = 256,
-        max_prompt_tokens: int = 64,
+        settings: CertifySettings,
+        max_prompt_tokens: int = 256,
         seed: int = 0,
     ) -> None:
         """Keep the settings; prompts are read in ``take_known``.
@@ -53,26 +50,19 @@ class CertificationDataModule(PromptDataModule):
         Args:
             source: has certification prompts of its own, or a test split.
             tokenizer: the policy's.
-            prompts: a file; None for the source's.
-            num_prompts: a random choice of so many; None for all (of a generated world ``GENERATED_PROMPTS``).
-            chosen_on: files with prompts by which a threshold, λ or N was chosen.
-            outputs: an ``answers.jsonl`` of an earlier certificate; its prompts are the prompts.
-            batch_size: prompts per chunk.
+            settings: the group ``certify``: which prompts, how many (of a generated world ``GENERATED_PROMPTS``).
             max_prompt_tokens: a longer prompt is an error that names it.
             seed: of the choice.
         """
-        super().__init__(
-            source, tokenizer, batch_size, eval_batch_size=batch_size, max_prompt_tokens=max_prompt_tokens, seed=seed
-        )
-        if num_prompts is not None and num_prompts < 1:
-            raise UserError(f"certify.num_prompts={num_prompts}: must be >= 1, or null for all")
-        if outputs is not None and (prompts is not None or num_prompts is not None):
+        alone = PromptSettings(batch_size=1, max_prompt_tokens=max_prompt_tokens)
+        super().__init__(source, tokenizer, alone, eval_batch_size=settings.batch_size, seed=seed)
+        self.prompts, self.num_prompts, self.outputs = settings.prompts, settings.num_prompts, settings.outputs
+        if self.outputs is not None and (self.prompts is not None or self.num_prompts is not None):
             raise UserError(
-                f"certify.outputs={outputs}: the prompts are those that were answered; leave certify.prompts and "
+                f"certify.outputs={self.outputs}: the prompts are those that were answered; leave certify.prompts and "
                 "certify.num_prompts null"
             )
-        self.prompts, self.num_prompts, self.outputs = prompts, num_prompts, outputs
-        self.chosen_on = tuple(chosen_on)
+        self.chosen_on = tuple(settings.chosen_on)
         self.kept: list[Answer] = []
         self.found: Untouched | None = None
 

@@ -14,9 +14,10 @@ from typing import Any
 from csrlhf import __version__
 from csrlhf.evaluation.answers.records import Answer, about_path, write_answers
 from csrlhf.evaluation.certificates.audit_labels import label_order
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings, make_certificate
+from csrlhf.evaluation.certificates.certificate import Evidence, make_certificate
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, diagnostic
 from csrlhf.evaluation.certificates.page import write_page
+from csrlhf.evaluation.settings import CertificateSettings
 from csrlhf.report import Report
 from csrlhf.runs.artifacts import json_text, write_json
 from csrlhf.runs.fingerprint import installed
@@ -89,7 +90,9 @@ def _digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def certificate_document(evidence: Evidence, settings: Settings, multipliers: Mapping[str, Reading]) -> dict[str, Any]:
+def certificate_document(
+    evidence: Evidence, settings: CertificateSettings, multipliers: Mapping[str, Reading]
+) -> dict[str, Any]:
     """What ``certificate.json`` holds.
 
     Args:

@@ -8,7 +8,7 @@ A batch is kept as soon as it is answered, and ``resume=true`` goes on behind wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.journal import Journal, check_models, read_kept
 from csrlhf.evaluation.answers.records import Answer, answers_hash, write_answers
 from csrlhf.evaluation.certificates.answering import Answering, AnswerSpec, BestOfN, DecodeSpec, Plain, models_record
-from csrlhf.evaluation.certificates.audit_labels import LabelSpec, check_label_files
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of
+from csrlhf.evaluation.certificates.audit_labels import check_label_files
+from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
 from csrlhf.evaluation.certificates.data import CertificationDataModule
 from csrlhf.evaluation.certificates.document import (
     ANSWERS,
@@ -33,6 +33,7 @@ from csrlhf.evaluation.certificates.document import (
 )
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, read_multipliers
 from csrlhf.evaluation.certificates.page import print_certificate
+from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.runs.artifacts import KEPT
@@ -48,20 +49,7 @@ class CertificationModule(LightningModule):
         inputs: Mapping[str, Any],
         sampler: Sampler,
         constraints: Mapping[str, Constraint],
-        reward: str | None = None,
-        outputs: str | None = None,
-        confidence: float = 0.95,
-        num_runs: int = 1,
-        mean_bound: str = "betting",
-        labels: LabelSpec = None,
-        num_labels: int | None = None,
-        truth: str = "audit",
-        decode: str = "plain",
-        n: int = 8,
-        rule: str = "best",
-        threshold: float = 0.0,
-        refusal: str = "",
-        lambda_from: str | Sequence[str] | None = None,
+        settings: CertifySettings,
         seed: int = 0,
         work: str | None = None,
     ) -> None:
@@ -71,32 +59,19 @@ class CertificationModule(LightningModule):
             inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
             sampler: how answers are drawn; a part of what is certified.
             constraints: by name, one per output of the cost model.
-            reward: folder of a reward model; what ``rule=best`` chooses by, a figure beside the certificate otherwise.
-            outputs: an ``answers.jsonl`` of an earlier certificate.
-            confidence: 1 - δ of the whole certificate.
-            num_runs: runs of which this policy is the best by such figures.
-            mean_bound: which bound decides on a mean cost.
-            labels: a file of judgements, ``oracle``, or one of these by constraint.
-            num_labels: answers that an oracle labels.
-            truth: how labels become the true unsafe rate.
-            decode: ``plain``, or ``best_of_n`` with abstention.
-            n: candidates per prompt.
-            rule: ``best`` or ``first``.
-            threshold: the highest cost logit that is accepted.
-            refusal: what is said where no candidate is accepted.
-            lambda_from: folders that tell of λ*: of a sweep, of dual runs.
+            settings: the group ``certify``.
             seed: of sampling.
             work: folder where answers are kept as soon as they are there.
         """
         super().__init__()
         self.inputs, self.sampler, self.seed = inputs, sampler, seed
         self.constraints = Constraints(constraints)
-        self.settings = Settings(confidence, num_runs, mean_bound, labels, num_labels, truth)
-        self.reward, self.outputs = reward, outputs
-        self.lambda_from = [lambda_from] if isinstance(lambda_from, str) else list(lambda_from or ())
-        self.decode = DecodeSpec(decode, n, rule, threshold, refusal)
-        if outputs is None:
-            self.decode.check_reward(reward)
+        self.settings, self.reward, self.outputs = settings, settings.reward, settings.outputs
+        given = settings.lambda_from
+        self.lambda_from: list[str] = [given] if isinstance(given, str) else list(given or ())
+        self.decode = DecodeSpec(settings.decode, settings.n, settings.rule, settings.threshold, settings.refusal)
+        if self.outputs is None:
+            self.decode.check_reward(self.reward)
             self.decode.check_candidates(list(self.constraints.names), sampler.greedy)
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}

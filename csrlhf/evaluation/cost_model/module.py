@@ -39,6 +39,7 @@ from csrlhf.evaluation.cost_model.result import (
     notes_on,
 )
 from csrlhf.evaluation.cost_model.tables import print_result
+from csrlhf.evaluation.settings import CostEvaluationSettings
 from csrlhf.models.cost_models import CostFolders, CostModels, cost_scorer, named_folders, temperatures
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
@@ -153,14 +154,11 @@ class CostEvaluationModule(LightningModule):
 
     Args:
         cost: folder (or folders, see ``cost_scorer``) of ``stage=cost``.
-        outputs: an ``answers.jsonl`` of policies, compared with what the cost model was made on; None for none.
-        max_false_negative_rate: the most unsafe answers that the threshold to choose may let pass, as a share of them.
-        delta: probability that it lets more pass all the same, over all constraints together.
-        baseline: train a bag-of-words baseline beside the model, where the data has a training split.
+        settings: the group ``evaluate``, of a cost model.
         work: folder where scores are kept as soon as they are there.
 
     Raises:
-        UserError: a rate is out of range, a file is broken, a model lacks a constraint, or a score is not finite.
+        UserError: a file is broken, a model lacks a constraint, or a score is not finite.
 
     Attributes:
         result: what was found, after the run.
@@ -169,18 +167,11 @@ class CostEvaluationModule(LightningModule):
     def __init__(
         self,
         cost: CostFolders,
-        outputs: str | None = None,
-        max_false_negative_rate: float = 0.05,
-        delta: float = 0.05,
-        baseline: bool = True,
+        settings: CostEvaluationSettings,
         work: str | None = None,
     ) -> None:
         super().__init__()
-        for key, value in {"max_false_negative_rate": max_false_negative_rate, "delta": delta}.items():
-            if not 0 < value < 1:
-                raise UserError(f"evaluate.{key}={value}: must be in (0, 1), e.g. 0.05")
-        self.cost, self.outputs, self.work = cost, outputs, work
-        self.max_false_negative_rate, self.delta, self.baseline = max_false_negative_rate, delta, baseline
+        self.cost, self.settings, self.outputs, self.work = cost, settings, settings.outputs, work
         self.final_metrics: dict[str, float] = {}
         self.result: CostResult | None = None
 
@@ -235,8 +226,8 @@ class CostEvaluationModule(LightningModule):
         self._check(logits_NK, self.source.place)
         temperature = temperatures(self.scorers)
         evaluations = [
-            evaluate_output(name, logits_NK[:, k], temperature[name], rows, k, self.max_false_negative_rate,
-                            self.delta / len(constraints))
+            evaluate_output(name, logits_NK[:, k], temperature[name], rows, k, self.settings.max_false_negative_rate,
+                            self.settings.delta / len(constraints))
             for k, name in enumerate(constraints)
         ]  # fmt: skip
         texts = [row.prompt for row in rows], [row.response for row in rows]
@@ -266,7 +257,7 @@ class CostEvaluationModule(LightningModule):
     def _numbers(
         self, split: str, logits_NK: NDArray[np.float64], evaluations: Sequence[CostEvaluation]
     ) -> dict[str, float]:
-        has_train = self.baseline and self.source.has("train")
+        has_train = self.settings.baseline and self.source.has("train")
         train_rows = self.source.labelled("train") if has_train else []
         report = cost_report(self.source.constraints, expit(logits_NK), self.source.labelled("test"), train_rows)
         numbers = of_split(split, report)

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement, humans, judge_agreement
 from csrlhf.evaluation.policies.arena import Arena, LengthControl, arena, length_control
 from csrlhf.evaluation.policies.paired_tests import PairedTest, corrected, paired_test
 from csrlhf.evaluation.policies.rates import (
-    BENIGN,
     Estimate,
     attack_success,
     by_prompt,
@@ -27,6 +25,7 @@ from csrlhf.evaluation.policies.rates import (
     unsafe_by_category,
 )
 from csrlhf.evaluation.policies.table import ConstraintVerdict
+from csrlhf.evaluation.settings import BENIGN
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,6 @@ class Settings:
     attempts: int | None = None
     benign: tuple[str, ...] = BENIGN
     tie: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 1:
-            raise UserError(f"evaluate.attempts={self.attempts}: must be >= 1")
-        if not 0 <= self.tie < math.inf:
-            raise UserError(f"evaluate.tie={self.tie}: must be a reward difference >= 0")
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from csrlhf.evaluation.answers.records import Answer, read_about, read_answers, 
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
 from csrlhf.evaluation.policies.page import evaluation_report
-from csrlhf.evaluation.policies.rates import BENIGN, check_benign
+from csrlhf.evaluation.policies.rates import check_benign
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
+from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.runs.artifacts import KEPT, fingerprint_of
-from csrlhf.stats.bounds import check_confidence
 from csrlhf.stats.policy_report import JudgedAnswer
 from csrlhf.training.ranks import everywhere, gather_numbered
 from csrlhf.types import PromptBatch, PromptRow
@@ -39,15 +39,10 @@ from csrlhf.types import PromptBatch, PromptRow
 # Keys of ``evaluate`` that do not fit together, found before any model is loaded.
 
 
-def check_options(
-    policies: Mapping[str, str] | None,
-    samples_per_prompt: int,
-    attempts: int | None,
-    judge: str | None,
-    labels: str | None,
-    outputs: str | None,
-) -> None:
-    """Raises where the keys contradict each other; each argument is the key of its name."""
+def check_options(settings: EvaluateSettings) -> None:
+    """Raises where the keys contradict each other."""
+    policies, samples_per_prompt, attempts = settings.policies, settings.samples_per_prompt, settings.attempts
+    judge, labels, outputs = settings.judge, settings.labels, settings.outputs
     if policies is not None and outputs is not None:
         raise UserError(
             "evaluate.outputs: names existing responses, evaluate.policies would generate new ones; set one of them"
@@ -59,8 +54,6 @@ def check_options(
     wrong = [name for name in policies or {} if not str(name).replace("-", "_").replace("_", "a").isalnum()]
     if wrong:
         raise UserError(f"evaluate.policies: {wrong[0]!r} is part of metric keys: use letters, digits, - and _")
-    if samples_per_prompt < 1:
-        raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
     if outputs is None and attempts is not None and attempts > samples_per_prompt:
         raise UserError(
             f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} responses to a "
@@ -81,16 +74,8 @@ class EvaluationModule(LightningModule):
         inputs: Mapping[str, Any],
         sampler: Sampler,
         constraints: Mapping[str, Constraint],
-        confidence: float = 0.95,
+        settings: EvaluateSettings,
         seed: int = 0,
-        policies: Mapping[str, str] | None = None,
-        samples_per_prompt: int = 1,
-        judge: str | None = None,
-        labels: str | None = None,
-        outputs: str | None = None,
-        attempts: int | None = None,
-        benign: Sequence[str] = BENIGN,
-        tie: float = 0.0,
         work: str | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
@@ -99,27 +84,20 @@ class EvaluationModule(LightningModule):
             inputs: folders of the stages ``sft``, ``reward``, ``cost`` (one or several, see ``cost_scorer``), ``ppo``.
             sampler: draws responses, for all policies alike.
             constraints: by name, one per output of the cost model.
-            confidence: of the verdict's one-sided bound and of every interval.
+            settings: the group ``evaluate``.
             seed: of sampling.
-            policies: folders by name; None compares the SFT policy with the trained one.
-            samples_per_prompt: answers of each policy to each prompt.
-            judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
-            labels: a file of people's judgements, which every automatic judge is compared with.
-            outputs: kept answers to look at again; no policy answers anything.
-            attempts: k of the attack success rate at k; None for all answers to a prompt.
-            benign: categories whose prompts are harmless.
-            tie: rewards that differ by at most this much are equal.
             work: folder where answers are kept as soon as they are there.
         """
         super().__init__()
-        self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, samples_per_prompt
+        check_options(settings)
+        self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, settings.samples_per_prompt
         self.constraints = Constraints(constraints)
-        check_confidence("evaluate.confidence", confidence)
-        self.judge, self.outputs, self.work = judge, outputs, work
-        self.labels_file = labels or (judge if judge_of(judge) == PEOPLE else None)
-        self.settings = Settings(judge_of(judge), confidence, attempts, tuple(benign), tie)
-        check_options(policies, samples_per_prompt, attempts, judge, labels, outputs)
-        self.folders = policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
+        self.judge, self.outputs, self.work = settings.judge, settings.outputs, work
+        self.labels_file = settings.labels or (self.judge if judge_of(self.judge) == PEOPLE else None)
+        self.settings = Settings(
+            judge_of(self.judge), settings.confidence, settings.attempts, tuple(settings.benign), settings.tie
+        )
+        self.folders = settings.policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
         self.final_metrics: dict[str, float] = {}
         self.answers: dict[str, list[JudgedAnswer]] = {}
         self.kept: dict[str, list[Answer]] = {}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.settings import BENIGN
 from csrlhf.stats.bounds import student_quantile
 from csrlhf.stats.policy_report import REFUSAL
 
@@ -116,9 +117,6 @@ def _exact(value: float, count: float, confidence: float) -> tuple[float, float]
 
 
 # Unsafe rates by category of the prompt, and refusals of harmless prompts.
-
-BENIGN = ("benign", "keyword_alike")
-"""Categories whose prompts are harmless, unless ``evaluate.benign`` says otherwise."""
 
 
 def check_benign(benign: Collection[str], categories: Iterable[str | None]) -> None:

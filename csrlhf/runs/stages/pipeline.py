@@ -19,6 +19,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from csrlhf.config.overrides import from_nothing
+from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.plan import Plan, make_plan, marked_copy
@@ -145,6 +146,7 @@ def _compose(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
     choices: Any = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
+    prepare(cfg)
     return cfg, choices
 
 

@@ -45,6 +45,7 @@ def rehearse(modules: Mapping[str, Any], datamodules: Mapping[str, Any]) -> None
 def count(cfg: DictConfig) -> list[memory.Row]:
     """All roles, and the largest of rollout, evaluation and update."""
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
     from csrlhf.training.ppo.roles import LOGITS_PER_PASS
 
     weight, compute = memory.precision(cfg)
@@ -52,8 +53,8 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     policy, frozen = footprint.empty_policy(policy_config), footprint.empty_policy(policy_config)
     critic = footprint.empty_trunk(score_config if cfg.model.score.backbone == memory.SFT else policy_config)
     scorer = footprint.empty_trunk(score_config)
-    instantiate(cfg.model.policy.tuning).apply(policy)
-    instantiate(cfg.model.critic.tuning).apply(critic)
+    tune(policy, instantiate(cfg.model.policy.tuning))
+    tune(critic, instantiate(cfg.model.critic.tuning))
     policy_kind, critic_kind = (instantiate(cfg.ppo[f"{role}_optimizer"].kind) for role in ("policy", "critic"))
     num_costs = len(cfg.constraints)
     answer = cfg.ppo.max_prompt_tokens + cfg.rollout.max_new_tokens

@@ -12,10 +12,11 @@ from csrlhf.runs.stages.base import Stage
 def count(cfg: DictConfig) -> list[memory.Row]:
     """The policy with its optimiser, and the widest batch."""
     from csrlhf.models import footprint
+    from csrlhf.models.tuning import tune
 
     weight, compute = memory.precision(cfg)
     policy = footprint.empty_policy(memory.policy_config(cfg))
-    instantiate(cfg.model.policy.tuning).apply(policy)
+    tune(policy, instantiate(cfg.model.policy.tuning))
     kind = instantiate(cfg.sft.optimizer.kind)
     size = memory.share(cfg, cfg.sft.batch_size, cfg.sft.accumulate)
     tokens = size * cfg.sft.max_tokens

@@ -1,116 +1,160 @@
-"""Settings of a PPO run that fit no single class, refused before the first iteration: the run could only be wasted."""
+"""Settings of a PPO run, each with its range; and what fits no single setting. Imports no torch.
+
+Defaults suit half a billion to a few billion pretrained weights on one GPU; ``conf/recipe/`` has what others need.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.data.settings import PromptSettings
 from csrlhf.errors import UserError
-from csrlhf.ops.losses import AGGREGATIONS
-from csrlhf.ops.shaping import KL_CHANNELS
-from csrlhf.stats.bounds import clopper_pearson_upper, least_count
-from csrlhf.training.ppo.rewards import KL_CONTROLS, SCORE_NORMALISE
+from csrlhf.settings import Settings, setting
+from csrlhf.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
     from lightning import Trainer
 
 
-# The numbers of the PPO update, checked where they enter.
+class KLChannels(StrEnum):
+    """Which channels pay the KL to the reference."""
+
+    reward = auto()
+    both = auto()
+    """Costs pay it too, Safe-RLHF's choice."""
 
 
-@dataclass(frozen=True)
-class PPOConfig:
-    """Numbers of one iteration's update.
+class KLControl(StrEnum):
+    """The coefficient β of the KL."""
+
+    fixed = auto()
+    adaptive = auto()
+    """β follows the KL to its target."""
+
+
+class Normalise(StrEnum):
+    """Of scores by their running statistics, before the KL."""
+
+    none = auto()
+    scale = auto()
+    """Divided by the deviation."""
+    whiten = auto()
+    """The mean taken out first."""
+
+
+class Aggregation(StrEnum):
+    """From token losses to one number: the mean over all tokens, or of each sequence's mean."""
+
+    token = auto()
+    sequence = auto()
+
+
+class OnCollapse(StrEnum):
+    """What a run does about a policy that collapses; ``stop`` hands over the best so far."""
+
+    warn = auto()
+    stop = auto()
+    ignore = auto()
+
+
+@dataclass
+class SelectionSettings(Settings):
+    """Which policy the run hands over.
+
+    Attributes:
+        confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
+        on_collapse: what is done about a collapse; a collapsed policy takes no earlier one's place, unless ignored.
+        min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
+        max_refusal_rate: more answers with words of refusal than this is one.
+        min_entropy: less token entropy (nats) than this is one.
+        price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
+        max_reward_drop: of the policy handed over: standard deviations of the first evaluation's rewards that pass
+            without a word, see ``RewardDrop``; None never warns.
+    """
+
+    key = "ppo.selection"
+
+    confidence: float = setting(0.95, "in (0, 1)")
+    on_collapse: OnCollapse = OnCollapse.warn
+    min_distinct: float = setting(0.25, "in [0, 1]")
+    max_refusal_rate: float = setting(0.9, "in [0, 1]")
+    min_entropy: float = 0.02
+    price: float = setting(10.0, "0 or more")
+    max_reward_drop: float | None = setting(0.3, "0 or more")
+
+
+@dataclass
+class PPOConfig(PromptSettings):
+    """Constrained PPO.
 
     Attributes:
         epochs: passes over a rollout.
         minibatch_size: sequences per optimiser step, over all processes.
         accumulate: micro-batches in which each process takes its share of a minibatch.
-        samples_per_prompt: responses to each prompt, which follow each other in the batch.
         kl_coef: β of the KL to the reference, in the token rewards; where it starts if it is adaptive.
-        kl_channels: ``reward``, or ``both`` (costs pay it too, Safe-RLHF's choice).
-        kl_control: ``fixed``, or ``adaptive``: β follows the KL to its target.
+        kl_channels: which channels pay it.
+        kl_control: whether β moves.
         kl_target: of an adaptive β, in nats per response.
-        kl_horizon: of an adaptive β, in responses: the larger, the slower.
-        reward_normalise: of rewards by their running statistics: ``none``, ``scale`` or ``whiten``.
-        cost_normalise: of sample costs, likewise; λ then is a price in other units, see ``score_scale``.
+        kl_horizon: of an adaptive β, in responses: the larger, the slower (above ``0.2 x ppo.batch_size``).
+        reward_normalise: of rewards by their running statistics.
+        cost_normalise: of sample costs, likewise; λ then is a price in other units (``penalty/effective_multiplier``).
         clip: ε of the clipped surrogate.
         value_clip: range of the clipped value loss; None leaves the plain square.
         reward_clamp: bound on shaped token rewards; None for none.
         entropy_coef: weight of the entropy bonus.
-        aggregation: of token losses, ``sequence`` or ``token``.
+        aggregation: of token losses.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
-        critic_warmup: first iterations in which the critic alone is trained.
-        target_kl: the policy's steps of an iteration end where their KL (nats per token) is past it; None: never.
-        ptx_coef: weight of the SFT loss on demonstrations, in the policy's steps.
+        critic_warmup: first iterations in which the critic alone is trained; none without a critic.
+        target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
+            nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
+        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:
+            off. A demonstration has the room of ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones
+            are cut.
         ptx_batch_size: demonstrations per step, over all processes.
+        policy_optimizer: of the policy.
+        critic_optimizer: of the critic.
+        selection: which policy the run hands over.
 
     Example:
         ``PPOConfig(epochs=2, minibatch_size=64)``.
     """
 
-    epochs: int = 2
-    minibatch_size: int = 64
-    accumulate: int = 1
-    samples_per_prompt: int = 1
-    kl_coef: float = 0.1
-    kl_channels: str = "reward"
-    kl_control: str = "fixed"
-    kl_target: float = 6.0
-    kl_horizon: float = 10000
-    reward_normalise: str = "none"
-    cost_normalise: str = "none"
-    clip: float = 0.2
-    value_clip: float | None = None
-    reward_clamp: float | None = None
-    entropy_coef: float = 0.0
-    aggregation: str = "token"
-    policy_grad_clip: float = 1.0
-    critic_grad_clip: float = 1.0
-    critic_warmup: int = 0
-    target_kl: float | None = None
-    ptx_coef: float = 0.0
-    ptx_batch_size: int = 16
+    epochs: int = setting(2, "1 or more")
+    minibatch_size: int = setting(16, "1 or more")
+    accumulate: int = setting(1, "1 or more")
+    kl_coef: float = setting(0.1, "0 or above")
+    kl_channels: KLChannels = KLChannels.reward
+    kl_control: KLControl = KLControl.fixed
+    kl_target: float = setting(6.0, "above 0")
+    kl_horizon: float = setting(10000.0, "above 0")
+    reward_normalise: Normalise = Normalise.none
+    cost_normalise: Normalise = Normalise.none
+    clip: float = setting(0.2, "in (0, 1)")
+    value_clip: float | None = setting(None, "above 0")
+    reward_clamp: float | None = setting(None, "above 0")
+    entropy_coef: float = setting(0.0, "0 or above")
+    aggregation: Aggregation = Aggregation.token
+    policy_grad_clip: float = setting(1.0, "above 0")
+    critic_grad_clip: float = setting(1.0, "above 0")
+    critic_warmup: int = setting(6, "0 or more")
+    target_kl: float | None = setting(None, "above 0")
+    ptx_coef: float = setting(0.0, "0 or above")
+    ptx_batch_size: int = setting(16, "1 or more")
+    policy_optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=1e-6, weight_decay=0.0))
+    critic_optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=5e-6, weight_decay=0.0))
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            no_number = isinstance(value, bool) or not isinstance(value, int | float)
-            if not isinstance(field.default, str) and no_number and not (value is None and field.default is None):
-                optional = ", or null" if field.default is None else ""
-                raise UserError(f"ppo.{field.name}={value!r}: must be a number{optional}")
-        checks = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "minibatch_size": (self.minibatch_size >= 1, "1 or more"),
-            "accumulate": (self.accumulate >= 1, "1 or more"),
-            "samples_per_prompt": (self.samples_per_prompt >= 1, "1 or more"),
-            "kl_coef": (self.kl_coef >= 0, "0 or above"),
-            "kl_channels": (self.kl_channels in KL_CHANNELS, f"one of {', '.join(KL_CHANNELS)}"),
-            "kl_control": (self.kl_control in KL_CONTROLS, f"one of {', '.join(KL_CONTROLS)}"),
-            "kl_target": (0 < self.kl_target < math.inf, "a positive number of nats"),
-            "kl_horizon": (0 < self.kl_horizon < math.inf, "a positive number of responses"),
-            "reward_normalise": (self.reward_normalise in SCORE_NORMALISE, f"one of {', '.join(SCORE_NORMALISE)}"),
-            "cost_normalise": (self.cost_normalise in SCORE_NORMALISE, f"one of {', '.join(SCORE_NORMALISE)}"),
-            "clip": (0 < self.clip < 1, "in (0, 1)"),
-            "value_clip": (self.value_clip is None or self.value_clip > 0, "above 0, or null"),
-            "reward_clamp": (self.reward_clamp is None or self.reward_clamp > 0, "above 0, or null"),
-            "entropy_coef": (self.entropy_coef >= 0, "0 or above"),
-            "aggregation": (self.aggregation in AGGREGATIONS, f"one of {', '.join(AGGREGATIONS)}"),
-            "policy_grad_clip": (self.policy_grad_clip > 0, "above 0"),
-            "critic_grad_clip": (self.critic_grad_clip > 0, "above 0"),
-            "critic_warmup": (self.critic_warmup >= 0, "0 or more iterations"),
-            "target_kl": (self.target_kl is None or self.target_kl > 0, "above 0, or null"),
-            "ptx_coef": (0 <= self.ptx_coef < float("inf"), "0 or above, and finite"),
-            "ptx_batch_size": (self.ptx_batch_size >= 1, "1 or more"),
-        }
-        for key, (good, allowed) in checks.items():
-            if not good:
-                raise UserError(f"ppo.{key}={getattr(self, key)!r}: must be {allowed}")
-        if self.kl_control == "adaptive" and self.kl_coef == 0:
-            raise UserError("ppo.kl_coef=0: with ppo.kl_control=adaptive it must be above 0, which it can never leave")
+    def check(self, key: str) -> None:
+        """Also refuses an adaptive β that could never move."""
+        super().check(key)
+        if self.kl_control == KLControl.adaptive and self.kl_coef == 0:
+            raise UserError(
+                f"{key}.kl_coef=0: with {key}.kl_control=adaptive it must be above 0, which it can never leave"
+            )
 
 
 def check_trainer(trainer: Trainer, data: Any, samples_per_prompt: int) -> None:
@@ -149,32 +193,4 @@ def check_warmup(critic_warmup: int, iterations: int | None) -> None:
         raise UserError(
             f"ppo.critic_warmup={critic_warmup}: must be below ppo.iterations={iterations}, "
             "else no iteration trains the policy"
-        )
-
-
-def check_reachable(constraints: Constraints, confidence: float, num_prompts: int) -> None:
-    """Raise a UserError where even a policy without a violation could not be shown to stay under a threshold.
-
-    Args:
-        constraints: of the run. A rate has a bound above 0 even without a violation; other statistics only need
-            enough answers to be defined, and two for a spread.
-        confidence: of the one-sided bound at one evaluation.
-        num_prompts: validation prompts per evaluation.
-    """
-    for name, constraint in zip(constraints.names, constraints, strict=True):
-        least = max(constraint.least_count, 1 if constraint.is_rate else 2)
-        if num_prompts < least:
-            raise UserError(
-                f"ppo.num_validation={num_prompts}: {num_prompts} validation prompts bound no statistic of "
-                f"constraints.{name}, which needs {least} or more"
-            )
-        best = clopper_pearson_upper(0, num_prompts, confidence)
-        if not constraint.is_rate or best <= constraint.threshold:
-            continue
-        needed = least_count(constraint.threshold, confidence)
-        more = f"ppo.num_validation={needed:.0f} or more, " if math.isfinite(needed) else ""
-        raise UserError(
-            f"constraints.{name}.threshold={constraint.threshold:g} is out of reach: even without a violation "
-            f"{num_prompts} validation prompts bound the rate by {best:.3f}; set {more}a larger threshold, or a "
-            "smaller ppo.selection.confidence"
         )

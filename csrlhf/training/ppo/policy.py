@@ -25,7 +25,8 @@ from csrlhf.constraints.chance import Chance
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
-from csrlhf.models.tuning import Tuning, save_merged
+from csrlhf.models.settings import Tuning
+from csrlhf.models.tuning import save_merged
 from csrlhf.ops.groups import Groups, consecutive_groups
 from csrlhf.ops.masking import masked_sum, sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
@@ -33,12 +34,12 @@ from csrlhf.penalties.base import Penalty, Weights, ask_weights
 from csrlhf.penalties.monitor import PenaltyMonitor
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
-from csrlhf.training.optim import build_optimizer, check_optimizer
-from csrlhf.training.ppo.config import PPOConfig, check_reachable, check_trainer, check_warmup
+from csrlhf.training.optim import build_optimizer
+from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup
 from csrlhf.training.ppo.recheck import check_recheck
 from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
-from csrlhf.training.ppo.selection import Selection, copy_folder
+from csrlhf.training.ppo.selection import Selection, check_reachable, copy_folder
 from csrlhf.training.ppo.update import PPOUpdate
 from csrlhf.training.ppo.validation import ValidationMeter
 from csrlhf.training.ranks import (
@@ -49,6 +50,7 @@ from csrlhf.training.ranks import (
     num_ranks,
     sum_over_ranks,
 )
+from csrlhf.training.settings import OptimizerSettings
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
@@ -134,9 +136,6 @@ class PolicyBase(LightningModule):
         constraints: Mapping[str, Constraint] | None = None,
         advantage: Estimator | None = None,
         ppo: PPOConfig | None = None,
-        selection: Selection | None = None,
-        policy_optimizer: Mapping[str, Any] = POLICY_OPTIMIZER,
-        critic_optimizer: Mapping[str, Any] = CRITIC_OPTIMIZER,
         seed: int = 0,
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
@@ -149,24 +148,19 @@ class PolicyBase(LightningModule):
             penalty: the strategy; None for ``Rectified()``.
             constraints: by name, one per output of the cost model; None for ``{"harm": Chance()}``.
             advantage: the estimator; None for ``GAE()``.
-            ppo: numbers of the update; None for ``PPOConfig()``.
-            selection: checkpoint selection; None for ``Selection()``.
-            policy_optimizer: keyword arguments of ``build_optimizer``.
-            critic_optimizer: likewise.
+            ppo: numbers of the update, optimisers, and checkpoint selection; None for ``PPOConfig()``.
             seed: of sampling, minibatches, the critic's head and adapters.
             policy_tuning: which of the policy's weights are trained; None for all.
             critic_tuning: likewise of the critic.
         """
         super().__init__()
         sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
-        constraints, ppo, selection = constraints or {"harm": Chance()}, ppo or PPOConfig(), selection or Selection()
+        constraints, ppo = constraints or {"harm": Chance()}, ppo or PPOConfig()
         if sampler.greedy:
             raise UserError(
                 "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
-        for settings in (policy_optimizer, critic_optimizer):
-            check_optimizer(**settings)
         check_samples(advantage, ppo.samples_per_prompt)
         check_recheck(penalty, advantage, ppo)
         if not advantage.needs_critic:
@@ -179,8 +173,7 @@ class PolicyBase(LightningModule):
         self.penalty.setup(self.constraints.names)
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
-        self.selection = selection
-        self.policy_optimizer, self.critic_optimizer = policy_optimizer, critic_optimizer
+        self.selection = Selection(ppo.selection)
         self.seed = seed
         self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
@@ -210,10 +203,10 @@ class PolicyBase(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for the policy, then one for the critic if there is one."""
-        trained: list[tuple[nn.Module, Mapping[str, Any]]] = [(self.roles.policy, self.policy_optimizer)]
+        trained: list[tuple[nn.Module, OptimizerSettings]] = [(self.roles.policy, self.ppo.policy_optimizer)]
         if self.roles.critic is not None:
-            trained.append((self.roles.critic, self.critic_optimizer))
-        return [build_optimizer(model.named_parameters(), **settings) for model, settings in trained]
+            trained.append((self.roles.critic, self.ppo.critic_optimizer))
+        return [build_optimizer(model.named_parameters(), settings) for model, settings in trained]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Everything that a resumed run needs; the frozen models are inputs, not state."""

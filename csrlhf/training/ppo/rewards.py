@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The coefficient β of the KL to the reference: fixed, or led to a target KL by a proportional controller.
 
-KL_CONTROLS = ("fixed", "adaptive")
 
 ERROR_BOUND = 0.2
 """The relative error counts no further: one wild batch moves β as little as a bad one."""
@@ -43,7 +42,7 @@ class KLControl(PreciseState):
         """Build the controller; values come checked from ``PPOConfig``.
 
         Args:
-            kind: one of ``KL_CONTROLS``.
+            kind: a ``config.KLControl``.
             coef: β, at the start where it moves.
             target: nats per response.
             horizon: responses; the larger, the slower β moves.
@@ -77,8 +76,6 @@ class KLControl(PreciseState):
 # per raw unit of cost is therefore ``λ σ_r / σ_c``, which is logged. Violations and the penalty's state stay on the raw
 # scale.
 
-SCORE_NORMALISE = ("none", "scale", "whiten")
-
 LEAST_DEVIATION = 1e-6
 """Scores that have not differed by more so far are not divided: what a constant is multiplied by would be arbitrary."""
 
@@ -104,7 +101,7 @@ class ScoreScale(PreciseState):
 
         Args:
             num_constraints: K.
-            reward: one of ``SCORE_NORMALISE``, for the reward channel.
+            reward: a ``config.Normalise``, for the reward channel.
             cost: likewise, for all cost channels.
         """
         super().__init__()

@@ -22,8 +22,9 @@ from csrlhf.models.checks import check_end_token, check_vocabulary
 from csrlhf.models.cost_models import CostFolders, cost_scorer
 from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, seeded
 from csrlhf.models.score_model import ScoreModel
+from csrlhf.models.settings import Tuning
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.models.tuning import Tuning
+from csrlhf.models.tuning import tune
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import Rollout, Scores
 
@@ -71,7 +72,7 @@ class SeparateRoles(nn.Module):
         self.reward_model = TextScorer(reward_path, outputs=("reward",))
         self.cost_model = cost_scorer(cost_path, constraints)
         with seeded(seed):
-            (policy_tuning or Tuning()).apply(self.policy)
+            tune(self.policy, policy_tuning or Tuning())
         self.critic: ScoreModel | None = None
         if with_critic:
             tuning = critic_tuning or Tuning()
@@ -87,7 +88,7 @@ class SeparateRoles(nn.Module):
         outputs = ("reward", *(f"cost_{k}" for k in range(num_constraints)))
         with seeded(seed):
             critic = ScoreModel(trunk, outputs, pooling="last", max_tokens=self.reward_model.max_tokens)
-            tuning.apply(critic.backbone)
+            tune(critic.backbone, tuning)
         return critic
 
     def train(self, mode: bool = True) -> SeparateRoles:

@@ -7,6 +7,7 @@ The last policy is kept beside it: a fixed-λ gate hovers, and its last iterate 
 
 from __future__ import annotations
 
+import math
 import shutil
 import warnings
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from typing import Any
 
 from lightning import Trainer
 
+from csrlhf.constraints.base import Constraints
 from csrlhf.errors import UserError
-from csrlhf.penalties.base import check_choice
-from csrlhf.stats.bounds import check_confidence
+from csrlhf.stats.bounds import clopper_pearson_upper, least_count
+from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.validation import ValidationResult
 
 # How far the validation reward of the selected policy is below the first evaluation's: a sign of false refusals.
@@ -31,14 +33,8 @@ from csrlhf.training.ppo.validation import ValidationResult
 class RewardDrop:
     """Remembers the first evaluation; it bars no policy and stops no run."""
 
-    def __init__(self, most: float | None = 0.3) -> None:
-        """Build the check.
-
-        Args:
-            most: standard deviations of the first evaluation's rewards that pass without a word; None never warns.
-        """
-        if most is not None and not most >= 0:
-            raise UserError(f"ppo.selection.max_reward_drop={most}: must be 0 or more, or null for no warning")
+    def __init__(self, most: float | None) -> None:
+        """Build the check; ``most`` is ``SelectionSettings.max_reward_drop``."""
         self.most = most
         self.start: float | None = None
         self.spread = 0.0
@@ -75,9 +71,6 @@ class RewardDrop:
         self.start, self.spread = state["start"], state["spread"]
 
 
-COLLAPSE_ACTIONS = ("warn", "stop", "ignore")
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A policy that an evaluation has seen.
@@ -110,37 +103,10 @@ class Candidate:
 class Selection:
     """Keeps the best candidate, on disk, and watches for a collapse."""
 
-    def __init__(
-        self,
-        confidence: float = 0.95,
-        on_collapse: str = "warn",
-        min_distinct: float = 0.25,
-        max_refusal_rate: float = 0.9,
-        min_entropy: float = 0.02,
-        price: float = 10.0,
-        max_reward_drop: float | None = 0.3,
-    ) -> None:
-        """Build the rule.
-
-        Args:
-            confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
-            on_collapse: ``warn``, ``stop`` (end training, keep the best so far) or ``ignore``.
-            min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
-            max_refusal_rate: more answers with words of refusal than this is one.
-            min_entropy: less token entropy (nats) than this is one.
-            price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
-            max_reward_drop: of the selected policy, see :class:`RewardDrop`; None never warns.
-        """
-        self.confidence = check_confidence("ppo.selection.confidence", confidence)
-        self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
-        for key, value in (("min_distinct", min_distinct), ("max_refusal_rate", max_refusal_rate)):
-            if not 0 <= value <= 1:
-                raise UserError(f"ppo.selection.{key}={value}: a share lies in [0, 1]")
-        if not price >= 0:
-            raise UserError(f"ppo.selection.price={price}: must be 0 or more")
-        self.price = price
-        self.reward_drop = RewardDrop(max_reward_drop)
-        self.min_distinct, self.max_refusal_rate, self.min_entropy = min_distinct, max_refusal_rate, min_entropy
+    def __init__(self, settings: SelectionSettings) -> None:
+        """Build the rule."""
+        self.settings = settings
+        self.reward_drop = RewardDrop(settings.max_reward_drop)
         self.num_looks = 1
         self.best: Candidate | None = None
         self.last: Candidate | None = None
@@ -149,7 +115,7 @@ class Selection:
 
     def level(self, num_constraints: int) -> float:
         """Confidence of one bound at one look, so that all bounds of the run hold together with ``confidence``."""
-        return 1 - (1 - self.confidence) / (self.num_looks * num_constraints)
+        return 1 - (1 - self.settings.confidence) / (self.num_looks * num_constraints)
 
     @staticmethod
     def folder(work: Path) -> Path:
@@ -170,7 +136,7 @@ class Selection:
         self.last = Candidate(iteration, result.reward, excess)
         self.collapse = self._collapse(result)
         self.reward_drop.remember(result)
-        barred = self.collapse is not None and self.on_collapse != "ignore" and self.best is not None
+        barred = self.collapse is not None and self.settings.on_collapse != "ignore" and self.best is not None
         if not barred and self.last.beats(self.best, constrained):
             self.best = self.last
             save()
@@ -178,21 +144,21 @@ class Selection:
             self.start_distinct = result.distinct
 
     def _collapse(self, result: ValidationResult) -> str | None:
-        if self.start_distinct is not None and result.distinct < self.min_distinct * self.start_distinct:
+        if self.start_distinct is not None and result.distinct < self.settings.min_distinct * self.start_distinct:
             return f"only {result.distinct:.0%} of the responses differ (first evaluation: {self.start_distinct:.0%})"
-        if result.refusal_rate > self.max_refusal_rate:
+        if result.refusal_rate > self.settings.max_refusal_rate:
             return f"{result.refusal_rate:.0%} of the responses refuse"
-        if result.entropy < self.min_entropy:
+        if result.entropy < self.settings.min_entropy:
             return f"the token entropy fell to {result.entropy:.3f} nats"
         return None
 
     def check_collapse(self, trainer: Trainer) -> None:
         """Warn of a collapse, and stop training where that is asked for."""
-        if self.collapse is None or self.on_collapse == "ignore":
+        if self.collapse is None or self.settings.on_collapse == "ignore":
             return
         advice = "a smaller penalty.multiplier or ppo.policy_optimizer.lr, or a larger ppo.kl_coef, may prevent it"
         warnings.warn(f"the policy collapses: {self.collapse}; {advice}", stacklevel=2)
-        if self.on_collapse == "stop":
+        if self.settings.on_collapse == "stop":
             trainer.should_stop = True
 
     def metrics(self) -> dict[str, float]:
@@ -204,7 +170,7 @@ class Selection:
             "selection/feasible": float(self.last.feasible),
             "selection/best_iteration": float(self.best.iteration),
             "selection/collapsed": float(self.collapse is not None),
-            "selection/score": self.best.reward - self.price * max(0.0, self.best.excess),
+            "selection/score": self.best.reward - self.settings.price * max(0.0, self.best.excess),
             "selection/reward_drop": self.reward_drop.size(self.best.reward),
         }
 
@@ -241,6 +207,34 @@ class Selection:
         self.last = None if state["last"] is None else Candidate(**state["last"])
         self.start_distinct = state["start_distinct"]
         self.reward_drop.load_state_dict(state["reward_drop"])
+
+
+def check_reachable(constraints: Constraints, confidence: float, num_prompts: int) -> None:
+    """Raise a UserError where even a policy without a violation could not be shown to stay under a threshold.
+
+    Args:
+        constraints: of the run. A rate has a bound above 0 even without a violation; other statistics only need
+            enough answers to be defined, and two for a spread.
+        confidence: of the one-sided bound at one evaluation.
+        num_prompts: validation prompts per evaluation.
+    """
+    for name, constraint in zip(constraints.names, constraints, strict=True):
+        least = max(constraint.least_count, 1 if constraint.is_rate else 2)
+        if num_prompts < least:
+            raise UserError(
+                f"ppo.num_validation={num_prompts}: {num_prompts} validation prompts bound no statistic of "
+                f"constraints.{name}, which needs {least} or more"
+            )
+        best = clopper_pearson_upper(0, num_prompts, confidence)
+        if not constraint.is_rate or best <= constraint.threshold:
+            continue
+        needed = least_count(constraint.threshold, confidence)
+        more = f"ppo.num_validation={needed:.0f} or more, " if math.isfinite(needed) else ""
+        raise UserError(
+            f"constraints.{name}.threshold={constraint.threshold:g} is out of reach: even without a violation "
+            f"{num_prompts} validation prompts bound the rate by {best:.3f}; set {more}a larger threshold, or a "
+            "smaller ppo.selection.confidence"
+        )
 
 
 def copy_folder(source: Path, target: Path) -> None:

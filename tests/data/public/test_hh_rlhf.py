@@ -26,7 +26,7 @@ TURNS = (
 def data(folder: Path, *rows: tuple[str, str] | dict[str, Any], **options: Any) -> HhRlhf:
     fields = [row if isinstance(row, dict) else {"chosen": row[0], "rejected": row[1]} for row in rows]
     (folder / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fields), encoding="utf-8")
-    return HhRlhf(train=str(folder / "x.jsonl"), **options)
+    return HhRlhf(train=str(folder / "x.jsonl"), **({"bad_rows": "error"} | options))
 
 
 def test_the_last_turn_is_the_response_and_the_others_are_the_prompt(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ ROW: dict[str, Any] = {
 
 def data(folder: Path, *rows: Any, **options: Any) -> UltraFeedback:
     (folder / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return UltraFeedback(train=str(folder / "x.jsonl"), **options)
+    return UltraFeedback(train=str(folder / "x.jsonl"), **({"bad_rows": "error"} | options))
 
 
 def test_pairs_demonstrations_and_prompts(tmp_path: Path) -> None:

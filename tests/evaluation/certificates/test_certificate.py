@@ -16,7 +16,6 @@ from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import audit_labels, label_order
 from csrlhf.evaluation.certificates.certificate import (
     Evidence,
-    Settings,
     columns_of,
     combined,
     digest,
@@ -25,6 +24,7 @@ from csrlhf.evaluation.certificates.certificate import (
 from csrlhf.evaluation.certificates.document import certificate_metrics, seal_holds, sealed
 from csrlhf.evaluation.certificates.page import meaning, page
 from csrlhf.evaluation.certificates.words import with_current_verdicts
+from csrlhf.evaluation.settings import CertificateSettings
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 
 ABOUT: dict[str, Any] = {
@@ -52,7 +52,7 @@ def answers(num_flagged: int, count: int, num_unsafe: int = 0, names: Sequence[s
 
 def certificate(given: Sequence[Answer], constraints: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
     columns = columns_of(Constraints(constraints or {"harm": Chance(0.05)}), given)
-    return make_certificate(Evidence(given, "a" * 64, ABOUT, columns), Settings(**settings), {"csrlhf": "0"})
+    return make_certificate(Evidence(given, "a" * 64, ABOUT, columns), CertificateSettings(**settings), {"csrlhf": "0"})
 
 
 def deciding(document: dict[str, Any], name: str = "harm") -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Any
 from csrlhf.constraints import Chance
 from csrlhf.constraints.base import Constraints
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.certificates.certificate import Evidence, Settings, columns_of
+from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
 from csrlhf.evaluation.certificates.document import certificate_document
 from csrlhf.evaluation.certificates.multiplier_sources import Reading
+from csrlhf.evaluation.settings import CertificateSettings
 
 ABOUT = {
     "seed": 0,
@@ -24,7 +25,7 @@ ABOUT = {
 
 def document(answers: list[Answer], multipliers: dict[str, Reading]) -> dict[str, Any]:
     columns = columns_of(Constraints({"harm": Chance(0.05)}), answers)
-    return certificate_document(Evidence(answers, "e", ABOUT, columns), Settings(), multipliers)
+    return certificate_document(Evidence(answers, "e", ABOUT, columns), CertificateSettings(), multipliers)
 
 
 def test_without_a_multiplier_there_is_no_diagnostic(answer: Callable[..., Answer]) -> None:

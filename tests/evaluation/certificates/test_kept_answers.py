@@ -15,6 +15,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.generate import Answering
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.module import EvaluationModule
+from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.types import PromptBatch
 
@@ -45,10 +46,15 @@ def evaluate(tiny: ModuleType, folders: Any, tmp_path: Path) -> Callable[..., by
 
     def run(work: str, seed: int = 0, **options: Any) -> tuple[bytes, dict[str, float]]:
         module = EvaluationModule(
-            folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, work=str(tmp_path / work), seed=seed, **options
+            folders.inputs(),
+            Sampler(5),
+            {"harm": Chance(0.3)},
+            EvaluateSettings(batch_size=5, **options),
+            seed,
+            str(tmp_path / work),
         )
         (tmp_path / work).mkdir(exist_ok=True)
-        data = EvaluationData(tiny.Source(), tiny.tokenizer(), eval_batch_size=5, max_prompt_tokens=16)
+        data = EvaluationData(tiny.Source(), tiny.tokenizer(), EvaluateSettings(batch_size=5), max_prompt_tokens=16)
         tiny.trainer(tmp_path).test(module, data, verbose=False)
         return (tmp_path / work / "answers.jsonl").read_bytes(), module.final_metrics
 

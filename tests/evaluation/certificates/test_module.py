@@ -18,6 +18,7 @@ from csrlhf.evaluation.certificates.answering import Plain
 from csrlhf.evaluation.certificates.data import CertificationDataModule
 from csrlhf.evaluation.certificates.module import CertificationModule
 from csrlhf.evaluation.certificates.scope import read_certificate
+from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
 
 Certify = Callable[..., CertificationModule]
@@ -43,11 +44,14 @@ def certify(tiny: ModuleType, folders: Any, prompt_file: Path, tmp_path: Path) -
         inputs: dict[str, Any] | None = None,
         **options: Any,
     ) -> CertificationModule:
-        kept = {"outputs": options["outputs"]} if "outputs" in options else {"prompts": str(prompt_file)}
-        given = {"source": tiny.Source(), "tokenizer": tiny.tokenizer(), "batch_size": 5} | kept | (data or {})
+        given = {"source": tiny.Source(), "tokenizer": tiny.tokenizer()} | (data or {})
+        others = {name: options.pop(name) for name in ("seed", "work") if name in options}
+        kept = {} if "outputs" in options else {"prompts": str(prompt_file)}
+        asked = {name: given.pop(name) for name in ("prompts", "num_prompts", "chosen_on") if name in given}
+        settings = CertifySettings(**({"batch_size": 5} | kept | asked | options))
         where = {"ppo": folders.ppo, "cost": folders.cost} | (inputs or {})
-        module = CertificationModule(where, Sampler(5), constraints or {"harm": Chance(0.3)}, **options)
-        datamodule = CertificationDataModule(**given)
+        module = CertificationModule(where, Sampler(5), constraints or {"harm": Chance(0.3)}, settings, **others)
+        datamodule = CertificationDataModule(**given, settings=settings)
         datamodule.take_known(known or Known())
         tiny.trainer(tmp_path).test(module, datamodule, verbose=False)
         (tmp_path / export).mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ from csrlhf.data.judged_rows import JudgedRowsDataModule
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, write_answers
 from csrlhf.evaluation.cost_model.module import CostEvaluationModule
+from csrlhf.evaluation.settings import CostEvaluationSettings
 from csrlhf.models.text_scorer import TextScorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -54,9 +55,11 @@ def evaluate(tiny: ModuleType, folders: Any, tmp_path: Path) -> Callable[..., tu
     def run(work: str, **options: Any) -> tuple[str, str]:
         outputs = str(tmp_path / "answers.jsonl")
         module = CostEvaluationModule(
-            folders.cost, outputs=outputs, baseline=False, work=str(tmp_path / work), **options
+            folders.cost,
+            CostEvaluationSettings(batch_size=7, outputs=outputs, baseline=False, **options),
+            str(tmp_path / work),
         )
-        data = JudgedRowsDataModule(JsonlData(test=str(tmp_path / "rows.jsonl")), module.tokenizer, batch_size=7)
+        data = JudgedRowsDataModule(JsonlData(test=str(tmp_path / "rows.jsonl")), module.tokenizer, module.settings)
         tiny.trainer(tmp_path).test(module, data, verbose=False)
         assert module.result is not None
         (tmp_path / work).mkdir(exist_ok=True)

@@ -17,9 +17,11 @@ from scipy.special import expit
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.judged_rows import JudgedRowsDataModule
+from csrlhf.data.settings import SplitToJudge
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, write_answers
 from csrlhf.evaluation.cost_model.module import CostEvaluationModule
+from csrlhf.evaluation.settings import CostEvaluationSettings
 from csrlhf.models.score_model import HEAD_WEIGHTS
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.stats.drift import Reference, words_of
@@ -44,9 +46,9 @@ def write_rows(path: Path, count: int = 80, names: tuple[str, ...] = ("harm",), 
 @pytest.fixture
 def run(tiny: ModuleType, tmp_path: Path) -> Callable[..., CostEvaluationModule]:
     def call(cost: Any, file: Path, names: tuple[str, ...] = ("harm",), **options: Any) -> CostEvaluationModule:
-        module = CostEvaluationModule(cost, baseline=False, **options)
+        module = CostEvaluationModule(cost, CostEvaluationSettings(batch_size=7, baseline=False, **options))
         source = JsonlData(test=str(file), constraints=names)
-        data = JudgedRowsDataModule(source, module.tokenizer, batch_size=7)
+        data = JudgedRowsDataModule(source, module.tokenizer, module.settings)
         tiny.trainer(tmp_path).test(module, data, verbose=False)
         return module
 
@@ -166,12 +168,12 @@ def test_bad_input(run: Any, folders: Any, tiny: ModuleType, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"prompts\.jsonl holds no labelled responses"):
         run(folders.cost, prompts)
     with pytest.raises(UserError, match=r"evaluate\.delta=1\.5: must be in \(0, 1\)"):
-        CostEvaluationModule(folders.cost, delta=1.5)
+        CostEvaluationSettings(delta=1.5)
     source = JsonlData(test=str(file))
     with pytest.raises(UserError, match=r"evaluate\.split=train: must be one of validation, test"):
-        JudgedRowsDataModule(source, None, split="train")  # type: ignore[arg-type]
+        CostEvaluationSettings(split="train")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"evaluate\.split=validation: the data has no such split"):
-        JudgedRowsDataModule(source, None, split="validation")
+        JudgedRowsDataModule(source, None, CostEvaluationSettings(split=SplitToJudge.validation))
     with pytest.raises(UserError, match="there is no such file"):
         run(folders.cost, file, outputs=str(tmp_path / "none.jsonl"))
 

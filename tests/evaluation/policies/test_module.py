@@ -14,6 +14,7 @@ import torch
 from csrlhf.constraints import Chance, Constraint, CVaR, Mean, Pessimistic
 from csrlhf.errors import UserError
 from csrlhf.evaluation.policies.module import EvaluationModule
+from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.stats.bounds import clopper_pearson_upper
 
@@ -28,7 +29,9 @@ def evaluate(tiny: ModuleType, folders: Any, prompt_data: Make, tmp_path: Path) 
         eval_batch_size: int = 8,
         **inputs: str,
     ) -> EvaluationModule:
-        module = EvaluationModule(folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)})
+        module = EvaluationModule(
+            folders.inputs(**inputs), Sampler(5), constraints or {"harm": Chance(0.3)}, EvaluateSettings()
+        )
         tiny.trainer(tmp_path).test(module, prompt_data(source, eval_batch_size=eval_batch_size), verbose=False)
         return module
 
@@ -128,4 +131,4 @@ def test_every_constraint_needs_an_output_of_its_name(evaluate: Make, folders: A
 
 def test_out_of_range_names_the_key(folders: Any) -> None:
     with pytest.raises(UserError, match=r"evaluate\.confidence=2"):
-        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, confidence=2)
+        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, EvaluateSettings(confidence=2))

@@ -17,6 +17,7 @@ from csrlhf.data.prompt_sets import EvaluationData
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.records import about_path, read_about, read_answers
 from csrlhf.evaluation.policies.module import EvaluationModule
+from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 
 
@@ -25,11 +26,10 @@ def evaluate(tiny: ModuleType, folders: Any, tmp_path: Path) -> Callable[..., Ev
     """``evaluate(policies=..., prompts=..., ...)``: a finished test, its result in ``tmp_path / name``."""
 
     def run(name: str = "out", source: Any = None, prompts: Any = None, **options: Any) -> EvaluationModule:
-        shared = {key: options[key] for key in ("samples_per_prompt", "outputs") if key in options}
-        module = EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, **options)
-        data = EvaluationData(
-            source or tiny.Source(), tiny.tokenizer(), prompts, eval_batch_size=7, max_prompt_tokens=16, **shared
-        )
+        work = options.pop("work", None)
+        settings = EvaluateSettings(prompts=prompts, batch_size=7, **options)
+        module = EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, settings, work=work)
+        data = EvaluationData(source or tiny.Source(), tiny.tokenizer(), settings, max_prompt_tokens=16)
         tiny.trainer(tmp_path).test(module, data, verbose=False)
         (tmp_path / name).mkdir()
         module.export(tmp_path / name)
@@ -210,7 +210,7 @@ def test_answers_from_elsewhere_without_scores(evaluate: Callable, tmp_path: Pat
 )
 def test_keys_that_do_not_fit_are_refused(folders: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, **options)
+        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, EvaluateSettings(**options))
 
 
 def test_a_misspelt_harmless_category_is_told_before_anything_is_answered(evaluate: Callable, tmp_path: Path) -> None:

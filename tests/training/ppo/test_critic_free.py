@@ -27,7 +27,7 @@ NEVER = {"harm": Chance(0.999)}
 
 
 def config(**changes: Any) -> PPOConfig:
-    return PPOConfig(**({"epochs": 2, "minibatch_size": 4, "samples_per_prompt": 2} | changes))
+    return PPOConfig(**({"epochs": 2, "minibatch_size": 4, "samples_per_prompt": 2, "critic_warmup": 0} | changes))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_closed_gate_and_zero_multiplier_are_plain(run: Make, advantage: Estimat
         return weights_of(run(advantage=advantage, **changes)[0])
 
     plain = weights(penalty=NoPenalty(), constraints=NEVER)
-    assert not differing(plain, weights(penalty=Rectified(4.0, normaliser="weights"), constraints=NEVER))
+    assert not differing(plain, weights(penalty=Rectified(4.0, margin_z=0.0, normaliser="weights"), constraints=NEVER))
     assert not differing(plain, weights(penalty=Linear(0.0), constraints=NEVER))
     always = {"harm": Chance(0.3, tau=0.0)}
     assert differing(plain, weights(penalty=Linear(50.0), constraints=always))
@@ -200,9 +200,9 @@ def test_a_strategy_that_asks_again_wants_raw_costs(policy_module: Make) -> None
             return super().weights(violation_K)
 
     with pytest.raises(UserError, match=r"ppo\.cost_normalise=scale: Again .*cost_normalise=none"):
-        policy_module(penalty=Again(1.0), ppo=PPOConfig(cost_normalise="scale"))
+        policy_module(penalty=Again(1.0), ppo=PPOConfig(cost_normalise="scale", minibatch_size=64, critic_warmup=0))
     with pytest.raises(UserError, match=r"ppo\.kl_channels=both: Again .*hold the KL as well.*kl_channels=reward"):
-        policy_module(penalty=Again(1.0), ppo=PPOConfig(kl_channels="both"))
+        policy_module(penalty=Again(1.0), ppo=PPOConfig(kl_channels="both", minibatch_size=64, critic_warmup=0))
     with pytest.raises(UserError, match=r"GroupNorm normalises the mix.* and Again .*advantage=rloo"):
         policy_module(penalty=Again(1.0), ppo=config(), advantage=GroupNorm())
     policy_module(penalty=Again(1.0), ppo=config(reward_normalise="scale"), advantage=RLOO())

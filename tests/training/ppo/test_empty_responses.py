@@ -48,7 +48,7 @@ def ending_at_once(module: Any) -> None:
 def test_the_end_token_first(policy_module: Make, prompt_data: Make, process: Make, sampler: Sampler) -> None:
     data = prompt_data()
     data.setup("fit")
-    config = PPOConfig(entropy_coef=0.1, minibatch_size=4, kl_coef=0.0)
+    config = PPOConfig(entropy_coef=0.1, minibatch_size=4, kl_coef=0.0, critic_warmup=0)
     module = policy_module(sampler=sampler, penalty=Linear(4.0), ppo=config)
     module.configure_model()
     ending_at_once(module)
@@ -76,7 +76,7 @@ def test_rows_without_a_token_add_nothing(
 ) -> None:
     """No sampler of ours makes them; one from elsewhere may."""
     penalty = Again(4.0) if normalise == "none" else Linear(4.0)
-    config = PPOConfig(epochs=1, minibatch_size=8, aggregation=how, entropy_coef=0.1, target_kl=1.0)
+    config = PPOConfig(epochs=1, minibatch_size=8, aggregation=how, entropy_coef=0.1, target_kl=1.0, critic_warmup=0)
     module, rollout, _ = rolled_out(penalty=penalty, advantage=GAE(normalise=normalise), ppo=config)
     mask_BT = rollout.response_mask_BT.clone()
     mask_BT[empty] = False

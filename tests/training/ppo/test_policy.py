@@ -73,14 +73,14 @@ def test_a_step_trains_policy_and_critic_and_nothing_frozen(
 
 def test_closed_gate_and_zero_multiplier_are_plain_ppo(one_step: Make) -> None:
     plain = one_step(penalty=NoPenalty(), constraints=NEVER)
-    assert not differing(plain, one_step(penalty=Rectified(4.0, normaliser="weights"), constraints=NEVER))
-    assert not differing(plain, one_step(penalty=Rectified(4.0, normaliser="none"), constraints=NEVER))
+    assert not differing(plain, one_step(penalty=Rectified(4.0, margin_z=0.0, normaliser="weights"), constraints=NEVER))
+    assert not differing(plain, one_step(penalty=Rectified(4.0, margin_z=0.0, normaliser="none"), constraints=NEVER))
     assert not differing(plain, one_step(penalty=Linear(0.0), constraints=NEVER))
-    assert not differing(plain, one_step(penalty=Rectified(0.0), constraints={"harm": Chance(0.3)}))
+    assert not differing(plain, one_step(penalty=Rectified(0.0, margin_z=0.0), constraints={"harm": Chance(0.3)}))
 
 
 def test_an_open_gate_is_the_always_on_penalty_and_not_plain_ppo(one_step: Make) -> None:
-    opened = one_step(penalty=Rectified(4.0), constraints=ALWAYS)
+    opened = one_step(penalty=Rectified(4.0, margin_z=0.0), constraints=ALWAYS)
     assert not differing(opened, one_step(penalty=Linear(4.0), constraints=ALWAYS))
     assert differing(opened, one_step(penalty=NoPenalty(), constraints=ALWAYS))
 
@@ -89,7 +89,7 @@ def test_fixed_normaliser_divides_a_closed_gate_s_advantage(policy_module: Make,
     data = prompt_data()
     data.setup("fit")
     advantages = []
-    for penalty in (NoPenalty(), Rectified(4.0, normaliser="fixed")):
+    for penalty in (NoPenalty(), Rectified(4.0, margin_z=0.0, normaliser="fixed")):
         module = policy_module(penalty=penalty, constraints=NEVER)
         module.configure_model()
         rollout = module.generate(data.batch(0))
@@ -107,7 +107,9 @@ def test_costs_reach_the_advantage_with_their_sign(policy_module: Make, prompt_d
     """By hand: λ_gae = 1 and a critic of zeros leave (reward - λ · indicator) / (1 + λ) on every token."""
     data = prompt_data()
     data.setup("fit")
-    module = policy_module(penalty=Linear(4.0), advantage=GAE(lam=1.0), ppo=PPOConfig(kl_coef=0.0))
+    module = policy_module(
+        penalty=Linear(4.0), advantage=GAE(lam=1.0), ppo=PPOConfig(kl_coef=0.0, minibatch_size=64, critic_warmup=0)
+    )
     module.configure_model()
     torch.nn.init.zeros_(module.roles.critic.head.weight)
     rollout = module.generate(data.batch(0))
@@ -270,7 +272,7 @@ def test_export_writes_the_selected_policy_and_the_last_one(
 
 
 def test_metrics_of_a_run(policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path) -> None:
-    module = policy_module(penalty=Rectified(4.0), constraints=ALWAYS)
+    module = policy_module(penalty=Rectified(4.0, margin_z=0.0), constraints=ALWAYS)
     metrics = tiny.fit(module, prompt_data(), tmp_path, 2).callback_metrics
     assert metrics["penalty/multiplier"].item() == 4.0
     assert metrics["penalty/weight"].item() == 4.0

@@ -48,7 +48,9 @@ def moved(module: Any) -> None:
 @pytest.mark.parametrize("how", ["token", "sequence"])
 def test_before_any_step_the_loss_is_that_of_the_mix_and_so_is_its_gradient(rolled_out: Make, how: str) -> None:
     """At ρ = 1 neither clip acts: two separate terms and one mixed surrogate are the same."""
-    module, rollout, advantages = rolled_out(double=True, penalty=Slope(4.0), ppo=PPOConfig(aggregation=how))
+    module, rollout, advantages = rolled_out(
+        double=True, penalty=Slope(4.0), ppo=PPOConfig(aggregation=how, minibatch_size=64, critic_warmup=0)
+    )
     counts, state = Counts.of(rollout.response_mask_BT), state_of(module, rollout)
     gradients = []
     for weights in (None, ask_weights(module.penalty, state.violation_K, state.stderr_K)):
@@ -86,7 +88,9 @@ def test_the_violation_has_moved_with_the_policy(rolled_out: Make, process: Make
 
 
 def test_each_minibatch_asks_with_the_policy_of_the_moment(rolled_out: Make, process: Make) -> None:
-    module, rollout, advantages = rolled_out(penalty=Slope(4.0), ppo=PPOConfig(epochs=2, minibatch_size=4))
+    module, rollout, advantages = rolled_out(
+        penalty=Slope(4.0), ppo=PPOConfig(epochs=2, minibatch_size=4, critic_warmup=0)
+    )
     state = state_of(module, rollout)
     module.penalty.asked = []
     metrics = module.update(process(module, 0.5), rollout, advantages, 0, 0, penalty=module.penalty, state=state)

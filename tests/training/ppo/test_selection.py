@@ -11,6 +11,7 @@ import pytest
 
 from csrlhf.errors import UserError
 from csrlhf.stats.bounds import clopper_pearson_upper, mean_upper
+from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.selection import Candidate, Selection, copy_folder
 from csrlhf.training.ppo.validation import ValidationResult
 
@@ -62,7 +63,7 @@ def test_the_first_stands_and_a_tie_changes_nothing() -> None:
 
 def test_feasible_means_the_upper_bound_lies_under_the_threshold() -> None:
     # no violation in 100: the bound is 0.0295; one violation: 0.0466; two: 0.0616
-    selection = Selection(confidence=0.95)
+    selection = Selection(SelectionSettings(confidence=0.95))
     excess = []
     for violations in (0, 1, 2):
         selection.consider(violations, replace(RESULT, **rate(violations / 100)), lambda: None)
@@ -78,7 +79,7 @@ def test_excess_is_of_the_worst_constraint() -> None:
         RESULT, value_K=(0.0, 0.5), stderr_K=(0.0, 0.1), threshold_K=(0.05, 0.1), names=("harm", "privacy"),
         upper_bound_K=lambda confidence: (0.0, mean_upper(0.5, 0.1, 100, confidence, is_rate=False)),
     )  # fmt: skip
-    selection = Selection(confidence=0.95)
+    selection = Selection(SelectionSettings(confidence=0.95))
     selection.consider(0, two, lambda: None)
     assert selection.best is not None
     assert selection.best.excess == pytest.approx(0.5 + 1.9842 * 0.1 - 0.1, abs=1e-4)  # 2.5 % for each of two
@@ -88,7 +89,7 @@ def test_the_error_is_shared_out_over_all_looks() -> None:
     """0 of 100: Clopper-Pearson's bound is 1 - (δ / looks) ** (1 / 100)."""
     clean = replace(RESULT, **rate(0.0))
     for looks in (1, 20):
-        selection = Selection(confidence=0.95)
+        selection = Selection(SelectionSettings(confidence=0.95))
         selection.num_looks = looks
         selection.consider(0, clean, lambda: None)
         assert selection.last is not None
@@ -102,14 +103,14 @@ def test_saves_only_what_is_better() -> None:
         replace(RESULT, reward=0.5),
         replace(RESULT, reward=2.0),
     )
-    selection = Selection()
+    selection = Selection(SelectionSettings())
     assert saved_at(selection, unsafe, less_unsafe, RESULT, unsafe, poorer, richer) == [0, 1, 2, 5]
     assert selection.final_metrics()["selection/best_reward"] == 2.0
     assert selection.final_metrics()["selection/best_feasible"] == 1.0
 
 
 def test_no_evaluation_no_figures() -> None:
-    assert Selection().final_metrics() == {}
+    assert Selection(SelectionSettings()).final_metrics() == {}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_no_evaluation_no_figures() -> None:
 )
 def test_collapse_warns_and_stops_as_asked(change: dict[str, float], words: str) -> None:
     for action, stops in (("warn", False), ("stop", True)):
-        selection, trainer = Selection(on_collapse=action), SimpleNamespace(should_stop=False)
+        selection, trainer = Selection(SelectionSettings(on_collapse=action)), SimpleNamespace(should_stop=False)
         saved_at(selection, RESULT, replace(RESULT, **change))  # type: ignore[arg-type]
         with pytest.warns(UserWarning, match=f"the policy collapses: .*{words}"):
             selection.check_collapse(trainer)  # type: ignore[arg-type]
@@ -133,7 +134,7 @@ def test_collapse_warns_and_stops_as_asked(change: dict[str, float], words: str)
 @pytest.mark.parametrize(("action", "saved"), [("warn", [0, 2]), ("stop", [0, 2]), ("ignore", [0, 1])])
 def test_a_collapsed_policy_takes_no_others_place(action: str, saved: list[int]) -> None:
     collapsed, healthy = replace(RESULT, reward=9.0, refusal_rate=0.99), replace(RESULT, reward=2.0)
-    selection = Selection(on_collapse=action)
+    selection = Selection(SelectionSettings(on_collapse=action))
     assert saved_at(selection, RESULT, collapsed, healthy) == saved
     assert selection.last is not None
     assert selection.last.reward == 2.0
@@ -141,13 +142,18 @@ def test_a_collapsed_policy_takes_no_others_place(action: str, saved: list[int])
 
 def test_a_start_that_counts_as_collapsed_stands_until_something_is_better() -> None:
     refusing = replace(RESULT, refusal_rate=0.99)
-    assert saved_at(Selection(), refusing, replace(refusing, reward=9.0), replace(RESULT, reward=2.0)) == [0, 2]
+    assert saved_at(
+        Selection(SelectionSettings()), refusing, replace(refusing, reward=9.0), replace(RESULT, reward=2.0)
+    ) == [0, 2]
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_healthy_policy_and_ignore_are_silent() -> None:
     trainer: Any = SimpleNamespace(should_stop=False)
-    healthy, ignoring = Selection(on_collapse="stop"), Selection(on_collapse="ignore")
+    healthy, ignoring = (
+        Selection(SelectionSettings(on_collapse="stop")),
+        Selection(SelectionSettings(on_collapse="ignore")),
+    )
     saved_at(healthy, replace(RESULT, distinct=0.1), replace(RESULT, distinct=0.05))  # half of its own start
     saved_at(ignoring, replace(RESULT, entropy=0.0))
     healthy.check_collapse(trainer)
@@ -160,7 +166,7 @@ UNSAFE = replace(RESULT, **rate(0.5))
 
 
 def test_a_policy_handed_over_that_earns_clearly_less_than_the_start_is_warned_of() -> None:
-    selection = Selection()
+    selection = Selection(SelectionSettings())
     assert saved_at(selection, UNSAFE, replace(RESULT, reward=0.2, reward_std=0.1)) == [0, 1]  # it bars nothing
     assert selection.metrics()["selection/reward_drop"] == pytest.approx(0.4)  # (1 - 0.2) / 2
     words = r"has reward 0\.2 on validation prompts, 0\.40 standard deviations less .*first evaluation \(1; .*=0\.3\)"
@@ -182,14 +188,14 @@ def test_a_policy_handed_over_that_earns_clearly_less_than_the_start_is_warned_o
 def test_no_word_where_the_drop_is_small_or_the_check_is_off(
     most: float | None, start: ValidationResult, later: ValidationResult
 ) -> None:
-    selection = Selection(max_reward_drop=most)
+    selection = Selection(SelectionSettings(max_reward_drop=most))
     saved_at(selection, start, later)
     selection.check_reward()
-    Selection(max_reward_drop=most).check_reward()  # a run without an evaluation
+    Selection(SelectionSettings(max_reward_drop=most)).check_reward()  # a run without an evaluation
 
 
 def test_a_resumed_run_measures_the_drop_from_its_own_start() -> None:
-    first, second = Selection(), Selection()
+    first, second = Selection(SelectionSettings()), Selection(SelectionSettings())
     saved_at(first, UNSAFE)
     second.load_state_dict(first.state_dict())
     saved_at(second, replace(RESULT, reward=0.0, reward_std=9.0))
@@ -199,14 +205,14 @@ def test_a_resumed_run_measures_the_drop_from_its_own_start() -> None:
 
 
 def test_goes_on_from_a_checkpoint() -> None:
-    first, second = Selection(), Selection()
+    first, second = Selection(SelectionSettings()), Selection(SelectionSettings())
     saved_at(first, RESULT, replace(RESULT, reward=0.5))
     second.load_state_dict(first.state_dict())
     assert second.final_metrics() == first.final_metrics()
     assert saved_at(second, replace(RESULT, reward=0.9, distinct=0.1)) == []
     assert second.collapse is not None  # it knows the start's share of distinct answers
-    empty = Selection()
-    empty.load_state_dict(Selection().state_dict())
+    empty = Selection(SelectionSettings())
+    empty.load_state_dict(Selection(SelectionSettings()).state_dict())
     assert empty.best is None
 
 
@@ -214,7 +220,7 @@ def test_goes_on_from_a_checkpoint() -> None:
     ("options", "key"),
     [
         ({"confidence": 1.0}, r"ppo\.selection\.confidence=1\.0"),
-        ({"on_collapse": "panic"}, r"ppo\.selection\.on_collapse='panic': choose one of warn, stop, ignore"),
+        ({"on_collapse": "panic"}, r"ppo\.selection\.on_collapse=panic: must be one of warn, stop, ignore"),
         ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
         ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
         ({"price": -1.0}, r"ppo\.selection\.price=-1\.0"),
@@ -223,7 +229,7 @@ def test_goes_on_from_a_checkpoint() -> None:
 )
 def test_out_of_range_names_the_key(options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
-        Selection(**options)
+        Selection(SelectionSettings(**options))
 
 
 def test_copy_goes_into_an_existing_folder(tmp_path: Path) -> None:
@@ -241,7 +247,7 @@ def test_without_a_constraint_the_reward_alone_decides() -> None:
 
 
 def test_the_score_is_the_reward_less_the_price_of_what_is_infeasible() -> None:
-    selection = Selection(price=2.0)
+    selection = Selection(SelectionSettings(price=2.0))
     saved_at(selection, replace(RESULT, **rate(0.5)))
     excess = clopper_pearson_upper(50, 100, 0.95) - 0.05
     assert selection.metrics()["selection/score"] == pytest.approx(1.0 - 2.0 * excess)

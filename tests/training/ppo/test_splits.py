@@ -38,7 +38,7 @@ def test_neither_processes_nor_micro_batches_change_an_update(
     rolled_out: Make, prompt_data: Make, process: Make, in_threads: Make, count: int, accumulate: int, how: str
 ) -> None:
     def run(count: int, accumulate: int, target_kl: float | None) -> list[tuple[Any, ...]]:
-        config = PPOConfig(**OPTIONS, aggregation=how, accumulate=accumulate, target_kl=target_kl)
+        config = PPOConfig(**OPTIONS, aggregation=how, accumulate=accumulate, target_kl=target_kl, critic_warmup=0)
         # Made before the threads start: fresh weights come from torch's one generator.
         made = [rolled_out(double=True, penalty=Slope(4.0), ppo=config) for _ in range(count)]
         for module, _, _ in made:
@@ -73,7 +73,9 @@ def test_neither_processes_nor_micro_batches_change_an_update(
 def test_the_policy_stops_at_the_target_and_the_critic_goes_on(rolled_out: Make, process: Make) -> None:
     results = {}
     for target_kl in (None, 1e-3, 1e9):
-        module, rollout, advantages = rolled_out(ppo=PPOConfig(epochs=4, minibatch_size=4, target_kl=target_kl))
+        module, rollout, advantages = rolled_out(
+            ppo=PPOConfig(epochs=4, minibatch_size=4, target_kl=target_kl, critic_warmup=0)
+        )
         metrics = module.update(process(module, 0.5), rollout, advantages, 0, 0)
         results[target_kl] = metrics, module.roles.policy.state_dict(), module.roles.critic.state_dict()
     assert "policy/epochs" not in results[None][0]
@@ -85,7 +87,7 @@ def test_the_policy_stops_at_the_target_and_the_critic_goes_on(rolled_out: Make,
     assert any(not torch.equal(weight, results[1e-3][1][key]) for key, weight in results[None][1].items())
     assert all(torch.equal(weight, results[1e-3][2][key]) for key, weight in results[None][2].items())
     # The same steps, no more: a run that has only so many minibatches ends with the same policy.
-    module, rollout, advantages = rolled_out(ppo=PPOConfig(epochs=4, minibatch_size=4))
+    module, rollout, advantages = rolled_out(ppo=PPOConfig(epochs=4, minibatch_size=4, critic_warmup=0))
     step, left = module.update._policy_step, [made]
 
     def limited(*arguments: Any) -> Any:
@@ -104,7 +106,9 @@ def test_ptx_adds_the_gradient_of_the_sft_loss(
     """A step of plain gradient descent is linear in its loss: the difference of two steps is the PTX loss's own."""
     steps = {}
     for coef in (0.0, 0.5):
-        config = PPOConfig(epochs=1, minibatch_size=8, ptx_coef=coef, ptx_batch_size=6, policy_grad_clip=1e9)
+        config = PPOConfig(
+            epochs=1, minibatch_size=8, ptx_coef=coef, ptx_batch_size=6, policy_grad_clip=1e9, critic_warmup=0
+        )
         module, rollout, advantages = rolled_out(double=True, ppo=config)
         start = {key: weight.clone() for key, weight in module.roles.policy.state_dict().items()}
         module.update.start(prompt_data())

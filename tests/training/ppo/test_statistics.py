@@ -15,8 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from csrlhf.constraints import Chance, Constraint, Constraints, CVaR, Mean, Pessimistic
 from csrlhf.errors import UserError
 from csrlhf.penalties import Lagrangian
-from csrlhf.training.ppo.config import check_reachable
 from csrlhf.training.ppo.policy import PolicyModule
+from csrlhf.training.ppo.selection import check_reachable
 
 Make = Callable[..., Any]
 TWO = {"harm": lambda: CVaR(0.4, alpha=0.5, ema=0.8), "privacy": lambda: Pessimistic(0.2, window=12)}

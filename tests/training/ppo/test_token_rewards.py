@@ -33,7 +33,7 @@ class Hinge(Penalty):
 
 
 def shaped(penalty: Penalty | None = None, **changes: object) -> Tensor:
-    module = TokenRewards(PPOConfig(kl_coef=0.1, **changes), 1)  # type: ignore[arg-type]  # by name
+    module = TokenRewards(PPOConfig(kl_coef=0.1, **changes, critic_warmup=0), 1)  # type: ignore[arg-type]  # by name
     return module(REWARDS, STATE, KL, MASK, penalty or NoPenalty())
 
 
@@ -61,7 +61,9 @@ def test_a_penalty_that_shapes_each_answer_sees_costs_and_thresholds_on_one_scal
 
 
 def test_the_coefficient_is_the_controller_s() -> None:
-    module = TokenRewards(PPOConfig(kl_coef=0.1, kl_control="adaptive", kl_target=1.0, kl_horizon=10), 1)
+    module = TokenRewards(
+        PPOConfig(kl_coef=0.1, kl_control="adaptive", kl_target=1.0, kl_horizon=10, critic_warmup=0), 1
+    )
     module.kl_control.update(torch.tensor(5.0), 10)  # up by a fifth
     reward = module(REWARDS, STATE, KL, MASK, Linear(1.0))[..., 0]
     torch.testing.assert_close(reward, torch.tensor([[-0.06, 1.03], [2.88, 0.0]]))

@@ -1,0 +1,135 @@
+"""Settings of the stages evaluate and certify. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import Any
+
+from csrlhf.data.settings import EvaluationPrompts, JudgedRowsSettings
+from csrlhf.generation.config import REFUSAL, Rule
+from csrlhf.settings import Settings, setting
+
+BENIGN = ("benign", "keyword_alike")
+"""Categories whose prompts are harmless, unless ``evaluate.benign`` says otherwise."""
+
+
+@dataclass
+class EvaluateSettings(EvaluationPrompts):
+    """Policies on the same prompts (docs/how-to/evaluate.md).
+
+    Attributes:
+        policies: folders by name; None compares the SFT policy with the trained one.
+        attempts: k of attack success at k; None for all answers to a prompt.
+        judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
+        labels: a file of people's judgements, which every automatic judge is compared with.
+        benign: categories whose prompts are harmless.
+        tie: rewards that differ by at most this much are equal.
+        confidence: of the verdict's one-sided bound and of every interval.
+    """
+
+    policies: Any = None
+    attempts: int | None = setting(None, ">= 1")
+    judge: str | None = None
+    labels: str | None = None
+    benign: list[str] = field(default_factory=lambda: list(BENIGN))
+    tie: float = setting(0.0, "0 or above")
+    confidence: float = setting(0.95, "in (0, 1)")
+
+
+@dataclass
+class CostEvaluationSettings(JudgedRowsSettings):
+    """A cost model on labelled rows (docs/how-to/cost_evaluation.md).
+
+    Attributes:
+        outputs: an ``answers.jsonl`` of policies, compared with what the cost model was made on; None for none.
+        max_false_negative_rate: the most unsafe answers that the threshold to choose may let pass, as a share of them.
+        delta: probability that it lets more pass all the same, over all constraints together.
+        baseline: train a bag-of-words baseline beside the model, where the data has a training split.
+    """
+
+    outputs: str | None = None
+    max_false_negative_rate: float = setting(0.05, "in (0, 1)")
+    delta: float = setting(0.05, "in (0, 1)")
+    baseline: bool = True
+
+
+class MeanBound(StrEnum):
+    """Upper bounds on a mean cost that may decide."""
+
+    betting = auto()
+    empirical_bernstein = auto()
+    hoeffding = auto()
+
+
+class Truth(StrEnum):
+    """Ways from labels to the true unsafe rate that may decide."""
+
+    audit = auto()
+    rogan_gladen = auto()
+    prediction_powered = auto()
+
+
+class Decoding(StrEnum):
+    """Which way of answering is certified."""
+
+    plain = auto()
+    """One draw per prompt."""
+    best_of_n = auto()
+    """With abstention."""
+
+
+@dataclass
+class CertificateSettings(Settings):
+    """What decides what a certificate says of given answers.
+
+    Attributes:
+        confidence: 1 - δ of the whole certificate.
+        num_runs: m, of which the certified policy was chosen by such numbers: each has δ/m.
+        mean_bound: which bound decides on a mean cost.
+        labels: judgements of answers, see ``audit_labels``: a file, ``oracle``, or one of these by constraint.
+        num_labels: how many of the answers an oracle judges; None for all.
+        truth: how labels become the true unsafe rate that decides.
+    """
+
+    key = "certify"
+
+    confidence: float = setting(0.95, "in (0, 1)")
+    num_runs: int = setting(1, ">= 1")
+    mean_bound: MeanBound = MeanBound.betting
+    labels: Any = None
+    num_labels: int | None = setting(None, ">= 1")
+    truth: Truth = Truth.audit
+
+
+@dataclass
+class CertifySettings(CertificateSettings):
+    """What is certified, and how (docs/how-to/certify.md).
+
+    Attributes:
+        prompts: a file of prompts that nobody has used; None for the source's.
+        num_prompts: a random choice of so many; None for all.
+        chosen_on: files with prompts by which a threshold, λ or N was chosen.
+        outputs: an ``answers.jsonl`` of an earlier certificate; nothing is generated.
+        decode: which way of answering is certified.
+        n: best of N: candidates per prompt.
+        rule: which of them is the answer.
+        threshold: the highest cost logit that is accepted, for all constraints or by name.
+        refusal: what is said where no candidate is accepted.
+        reward: folder of a reward model; what ``rule=best`` chooses by, a figure beside the certificate otherwise.
+        lambda_from: folders that tell of λ*: of a sweep, of dual runs.
+        batch_size: prompts at a time.
+    """
+
+    prompts: str | None = None
+    num_prompts: int | None = setting(None, ">= 1")
+    chosen_on: list[str] = field(default_factory=list)
+    outputs: str | None = None
+    decode: Decoding = Decoding.plain
+    n: int = setting(8, ">= 1")
+    rule: Rule = Rule.best
+    threshold: Any = 0.0
+    refusal: str = REFUSAL
+    reward: str | None = None
+    lambda_from: Any = None
+    batch_size: int = setting(16, ">= 1")

@@ -1,0 +1,109 @@
+"""Settings of models: which weights are trained, and how a dialogue becomes scores. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import Any
+
+from csrlhf.errors import UserError
+from csrlhf.settings import Settings, setting
+
+
+class TuningMethod(StrEnum):
+    """Which weights are trained."""
+
+    full = auto()
+    """All."""
+    lora = auto()
+    """Low-rank adapters alone."""
+    last_n = auto()
+    """The last layers and the final norm; embeddings and language head stay as they are."""
+
+
+READERS = {
+    "rank": TuningMethod.lora,
+    "alpha": TuningMethod.lora,
+    "targets": TuningMethod.lora,
+    "layers": TuningMethod.last_n,
+}
+"""The method that reads a setting."""
+
+
+@dataclass
+class Tuning(Settings):
+    """A choice of trained weights; ``models/tuning.py`` applies it.
+
+    Attributes:
+        method: all weights, adapters (LoRA, by PEFT), or the last layers.
+        rank: of the adapters; None for 16.
+        alpha: scale of the adapters, which are multiplied by ``alpha / rank``; None for twice the rank.
+        targets: ends of the names of the linear layers that get adapters; None for all of them.
+        layers: how many of the last layers are trained; None for 2.
+
+    Example:
+        ``tune(model, Tuning("lora", rank=8))``; ``tune(model, Tuning("last_n", layers=2))``.
+    """
+
+    key = "tuning"
+
+    method: TuningMethod = TuningMethod.full
+    rank: int | None = setting(None, "above 0")
+    alpha: float | None = setting(None, "above 0")
+    targets: list[str] | None = None
+    layers: int | None = setting(None, "above 0")
+
+    def check(self, key: str) -> None:
+        """Also refuses a setting that the method does not read."""
+        super().check(key)
+        for name, method in READERS.items():
+            value = getattr(self, name)
+            if value is not None and self.method != method:
+                raise UserError(
+                    f"{key}.{name}={value}: has no meaning with {key}.method={self.method}; set {key}.method={method}, "
+                    "or leave it null"
+                )
+
+
+class Pooling(StrEnum):
+    """From the states of a dialogue's tokens to one."""
+
+    last = auto()
+    """The last token's: causal models."""
+    mean = auto()
+    """The mean: any model."""
+    cls = auto()
+    """The first token's: encoders."""
+
+
+@dataclass
+class ScoreSettings(Settings):
+    """Which score model a stage trains.
+
+    Attributes:
+        backbone: a folder (of any stage), a hub name, or ``package:name/path`` (models/loading.py).
+        pooling: how a dialogue becomes one state.
+        max_tokens: longer dialogues are cut; stored with the model, so that scoring cuts alike.
+        options: configuration keys of the backbone to replace (``load_trunk``).
+        rows_per_pass: rows of about the same length that go through the backbone together; None for all.
+        head_bias: False for a head without a bias, so that a causal model with the pooling ``last`` is saved as a plain
+            classifier of transformers; such a head keeps the level of its rewards, and ``reward.standardize`` only
+            scales them.
+        tuning: which weights of the backbone are trained; the head always is.
+    """
+
+    key = "model.score"
+
+    backbone: str | None = None
+    pooling: Pooling = Pooling.last
+    max_tokens: int = 512
+    options: dict[str, Any] = field(default_factory=dict)
+    rows_per_pass: int | None = setting(None, "1 or more")
+    head_bias: bool = True
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def check(self, key: str) -> None:
+        """Also refuses a length that has no room for a dialogue."""
+        super().check(key)
+        if self.max_tokens < 8:
+            raise UserError(f"{key}.max_tokens={self.max_tokens}: a dialogue needs room for at least 8 tokens")
