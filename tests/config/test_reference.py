@@ -42,7 +42,8 @@ def test_every_setting_is_explained(name: str) -> None:
 def test_keys_of_a_yaml_file_with_their_comments(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(
-        "# @package _global_\n# What it is,\n# in two lines.\n_target_: a.B\nlevel: 0.5   # how much\ninner:   # a part\n"
+        "# @package _global_\n# What it is,\n# in two lines.\n_target_: a.B\nlevel: 0.5   # how much\n"
+        "inner:   # a part\n"
         "  word: 'a # b'\n  list: [a, b]  # two\nnext: null\n",
         encoding="utf-8",
     )
