@@ -1,4 +1,4 @@
-"""The reference of all keys (``docs/reference/configuration.md``), from the settings' dataclasses and the YAML's comments.
+"""The reference of all keys, from the dataclasses of settings and the YAML's comments.
 
 ``python -m csrlhf.config.reference`` writes it below the marker of that page; a test fails where it is stale.
 """
