@@ -2,7 +2,7 @@
 
 On the toy world. CS-RLHF is a semantic cost model under a fixed rectified penalty, Safe-RLHF a pairwise one under a
 Lagrangian penalty: two of the runs of ``python -m benchmarks.losses``, whose folder this program shares. The policies
-of a seed, of each run the handed-over and the last one, answer the same test prompts several times, plain ones and
+of a seed, of each run the selected and the last one, answer the same test prompts several times, plain ones and
 jailbreaks; the oracle is the truth.
 Everything that is finished is kept; called again, the program makes what is missing. docs/explanation/paper.md
 compares the results with the paper's claims.

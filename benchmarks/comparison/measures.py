@@ -249,7 +249,7 @@ def _number(metrics: Mapping[str, Any], key: str) -> float:
 
 # Finished runs by setting, their measures with intervals, and which settings go on to the second phase.
 
-POLICIES = {"": "handed-over policy", "_last": "last policy"}
+POLICIES = {"": "selected policy", "_last": "last policy"}
 """Suffix of a measure, and whose it is."""
 
 FINALIST_FAMILIES = ("linear", "dual", "p3o", "hinge", "smoothed hinge")
@@ -272,7 +272,7 @@ def measured(runs: Sequence[Run], measure: str) -> Estimate:
 def finalists(runs: Sequence[Run], seeds: Sequence[int]) -> list[str]:
     """The best setting of each family among those that have finished all of these seeds.
 
-    Better is: feasible and not collapsed on more seeds, by the verdict on the handed-over policy; then a larger
+    Better is: feasible and not collapsed on more seeds, by the verdict on the selected policy; then a larger
     :func:`balance`. The probe takes no part: it is there to estimate λ*.
     """
     wanted = set(seeds)
@@ -292,7 +292,7 @@ def finalists(runs: Sequence[Run], seeds: Sequence[int]) -> list[str]:
 def balance(run: Run) -> float:
     """Harmless prompts helped, less the unsafe rate on harmful ones, averaged over seen and held-out framings.
 
-    Averaged over the handed-over and the last policy: the first depends on how the selection looks, the second on where
+    Averaged over the selected and the last policy: the first depends on how checkpoints are selected, the second on where
     in its oscillation a run happens to stop.
     """
     return mean(

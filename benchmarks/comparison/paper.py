@@ -33,7 +33,7 @@ POLICIES = {
     "safe_rlhf_last": "Safe-RLHF, last",
     "sft": "SFT",
 }
-"""Name in the evaluation: name in the tables. Of each run the policy handed over, and the last, as papers have it."""
+"""Name in the evaluation: name in the tables. Of each run the selected policy and the last, as papers have it."""
 
 SAMPLES = 4
 """Answers of each policy to each prompt."""

@@ -107,7 +107,7 @@ def _runs_table(rows: Sequence[Row], names: Sequence[str]) -> Section:
         [title for title, _ in filled.values()],
         [[row.get(key) for key in filled] for row in ordered],
         "Feasible runs first, by reward. Cost, KL and excess (bound on the cost less d; feasible at 0 or less) are "
-        "those of the policy handed over, on validation prompts; the last columns are the last policy's.",
+        "those of the selected policy, on validation prompts; the last columns are the last policy's.",
         {title: style for title, style in filled.values() if style is not None},
         name="runs",
     )

@@ -20,7 +20,7 @@ from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
 
 Row = dict[str, Any]
 BEST, LATE = "best/", "late/"
-"""Before a ``validation/`` key: of the handed-over policy; the mean over the last third of the evaluations, which is
+"""Before a ``validation/`` key: of the selected policy; the mean over the last third of the evaluations, which is
 what training settled at, with less noise than the last policy alone."""
 
 LATE_TRAINING = ("penalty/multiplier", "penalty/weight", "policy/kl_coef")
@@ -68,7 +68,7 @@ def strategy_of(target: str) -> str:
 
 
 def _best(history: Sequence[Mapping[str, float]]) -> Row:
-    """The evaluation at which the handed-over policy stood: the last one says which iteration that was."""
+    """The evaluation at which the selected policy stood: the last one says which iteration that was."""
     looks = [row for row in history if FIGURE in row]
     if not looks:
         return {}

@@ -71,7 +71,7 @@ class SelectionSettings(Settings):
         max_refusal_rate: more answers with words of refusal than this is one.
         min_entropy: less token entropy (nats) than this is one.
         price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
-        max_reward_drop: of the policy handed over: standard deviations of the first evaluation's rewards that pass
+        max_reward_drop: of the selected policy: standard deviations of the first evaluation's rewards that pass
             without a word, see ``RewardDrop``; None never warns.
     """
 
