@@ -31,7 +31,6 @@ from csrlhf.types import PromptBatch, Rollout
 # Under mixed precision Lightning runs a whole step inside autocast with its cache off. Decoding there would cast every
 # weight again for every token. Here they are cast once per rollout, for 2 bytes per weight while it lasts.
 
-
 Forward = Callable[..., Any]
 
 
@@ -233,7 +232,7 @@ def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
     return logits[:, -num_tokens - 1 : -1]
 
 
-# How responses are drawn, for whoever reads them later.
+# How responses are sampled, for later readers.
 
 
 def sampling_record(sampler: Sampler) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which folders a stage reads: those the user names, else what stands in the artifacts folder.
+"""Which folders a stage reads: those the user names, else those in the artifacts folder.
 
 An input is one folder. The cost models may be several, as a mapping or a list; each then has a key of its own,
 ``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``.

@@ -49,10 +49,21 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
 
     Args:
         cfg: the composed config.
-        program: the words that start this program, e.g. ``("python", "train.py")``.
+        program: the command that starts this program, e.g. ``("python", "train.py")``.
 
     Returns:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
+    """
+    metrics, _ = execute(cfg, program)
+    return _objective(cfg.objective, metrics)
+
+
+def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], dict[str, Path]]:
+    """Runs the stage that ``cfg.stage`` names; arguments as in :func:`run`.
+
+    Returns:
+        Its metrics, and the folder of its result by the stage's name: none of the pipeline, whose folders are those of
+        ``pipeline.plans``, and of ``stage=data``.
     """
     hydra = HydraConfig.get()
     if not 0 <= cfg.seed < 2**32:
@@ -60,19 +71,16 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
     overrides = list(hydra.overrides.task)
     own_program = declaration(cfg.stage.declaration).run
     if own_program is not None:
-        metrics = own_program(cfg, overrides, program)
-    else:
-        plan = make_plan(cfg, dict(hydra.runtime.choices), readable(program))
-        words = readable(program, overrides)
-        try:
-            metrics = run_stage(cfg, plan, words)
-        except OSError as error:  # a full disk, one that has gone
-            if not leaves_something(plan):
-                raise
-            raise UserError(
-                f"{system_message(error)}; what was done is kept, go on with: {words} resume=true"
-            ) from error
-    return _objective(cfg.objective, metrics)
+        metrics, folder = own_program(cfg, overrides, program)
+        return metrics, {} if folder is None else {cfg.stage.name: folder}
+    plan = make_plan(cfg, dict(hydra.runtime.choices), readable(program))
+    words = readable(program, overrides)
+    try:
+        return run_stage(cfg, plan, words), {plan.stage: plan.folder}
+    except OSError as error:  # a full disk, one that has gone
+        if not leaves_something(plan):
+            raise
+        raise UserError(f"{system_message(error)}; finished work is kept; resume with: {words} resume=true") from error
 
 
 def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
@@ -106,7 +114,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
-        hint = f"; go on with: {command} resume=true" if leaves_something(plan) else ""
+        hint = f"; resume with: {command} resume=true" if leaves_something(plan) else ""
         raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
     except UserError as error:
         if (checkpoint := last_checkpoint(plan)).exists():
@@ -116,7 +124,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
-            from csrlhf.tracking.report_log import log_report
+            from csrlhf.tracking.stage_logger import log_report
 
             log_report(trainer.loggers, report)
         for logger in stage_loggers(trainer):
@@ -183,7 +191,10 @@ def prepare_work(plan: Plan, resume: bool) -> str | None:
     going_on = found or (resume and kept.exists())
     if is_first_process():  # another one was started by the first, which is using the folder already
         if going_on:
-            print(f"{plan.stage}: going on from {checkpoint if found else f'what is kept in {kept}'}", flush=True)
+            print(
+                f"{plan.stage}: resuming {f'from {checkpoint}' if found else f'with what is saved in {kept}'}",
+                flush=True,
+            )
         elif resume:
             print(f"{plan.stage}: no checkpoint of these settings, starting at the beginning", flush=True)
         if not going_on:

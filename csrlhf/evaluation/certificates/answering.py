@@ -31,7 +31,6 @@ from csrlhf.types import Prompt, PromptBatch, PromptRow
 
 # Which way of answering is certified, and what a certificate records of it.
 
-
 DECODES = ("plain", "best_of_n")
 
 
@@ -95,7 +94,6 @@ class DecodeSpec:
 # The two ways of answering that can be certified: one draw per prompt, or best of N with abstention.
 #
 # Both give one answer per prompt, with the cost model's logits of what is really said.
-
 
 CERTIFY_NOISE = -4
 """Iteration number of plain answers' noise: none of training's, validation's, evaluation's or decoding's draws."""
@@ -291,7 +289,7 @@ def kept_answer(
 
 
 def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, Any]:
-    """What has to be the same models for a certificate to speak of a policy.
+    """Models that must be the same for a certificate to cover a policy.
 
     Args:
         inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.

@@ -51,9 +51,6 @@ from csrlhf.types import Prompt
 # What cost models make of numbered dialogues, kept on the disk batch by batch.
 #
 # A killed evaluation goes on where it stood, with the same digits: a batch is judged as a whole or taken as a whole.
-#
-# Legend of suffixes: M dialogues, K constraints, H features.
-
 
 Dialogue = tuple[Prompt, str, bool]
 """A prompt, its response, and whether the response ended."""
@@ -287,7 +284,7 @@ class CostEvaluationModule(LightningModule):
             batch = {n: self._outputs[n] for n in mine[start : start + BATCH]}
             self._said.add({n: (answer.messages, answer.response, answer.ended) for n, answer in batch.items()})
         logits_MK, features = self._said.gathered(self)
-        self._check(logits_MK, lambda row: f"answer {self._outputs[row].id} of evaluate.outputs={self.outputs}")
+        self._check(logits_MK, lambda row: f"response {self._outputs[row].id} of evaluate.outputs={self.outputs}")
         return drift_of_policies(self.scorers, self.source.constraints, self._outputs, logits_MK, features)
 
     def _notes(self, evaluations: Sequence[CostEvaluation]) -> list[str]:

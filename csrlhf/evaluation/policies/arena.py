@@ -15,7 +15,6 @@ from csrlhf.stats.bounds import student_quantile
 
 # Two policies' answers to the same prompts, side by side.
 
-
 Pair = tuple[Answer, Answer]
 
 
@@ -32,8 +31,8 @@ def pairs_by_prompt(challenger: Sequence[Answer], baseline: Sequence[Answer]) ->
             found.setdefault(answer.prompt_id, []).append((answer, other[answer.prompt_id, answer.sample]))
     if not found:
         raise UserError(
-            f"policies {challenger[0].policy} and {baseline[0].policy} share no prompt_id and sample: let both answer "
-            "the same prompts"
+            f"policies {challenger[0].policy} and {baseline[0].policy} share no prompt_id and sample: let both respond "
+            "to the same prompts"
         )
     return found
 
@@ -77,7 +76,7 @@ def reward_difference(pair: Pair) -> float:
     """Reward of the challenger's answer minus that of the baseline's."""
     first, second = pair
     if first.reward is None or second.reward is None:
-        raise ValueError(f"answers {first.id} and {second.id}: without a reward there is no arena")
+        raise ValueError(f"responses {first.id} and {second.id}: without a reward there is no arena")
     return first.reward - second.reward
 
 
@@ -125,7 +124,6 @@ def arena(
 # ``Δr = a + b Δlength``. Its intercept ``a`` is the reward difference at equal length, the idea of length-controlled
 # AlpacaEval (Dubois et al., arXiv 2404.04475) with a linear model in place of a logistic one. Standard errors are HC3
 # (MacKinnon and White 1985), robust to a spread that grows with the length difference.
-
 
 LEAST_PROMPTS = 5
 """With fewer a line through the differences means nothing."""

@@ -2,7 +2,7 @@
 
 A stage is one file with a ``STAGE = Stage(...)`` and one YAML ``conf/stage/<name>.yaml`` with its module, data and
 trainer. Ours lie beside this file, under the stage's name; another package's YAML names its own in
-``stage.declaration`` (docs/extend.md). The pipeline's waiting process imports declarations: what is heavy, torch and
+``stage.declaration`` (docs/how-to/extend.md). The pipeline's waiting process imports declarations: what is heavy, torch and
 all that needs it, their functions import themselves.
 """
 
@@ -81,7 +81,7 @@ class Stage:
         rehearse: compares, before a pipeline's first stage runs, what has to agree; is handed modules and DataModules
             of the pipeline's stages by name, those of its own and of the stages before it.
         run: runs a stage that has no trainer; is handed the configuration, the user's overrides and the words that
-            start the program, and returns the numbers of ``metrics.json``.
+            start the program, and returns its metrics and the folder of its result, None where it has none.
     """
 
     reads: Kinds = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Stage:
     artifact: str | None = None
     memory: Callable[[DictConfig], list[Row]] | None = None
     rehearse: Callable[[Mapping[str, LightningModule], Mapping[str, LightningDataModule]], None] | None = None
-    run: Callable[[DictConfig, Sequence[str], Sequence[str]], dict[str, float]] | None = None
+    run: Callable[[DictConfig, Sequence[str], Sequence[str]], tuple[dict[str, float], Path | None]] | None = None
 
 
 def declaration(place: str) -> Stage:
@@ -115,9 +115,13 @@ def declaration(place: str) -> Stage:
     try:
         found = getattr(importlib.import_module(module), word)
     except Exception as error:  # somebody else's code: any error is possible
-        raise UserError(f"stage.declaration={place}: {error}; name a Stage of a module, see docs/extend.md") from error
+        raise UserError(
+            f"stage.declaration={place}: {error}; name a Stage of a module, see docs/how-to/extend.md"
+        ) from error
     if not isinstance(found, Stage):
-        raise UserError(f"stage.declaration={place}: is a {type(found).__name__}, not a Stage, see docs/extend.md")
+        raise UserError(
+            f"stage.declaration={place}: is a {type(found).__name__}, not a Stage, see docs/how-to/extend.md"
+        )
     return found
 
 

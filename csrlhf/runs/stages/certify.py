@@ -1,4 +1,4 @@
-"""``stage=certify``: a statistical certificate of a policy's violation rate (docs/certify.md).
+"""``stage=certify``: a statistical certificate of a policy's violation rate (docs/how-to/certify.md).
 
 It declares no rows: its prompts are compared with all that took part in making the policy, by a check of its own
 (``leak_check.known_to``).

@@ -28,7 +28,7 @@ NO_LIMIT = 10**9
 """More tokens than any text has: lengths are measured uncut."""
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> dict[str, float]:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tuple[dict[str, float], None]:
     """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
 
     Args:
@@ -37,7 +37,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         program: of no use here.
 
     Returns:
-        The numbers, keyed as in docs/metrics.md.
+        The numbers, keyed as in docs/reference/metrics.md.
 
     Raises:
         UserError: the data cannot be read.
@@ -57,7 +57,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.write_json(folder / "data.json", metrics)
     print(f"data: {folder / 'data.json'}", flush=True)
-    return metrics
+    return metrics, None
 
 
 def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
