@@ -2,8 +2,8 @@
 
 A stage is one file with a ``STAGE = Stage(...)`` and one YAML ``conf/stage/<name>.yaml`` with its module, data and
 trainer. Ours lie beside this file, under the stage's name; another package's YAML names its own in
-``stage.declaration`` (docs/how-to/extend.md). The pipeline's waiting process imports declarations: what is heavy, torch and
-all that needs it, their functions import themselves.
+``stage.declaration`` (docs/how-to/extend.md). The pipeline's waiting process imports declarations, so their functions
+import torch, and all that needs it, themselves.
 """
 
 from __future__ import annotations
