@@ -25,7 +25,8 @@ from csrlhf import api
 from csrlhf.apps import cli
 from csrlhf.config import search_path
 from csrlhf.errors import UserError
-from csrlhf.runs import artifacts, pipeline
+from csrlhf.runs import artifacts
+from csrlhf.runs.stages import pipeline
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12).filter(lambda text: "${" not in text)
 VALUES = st.recursive(

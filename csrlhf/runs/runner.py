@@ -72,7 +72,8 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
     overrides = list(hydra.overrides.task)
     own_program = declaration(cfg.stage.declaration).run
     if own_program is not None:
-        return own_program(cfg, overrides, program)
+        metrics, folder = own_program(cfg, overrides, program)
+        return metrics, {} if folder is None else {cfg.stage.name: folder}
     plan = make_plan(cfg, dict(hydra.runtime.choices), readable(program))
     words = readable(program, overrides)
     try:

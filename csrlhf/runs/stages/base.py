@@ -2,8 +2,8 @@
 
 A stage is one file with a ``STAGE = Stage(...)`` and one YAML ``conf/stage/<name>.yaml`` with its module, data and
 trainer. Ours lie beside this file, under the stage's name; another package's YAML names its own in
-``stage.declaration`` (docs/how-to/extend.md). The pipeline's waiting process imports declarations: what is heavy, torch
-and all that needs it, their functions import themselves.
+``stage.declaration`` (docs/how-to/extend.md). The pipeline's waiting process imports declarations, so their functions
+import torch, and all that needs it, themselves.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Stage:
         rehearse: compares, before a pipeline's first stage runs, what has to agree; is handed modules and DataModules
             of the pipeline's stages by name, those of its own and of the stages before it.
         run: runs a stage that has no trainer; is handed the configuration, the user's overrides and the words that
-            start the program, and returns its outcome.
+            start the program, and returns its metrics and the folder of its result, None where it has none.
     """
 
     reads: Kinds = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Stage:
     artifact: str | None = None
     memory: Callable[[DictConfig], list[Row]] | None = None
     rehearse: Callable[[Mapping[str, LightningModule], Mapping[str, LightningDataModule]], None] | None = None
-    run: Callable[[DictConfig, Sequence[str], Sequence[str]], Outcome] | None = None
+    run: Callable[[DictConfig, Sequence[str], Sequence[str]], tuple[dict[str, float], Path | None]] | None = None
 
 
 def declaration(place: str) -> Stage:

@@ -30,7 +30,7 @@ NO_LIMIT = 10**9
 """More tokens than any text has: lengths are measured uncut."""
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tuple[dict[str, float], None]:
     """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
 
     Args:
@@ -59,7 +59,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Ou
     folder.mkdir(parents=True, exist_ok=True)
     artifacts.write_json(folder / "data.json", metrics)
     print(f"data: {folder / 'data.json'}", flush=True)
-    return metrics, {}
+    return metrics, None
 
 
 def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:

@@ -96,7 +96,7 @@ def _with_keys(message: str) -> str:
 ANSWERS = "decoded.jsonl"
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tuple[dict[str, float], Path]:
     """Answers all prompts of ``decode.prompts``.
 
     Args:

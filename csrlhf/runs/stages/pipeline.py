@@ -56,7 +56,7 @@ class Composed:
     choices: dict[str, str]
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Outcome:
+def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tuple[dict[str, float], None]:
     """Runs all stages and prints where the results are.
 
     Args:
@@ -65,7 +65,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Ou
         program: the command that starts this program.
 
     Returns:
-        The numbers of all stages, later ones where keys are equal; and their folders.
+        The metrics of all stages; later ones win where keys are equal.
 
     Raises:
         UserError: started as one rank of a multi-process launcher.
@@ -92,7 +92,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> Ou
     print("Results (curves in plots/curves.png):")
     for stage, folder in folders.items():
         print(f"{stage:>9}  {folder}")
-    return {key: value for key, value in metrics.items() if value is not None}, folders
+    return {key: value for key, value in metrics.items() if value is not None}, None
 
 
 def compose_stages(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Composed]:
@@ -107,18 +107,14 @@ def compose_stages(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Compo
 
 def plans(composed: Mapping[str, Composed], command: str) -> Iterator[tuple[Plan, list[str]]]:
     """Each stage's plan with the words that run it, one at a time: a plan reads what the stages before it have made."""
-    made: list[Plan] = []
-    for item in composed.values():
-        inputs: list[str] = []
-        for earlier in made:
-            if (
-                earlier.declared.swept and earlier.stage in item.cfg.inputs
-            ):  # several runs side by side: name the new one
-                item.cfg.inputs[earlier.stage] = str(earlier.folder)
-                inputs.append(f"inputs.{earlier.stage}={_quoted(str(earlier.folder))}")
+    folders: dict[str, str] = {}
+    for stage, item in composed.items():
+        inputs = {name: folder for name, folder in folders.items() if name in item.cfg.inputs}
+        item.cfg.inputs.update(inputs)
         plan = make_plan(item.cfg, item.choices, command)
-        yield plan, [*item.words, *inputs]
-        made.append(plan)
+        yield plan, [*item.words, *(f"inputs.{name}={_quoted(folder)}" for name, folder in inputs.items())]
+        if plan.declared.swept:  # several runs side by side: name the new one
+            folders[stage] = str(plan.folder)
 
 
 def refuse_ranks(variables: Mapping[str, str], stages: Iterable[str], command: str) -> None:

@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Callable[..., dict[str, float]]:
         search_path.register()
         words = (f"artifacts={tmp_path}", *words)
         with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
-            return pipeline.run(compose("train", overrides=list(words)), list(words), PROGRAM)
+            return pipeline.run(compose("train", overrides=list(words)), list(words), PROGRAM)[0]
 
     return call
 
