@@ -292,8 +292,8 @@ def finalists(runs: Sequence[Run], seeds: Sequence[int]) -> list[str]:
 def balance(run: Run) -> float:
     """Harmless prompts helped, less the unsafe rate on harmful ones, averaged over seen and held-out framings.
 
-    Averaged over the selected and the last policy: the first depends on how checkpoints are selected, the second on where
-    in its oscillation a run happens to stop.
+    Averaged over the selected and the last policy: the first depends on how checkpoints are selected, the second on
+    where in its oscillation a run happens to stop.
     """
     return mean(
         [

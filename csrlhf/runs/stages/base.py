@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     Kinds = Mapping[Kind, tuple[Split, ...]]
     """The splits that are read of each kind of row."""
 
-    Outcome = tuple[dict[str, float], dict[str, Path]]
-    """A stage's numbers, and the folders of results by their stages' names."""
-
 
 @dataclass(frozen=True)
 class Input:

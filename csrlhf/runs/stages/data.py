@@ -24,8 +24,6 @@ from csrlhf.runs.stages.base import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from csrlhf.runs.stages.base import Outcome
-
 NO_LIMIT = 10**9
 """More tokens than any text has: lengths are measured uncut."""
 

@@ -30,8 +30,6 @@ from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 if TYPE_CHECKING:
     from csrlhf.generation.decoder import Decoder
     from csrlhf.generation.records import Question
-    from csrlhf.runs.stages.base import Outcome
-
 
 # From the config of ``stage=decode`` to its decoder; what the decoder complains of stands under its key there.
 

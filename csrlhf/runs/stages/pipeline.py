@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -25,9 +25,6 @@ from csrlhf.runs import artifacts
 from csrlhf.runs.plan import Plan, make_plan, marked_copy
 from csrlhf.runs.processes import one_of_several, readable, run_program
 from csrlhf.runs.stages.base import Stage
-
-if TYPE_CHECKING:
-    from csrlhf.runs.stages.base import Outcome
 
 OWN = ("stage=", "stage.stages=")
 """Overrides of the pipeline's that its stages have no key for."""
