@@ -169,7 +169,7 @@ def composition_problem(error: ConfigCompositionException) -> str:
     given = "null" if cause.value is None else cause.value
     node: Any = cause.child_node
     if not isinstance(node, Node):
-        return f"{cause.full_key}={given}{place}: {cause.msg.splitlines()[0]}"
+        return f"{cause.full_key}={given}{place}: {str(cause).splitlines()[0]}"
     default = "null" if node._is_none() else node
     known = "" if isinstance(node, DictConfig) and not node._is_none() else f" (its default is {default})"
     return f"{cause.full_key}={given}{place}: takes {_takes(node)}{known}"
