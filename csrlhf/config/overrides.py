@@ -125,6 +125,28 @@ def _choosing(parsed: Sequence[Override]) -> list[str]:
     return [item.input_line for item in parsed if item.key_or_group in groups and item.input_line]
 
 
+def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
+    """Says what a key takes, or None where ``given`` is fine: by its schema, or by the value that it has.
+
+    Args:
+        cfg: the composed config.
+        key: one of its keys.
+        given: a plain value.
+    """
+    if FREE.fullmatch(key):
+        return None
+    if not _has_schema(cfg, key):
+        plain = OmegaConf.create({"given": given})  # a mapping or a list as a config has it
+        return type_problem(OmegaConf.select(cfg, key), plain.given)
+    holder, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, holder)._get_node(name) if holder else cfg._get_node(name)
+    try:
+        OmegaConf.update(cfg.copy(), key, given)
+    except ValidationError:
+        return _takes(node)
+    return None
+
+
 def type_problem(expected: Any, given: Any) -> str | None:
     """Says what a key takes whose default is ``expected``, or None where ``given`` is fine.
 
