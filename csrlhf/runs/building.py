@@ -57,4 +57,4 @@ def stage_loggers(trainer: Trainer) -> list[StageLogger]:
 
 
 def _plain(cfg: DictConfig) -> Any:
-    return OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
