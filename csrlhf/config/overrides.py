@@ -125,6 +125,28 @@ def _choosing(parsed: Sequence[Override]) -> list[str]:
     return [item.input_line for item in parsed if item.key_or_group in groups and item.input_line]
 
 
+def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
+    """Says what a key takes, or None where ``given`` is fine: by its schema, or by the value that it has.
+
+    Args:
+        cfg: the composed config.
+        key: one of its keys.
+        given: a plain value.
+    """
+    if FREE.fullmatch(key):
+        return None
+    if not _has_schema(cfg, key):
+        plain = OmegaConf.create({"given": given})  # a mapping or a list as a config has it
+        return type_problem(OmegaConf.select(cfg, key), plain.given)
+    holder, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, holder)._get_node(name) if holder else cfg._get_node(name)
+    try:
+        OmegaConf.update(cfg.copy(), key, given)
+    except ValidationError:
+        return _takes(node)
+    return None
+
+
 def type_problem(expected: Any, given: Any) -> str | None:
     """Says what a key takes whose default is ``expected``, or None where ``given`` is fine.
 
@@ -171,7 +193,7 @@ def composition_problem(error: ConfigCompositionException, words: Sequence[str] 
     given = "null" if cause.value is None else cause.value
     node: Any = cause.child_node
     if not isinstance(node, Node):
-        return f"{cause.full_key}={given}{place}: {cause.msg.splitlines()[0]}"
+        return f"{cause.full_key}={given}{place}: {str(cause).splitlines()[0]}"
     default = "null" if node._is_none() else node
     known = "" if isinstance(node, DictConfig) and not node._is_none() else f" (its default is {default})"
     return f"{cause.full_key}={given}{place}: takes {_takes(node)}{known}"

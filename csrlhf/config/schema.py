@@ -31,7 +31,7 @@ SCHEMAS: dict[str, type[Settings]] = {
 }  # fmt: skip
 """By the name under which YAML files refer to them: ``/<name>_settings``."""
 
-BUILT = {ScoreSettings: "csrlhf.models.score_spec.ScoreSpec"}
+BUILT: dict[type[Settings], str] = {ScoreSettings: "csrlhf.models.score_spec.ScoreSpec"}
 """Classes that are built from a settings' node in the place of its dataclass, which they inherit from."""
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.data.batching import batch_loader, evaluation_batches, ranks_of
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.settings import JudgedRowsSettings
+from csrlhf.data.settings import JudgedRowsSettings, SplitToJudge
 from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow, PromptRow
@@ -78,7 +78,7 @@ class JudgedRowsDataModule(lightning.LightningDataModule):
         settings: JudgedRowsSettings,
     ) -> None:
         super().__init__()
-        split: Split = settings.split.value
+        split: Split = "test" if settings.split == SplitToJudge.test else "validation"
         if not getattr(source, "has", lambda _: True)(split):
             raise UserError(
                 f"evaluate.split={split}: the data has no such split; name a file of labelled rows with "

@@ -24,7 +24,13 @@ class ScoreSpec(ScoreSettings):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
-        return load_tokenizer(self.backbone)
+        return load_tokenizer(self._backbone)
+
+    @property
+    def _backbone(self) -> str:
+        if self.backbone is None:
+            raise UserError("model.score.backbone=null: name a folder, a Hub name or package:name/path")
+        return self.backbone
 
     def build(self, outputs: Sequence[str]) -> ScoreModel:
         """The backbone's weights under a fresh head with these outputs.
@@ -33,7 +39,7 @@ class ScoreSpec(ScoreSettings):
             UserError: ``max_tokens`` is more than the backbone has positions for, its tokenizer does not fit it, or
                 the pooling could not see the response.
         """
-        trunk = load_trunk(self.backbone, self.options)
+        trunk = load_trunk(self._backbone, self.options)
         check_vocabulary(trunk, self.tokenizer, f"model.score.backbone={self.backbone}")
         limit = max_positions(trunk)
         if limit is not None and limit < self.max_tokens:

@@ -39,7 +39,7 @@ def record(cfg: DictConfig, plan: Plan, metrics: dict[str, float]) -> dict[str, 
     return origin(plan) | {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": metrics,
-        "config": OmegaConf.to_container(cfg, resolve=True),
+        "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
     }
 
 

@@ -169,7 +169,7 @@ def stage_loggers(trainer: Trainer) -> list[StageLogger]:
 
 
 def _plain(cfg: DictConfig) -> Any:
-    return OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
 
 # The working folder of a stage: what a stopped run leaves there, and whether another one goes on from it.

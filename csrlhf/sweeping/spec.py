@@ -293,14 +293,10 @@ def _check(cfg: DictConfig, key: str, parameter: Mapping[str, Any], words: list[
     expected = OmegaConf.select(cfg, key, default=ABSENT)
     if expected is ABSENT:
         raise UserError(f"parameters.{checks.unknown_key(key, words)}")
-    if checks.FREE.fullmatch(key):
-        return
     for sample in _samples(parameter):
         [parsed] = OverridesParser.create().parse_overrides([f"{key}={sample}"])
         given = parsed.value()
-        if given is None and checks.NULLABLE.fullmatch(key):
-            continue
-        if problem := checks.type_problem(expected, given if not isinstance(given, dict) else OmegaConf.create(given)):
+        if problem := checks.value_problem(cfg, key, given):
             raise UserError(f"parameters.{key}: {sample}: the key takes {problem} (its default is {expected})")
 
 

@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from csrlhf.advantages import GAE
 from csrlhf.constraints import Mean
 from csrlhf.data.prompts import PromptDataModule
+from csrlhf.data.settings import PromptSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Lagrangian
 from csrlhf.training.ppo.config import OnCollapse, PPOConfig, SelectionSettings
@@ -115,9 +116,8 @@ def observed(folders: Any, tiny: ModuleType, tmp_path: Any) -> tuple[PolicyModul
 
     module.generate, module.score = keep_rollout, keep_scores  # type: ignore[method-assign]
     hook = register_optimizer_step_pre_hook(before_step)
-    data = PromptDataModule(
-        tiny.Source(), tiny.tokenizer(), batch_size=8, eval_batch_size=8, max_prompt_tokens=16, iterations=2
-    )
+    sizes = PromptSettings(iterations=2, eval_every=1, batch_size=8, max_prompt_tokens=16)
+    data = PromptDataModule(tiny.Source(), tiny.tokenizer(), sizes, eval_batch_size=8)
     options = {"precision": "64-true", "limit_val_batches": 0}
     trainer = tiny.fit(module, data, tmp_path, epochs=2, **options)
     hook.remove()

@@ -58,5 +58,5 @@ def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "train.py"), f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
-    assert done.stderr.strip() == "error: ppo.clip=2: must be in (0, 1)"
+    assert done.stderr.strip() == "error: ppo.clip=2.0: must be in (0, 1)"
     assert not (tmp_path / "a").exists()

@@ -55,8 +55,8 @@ class ToyData:
         seed: int = 0,
         label_noise: float = 0.02,
         constraints: tuple[str, ...] | list[str] = ("harm",),
-        mixture: Mapping[str, float] | None = MIXTURE,
-        sizes: Mapping[str, Mapping[str, int]] | None = SIZES,
+        mixture: Mapping[Any, float] | None = MIXTURE,
+        sizes: Mapping[str, Mapping[Any, int]] | None = SIZES,
     ) -> None:
         if not 0 <= label_noise < 0.5:
             raise UserError(f"data.label_noise is {label_noise}; give a probability in [0, 0.5)")
