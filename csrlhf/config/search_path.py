@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
@@ -108,6 +109,12 @@ def ceil_div(amount: int, size: int) -> int:
     if size < 1:
         raise UserError(f"ppo.eval_every={size}: must be 1 or more")
     return -(-amount // size)
+
+
+def given_folder() -> tuple[str, ...]:
+    """The words that name the folder of ``--config-dir``, for a process that is to read the same configs."""
+    sources = HydraConfig.get().runtime.config_sources
+    return next((("--config-dir", source.path) for source in sources if source.provider == "command-line"), ())
 
 
 def conf_folder() -> str:

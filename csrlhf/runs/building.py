@@ -32,13 +32,18 @@ def build(cfg: DictConfig, plan: Plan) -> tuple[Trainer, LightningModule, Lightn
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     contracts.check_stage(*(_plain(cfg[part]) for part in ("module", "datamodule")))
+    callbacks = {name: _plain(node) for name, node in cfg.callbacks.items() if node is not None}
+    contracts.check("trainer", _plain(cfg.trainer))
+    for name, node in callbacks.items():
+        contracts.check(f"callbacks.{name}", node)
     module = instantiate(cfg.module)
     datamodule = instantiate(cfg.datamodule, tokenizer=module.tokenizer)
-    history = HistoryLogger(plan.work / "history.csv")
+    rehearsing = cfg.trainer.get("fast_dev_run", False)  # Lightning then logs nothing; W&B would have begun a run
+    loggers = [] if rehearsing else [instantiate(logger) for logger in cfg.logger.values()]
     trainer: Trainer = instantiate(
         cfg.trainer,
-        logger=[history, *(instantiate(logger) for logger in cfg.logger.values())],
-        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback is not None],
+        logger=[HistoryLogger(plan.work / "history.csv"), *loggers],
+        callbacks=[instantiate(callback) for callback in callbacks.values()],
     )
     if trainer.world_size > 1 and OmegaConf.select(cfg, "trainer.strategy", default="auto") == "auto":
         raise UserError(f"trainer.devices={cfg.trainer.devices}: several processes need a strategy; add trainer=ddp")

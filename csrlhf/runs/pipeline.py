@@ -17,7 +17,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from csrlhf.config.overrides import from_nothing
+from csrlhf.config.overrides import prepared
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.plan import Plan, make_plan, marked_copy
@@ -53,13 +53,17 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         The metrics of all stages; later ones win where keys are equal.
 
     Raises:
-        UserError: started as one rank of a multi-process launcher.
+        UserError: started as one rank of a multi-process launcher, or with a ``fast_dev_run``.
         StageError: a stage ended with an error.
     """
     stages = list(cfg.stage.stages)
     refuse_ranks(os.environ, stages, readable(program))
+    if OmegaConf.select(cfg, "trainer.fast_dev_run", default=False):
+        raise UserError(
+            "trainer.fast_dev_run: keeps no result, which the next stage would read; name a stage=, or write debug=fast"
+        )
     kept = [item for item in overrides if not item.startswith("stage=")]
-    words = {stage: from_nothing([*kept, f"stage={stage}", *cfg.pipeline[stage]]) for stage in stages}
+    words = {stage: prepared([*kept, f"stage={stage}", *cfg.pipeline[stage]]) for stage in stages}
     composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
     variables = {GROUP: f"pipeline-{datetime.now():%Y%m%d-%H%M%S}"} | os.environ
     rehearsed = False
@@ -137,7 +141,7 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
 def _rehearse(parts: Mapping[str, Any], program: Sequence[str], debug: bool) -> None:
     """Builds every stage's objects in another process (rehearsal.py)."""
     words = [program[0], "-m", "csrlhf.runs.rehearsal", json.dumps(parts)]
-    _call([*words, "debug=true"] if debug else words, dict(os.environ))
+    _call([*words, "debug=trace"] if debug else words, dict(os.environ))
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:

@@ -30,7 +30,7 @@ MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir"
 FILES = ("prompts", "labels", "outputs", "chosen_on", "lambda_from")
 """Keys that name a user's files, one or several: what stands in them counts, not where they lie."""
 
-DISPLAYS = ("progress", "plots", "report", "samples")
+DISPLAYS = ("progress", "plots", "report", "samples", "lr_monitor")
 """Callbacks that show a result and take no part in it."""
 
 

@@ -30,7 +30,6 @@ def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
             those that the cost model will be trained on.
     """
     from csrlhf.tracking.quiet import quiet
-    from csrlhf.training.ppo.config import check_warmup
 
     quiet()
     modules: dict[str, Any] = {}
@@ -42,8 +41,6 @@ def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
         data = instantiate(parts["datamodule"], tokenizer=None)
         sources[stage] = data.source
         instantiate(parts["trainer"], logger=False, enable_checkpointing=False)
-        if stage == "ppo":
-            check_warmup(modules[stage].ppo.critic_warmup, data.iterations)
     # A cost model given as an input brings outputs of its own; they are compared when it is loaded.
     if {"cost", "ppo"} <= stages.keys() and modules["ppo"].inputs["cost"] is None:
         _check_constraints(modules["ppo"].constraints.names, sources["cost"].constraints)

@@ -15,7 +15,9 @@ its LightningModule and DataModule; this file knows neither. The hooks that it u
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -23,8 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.config import search_path
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, pipeline, provenance
 from csrlhf.runs.building import build, stage_loggers
@@ -52,7 +56,10 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
     hydra = HydraConfig.get()
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
+    program = [*program, *search_path.given_folder()]
     command = pipeline.readable(program)
+    if hydra.mode is RunMode.MULTIRUN:  # every launcher's jobs find the same: the sweep's folder is named once
+        os.environ.setdefault(pipeline.GROUP, f"multirun-{Path(hydra.sweep.dir).name}")
     if cfg.stage.name == "pipeline":
         metrics = pipeline.run(cfg, list(hydra.overrides.task), program)
     elif cfg.stage.name == "data":
@@ -87,8 +94,11 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     started = time.monotonic()
     check_strategy(cfg.trainer.get("strategy", "auto"))  # before the folder of an earlier attempt is emptied
     apply_plan(cfg, plan)
+    rehearsing = bool(OmegaConf.select(cfg, "trainer.fast_dev_run", default=False))
     resume_from = prepare_work(plan, cfg.resume)
     trainer, module, datamodule = build(cfg, plan)
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException  # imported by now
+
     _check_leaks(cfg, plan, datamodule)
     metrics: dict[str, float] = {}
     steps: Sequence[str] = OmegaConf.select(cfg, "stage.steps", default=("fit", "validate", "test"))
@@ -98,6 +108,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
                 continue
             if step == "fit":
                 trainer.fit(module, datamodule, ckpt_path=resume_from, weights_only=True)
+                _tell_early_stop(trainer, plan.stage)
                 _load_best(trainer, module)
             else:
                 getattr(trainer, step)(module, datamodule, verbose=False)
@@ -111,7 +122,16 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         if (checkpoint := last_checkpoint(plan)).exists():
             error.args = (f"{error}; the last good checkpoint is {checkpoint}",)
         raise
-    if trainer.is_global_zero:
+    except (RuntimeError, MisconfigurationException) as error:
+        if (problem := _unknown_monitor(cfg, trainer, str(error))) is None:
+            raise
+        raise UserError(problem) from error
+    if trainer.is_global_zero and rehearsing:
+        shutil.rmtree(plan.work, ignore_errors=True)
+        print(
+            f"{plan.stage}: trainer.fast_dev_run went through; nothing is kept, {plan.folder} is as it was", flush=True
+        )
+    elif trainer.is_global_zero:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
@@ -132,6 +152,28 @@ def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:
     rest = {key: value for key, value in metrics.items() if key not in history.columns}
     for logger in trainer.loggers if rest else ():
         logger.log_metrics(rest, step=history.last_step)
+
+
+def _tell_early_stop(trainer: Trainer, stage: str) -> None:
+    for callback in trainer.early_stopping_callbacks:
+        if trainer.is_global_zero and callback.stopping_reason_message:
+            reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+            print(f"{stage}: stopped early, after epoch {callback.stopped_epoch + 1}: {reason}", flush=True)
+
+
+def _unknown_monitor(cfg: DictConfig, trainer: Trainer, complaint: str) -> str | None:
+    """The message for a callback that watches a metric which nothing logs; None where Lightning's complaint names none."""
+    there = sorted(trainer.callback_metrics)
+    for name, callback in cfg.callbacks.items():
+        watched = OmegaConf.select(callback, "monitor") if callback is not None else None
+        if watched is not None and watched in complaint and watched not in there:
+            close = difflib.get_close_matches(watched, there, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            return (
+                f"callbacks.{name}.monitor={watched}: stage={cfg.stage.name} logs no such metric; {meant}There are "
+                f"{', '.join(there)}"
+            )
+    return None
 
 
 def _load_best(trainer: Trainer, module: LightningModule) -> None:

@@ -154,7 +154,7 @@ def _checked_mixture(mixture: Mapping[str, float] | None) -> dict[Category, floa
 
 def _checked_sizes(size: str, sizes: Mapping[str, Mapping[str, int | None]] | None) -> dict[str, dict[str, int]]:
     if size not in SIZES:
-        raise UserError(f"data.size={size}: must be one of {', '.join(SIZES)} (as data_size=, where all sources read it)")
+        raise UserError(f"data.size={size}: must be one of {', '.join(SIZES)}")
     merged = {kind: {split: counts[split] for split in SPLITS} for kind, counts in SIZES[size].items()}
     for kind, counts in (sizes or {}).items():
         for split, count in counts.items():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, fields
 
 from csrlhf.constraints.base import Constraints
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.ops.losses import AGGREGATIONS
 from csrlhf.ops.shaping import KL_CHANNELS
 from csrlhf.stats.bounds import clopper_pearson_upper, least_count
@@ -38,7 +39,8 @@ class PPOConfig:
         aggregation: of token losses, ``sequence`` or ``token``.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
-        critic_warmup: first iterations in which the critic alone is trained.
+        critic_warmup: first iterations in which the critic alone is trained; half of ``iterations`` where they are no more.
+        iterations: of the run; None where whoever trains the module decides.
         target_kl: the policy's steps of an iteration end where their KL (nats per token) is past it; None: never.
         ptx_coef: weight of the SFT loss on demonstrations, in the policy's steps.
         ptx_batch_size: demonstrations per step, over all processes.
@@ -66,6 +68,7 @@ class PPOConfig:
     policy_grad_clip: float = 1.0
     critic_grad_clip: float = 1.0
     critic_warmup: int = 0
+    iterations: int | None = None
     target_kl: float | None = None
     ptx_coef: float = 0.0
     ptx_batch_size: int = 16
@@ -115,6 +118,24 @@ def check_warmup(critic_warmup: int, iterations: int | None) -> None:
             f"ppo.critic_warmup={critic_warmup}: must be below ppo.iterations={iterations}, "
             "else no iteration trains the policy"
         )
+
+
+def fitting_warmup(critic_warmup: int, iterations: int | None) -> int:
+    """Iterations of warm-up; half of the run where it would take all of it.
+
+    Args:
+        critic_warmup: as it was asked for.
+        iterations: of the run; None where it has no end of its own.
+    """
+    if iterations is None or critic_warmup < iterations:
+        return critic_warmup
+    warnings.warn(
+        f"ppo.critic_warmup={critic_warmup}: shortened to {iterations // 2}, else none of ppo.iterations={iterations} "
+        "would train the policy",
+        InputWarning,
+        stacklevel=2,
+    )
+    return iterations // 2
 
 
 def check_reachable(constraints: Constraints, confidence: float, num_prompts: int) -> None:
