@@ -82,8 +82,8 @@ def refuse_chdir() -> None:
     """Raises a UserError where Hydra is asked to leave the current folder, from which all paths are counted."""
     if HydraConfig.get().job.chdir:
         raise UserError(
-            "hydra.job.chdir=true: paths (artifacts=, inputs.*, data.*) count from the folder where the program is started, "
-            "so it stays there; set artifacts= to write elsewhere"
+            "hydra.job.chdir=true: paths (artifacts=, inputs.*, data.*) count from the folder where the program is "
+            "started, so it stays there; set artifacts= to write elsewhere"
         )
 
 

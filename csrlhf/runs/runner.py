@@ -162,7 +162,7 @@ def _tell_early_stop(trainer: Trainer, stage: str) -> None:
 
 
 def _unknown_monitor(cfg: DictConfig, trainer: Trainer, complaint: str) -> str | None:
-    """The message for a callback that watches a metric which nothing logs; None where Lightning's complaint names none."""
+    """What to say of a callback that watches a metric which nothing logs; None where Lightning complains of another."""
     there = sorted(trainer.callback_metrics)
     for name, callback in cfg.callbacks.items():
         watched = OmegaConf.select(callback, "monitor") if callback is not None else None

@@ -39,7 +39,7 @@ class PPOConfig:
         aggregation: of token losses, ``sequence`` or ``token``.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
-        critic_warmup: first iterations in which the critic alone is trained; half of ``iterations`` where they are no more.
+        critic_warmup: first iterations in which the critic alone is trained; half of a run that they would fill.
         iterations: of the run; None where whoever trains the module decides.
         target_kl: the policy's steps of an iteration end where their KL (nats per token) is past it; None: never.
         ptx_coef: weight of the SFT loss on demonstrations, in the policy's steps.
