@@ -1,4 +1,4 @@
-"""The edge between a person and the program: what they can mend is told in one line, exit code 1.
+"""The edge between a person and the programs: what they can mend is told in one line, exit code 1.
 
 ``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
 it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import select
 import sys
 import traceback
 import warnings
@@ -103,12 +104,12 @@ def run(program: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
 
 def _reader_has_gone() -> bool:
     """True where nothing takes the output any more; what is still to be written then goes nowhere, without a word."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    output = select.poll()
+    output.register(sys.stdout.fileno())
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
+    if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return gone
 
 
 def report(error: BaseException) -> int:

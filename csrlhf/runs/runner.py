@@ -128,9 +128,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         raise UserError(problem) from error
     if trainer.is_global_zero and rehearsing:
         shutil.rmtree(plan.work, ignore_errors=True)
-        print(
-            f"{plan.stage}: trainer.fast_dev_run went through; nothing is kept, {plan.folder} is as it was", flush=True
-        )
+        print(f"{plan.stage}: trainer.fast_dev_run has come through; nothing is kept of it", flush=True)
     elif trainer.is_global_zero:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
