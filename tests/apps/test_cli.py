@@ -21,7 +21,7 @@ MISTAKES = [
     ("debug=fats", "did you mean debug=fast"),
     (
         "trainer.limit_train_batches=2",
-        "Trainer takes this key, and the YAML does not list it; write +trainer.limit_train",
+        "the YAML does not list it; write +trainer.limit_train_batches=...",
     ),
     ("trainer.limit_train_batchs=2", "did you mean +trainer.limit_train_batches?"),
     ("trainer.max_epoch=2", "did you mean trainer.max_epochs?"),

@@ -110,10 +110,8 @@ def test_a_loader_yields_what_collate_makes_of_each_batch() -> None:
 def test_every_epoch_is_the_first_where_a_batch_is_overfitted() -> None:
     def first(**trainer: Any) -> list[int]:
         state = SimpleNamespace(global_rank=0, world_size=1, current_epoch=3, **trainer)
-        loader = training_loader(lambda share: list(share.rows), lambda epoch: [[epoch], [9]], state, 1)  # type: ignore[arg-type]
-        assert isinstance(loader.sampler, SequentialSampler) == bool(
-            trainer["overfit_batches"]
-        )  # else Lightning shuffles
+        loader = training_loader(lambda share: list(share.rows), lambda epoch: [[epoch], [9]], state, 1)
+        assert isinstance(loader.sampler, SequentialSampler) == bool(trainer["overfit_batches"])
         return next(iter(loader))
 
     assert first(overfit_batches=0.0) == [3]
