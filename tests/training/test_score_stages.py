@@ -135,7 +135,7 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
 
 
 def test_a_part_of_the_rows_is_judged_as_such(backbone: str, tmp_path: Path) -> None:
-    """``trainer.limit_val_batches``: figures, intervals and what is kept beside the model are of the rows that were seen."""
+    """``trainer.limit_val_batches``: figures, and what is kept beside the model, are of the rows that were seen."""
     source, limits = Letters(), {"limit_val_batches": 1, "limit_test_batches": 1, "max_epochs": 1}
     cost = cost_module(backbone)
     reward = RewardModule(ScoreSpec(backbone, "last", 16), OPTIMIZER, SCHEDULE)

@@ -161,17 +161,13 @@ def test_a_warm_up_as_long_as_the_run_is_refused(
 
 @pytest.mark.parametrize(("iterations", "kept"), [(None, 6), (7, 6), (6, 3), (2, 1), (1, 0)])
 def test_a_warm_up_leaves_iterations_to_the_policy(policy_module: Make, iterations: int | None, kept: int) -> None:
-    def made(advantage: Any) -> Any:
-        return policy_module(
-            ppo=PPOConfig(minibatch_size=4, critic_warmup=6, iterations=iterations), advantage=advantage
-        )
-
+    ppo = PPOConfig(minibatch_size=4, critic_warmup=6, iterations=iterations, samples_per_prompt=2)
     told = pytest.warns(InputWarning, match=rf"shortened to {kept}") if kept < 6 else contextlib.nullcontext()
     with told:
-        assert made(GAE()).ppo.critic_warmup == kept
+        assert policy_module(ppo=ppo, advantage=GAE()).ppo.critic_warmup == kept
     with warnings.catch_warnings():  # without a critic there is nothing to shorten
         warnings.simplefilter("error")
-        assert made(RLOO()).ppo.critic_warmup == 0
+        assert policy_module(ppo=ppo, advantage=RLOO()).ppo.critic_warmup == 0
 
 
 def test_a_threshold_out_of_the_validation_prompts_reach_is_refused(
