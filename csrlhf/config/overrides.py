@@ -48,6 +48,9 @@ def refuse_options(words: Iterable[str]) -> None:
 SWITCHES = {"true": "trace", "false": "none"}
 """What ``debug`` was before it became a group: Hydra takes no truth value for a choice."""
 
+TRACED = ("true", "trace", "fast", "overfit")
+"""Choices of ``debug`` that show tracebacks."""
+
 
 def prepared(words: Sequence[str]) -> list[str]:
     """The words as Hydra is to read them: ``debug=true`` as the choice that it stands for, and :func:`from_nothing`."""
@@ -59,7 +62,7 @@ def prepared(words: Sequence[str]) -> list[str]:
 
 def shows_tracebacks(words: Iterable[str]) -> bool:
     """Whether some ``debug=...`` among the words asks for the traceback beside an error's one line."""
-    return any(word.startswith("debug=") and word[6:].lower() not in ("none", "false") for word in words)
+    return any(word.startswith("debug=") and word[6:].lower() in TRACED for word in words)
 
 
 def from_nothing(words: Sequence[str]) -> list[str]:
