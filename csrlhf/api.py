@@ -174,7 +174,7 @@ def _composed(words: Sequence[str]) -> Iterator[DictConfig]:
     try:
         with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
             overrides.refuse_options(words)
-            whole = hydra_compose("train", overrides=overrides.from_nothing(words), return_hydra_config=True)
+            whole = hydra_compose("train", overrides=overrides.prepared(words), return_hydra_config=True)
             HydraConfig.instance().set_config(whole)
             cfg = whole.copy()
             with read_write(cfg), open_dict(cfg):

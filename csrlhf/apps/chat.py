@@ -11,7 +11,6 @@ import argparse
 import math
 import sys
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,20 +181,20 @@ SCORERS = {"reward": "artifacts/reward", "cost": "artifacts/cost"}
 
 def main(words: Sequence[str]) -> int:
     """Chat until the input ends; returns the exit code."""
+    return cli.run(_main, words)
+
+
+def _main(words: Sequence[str]) -> int:
     from csrlhf.tracking.quiet import quiet
 
-    warnings.formatwarning = cli.format_warning
-    try:
-        options = parse(words)
-        quiet()
-        from csrlhf.generation.conversation import Conversation
+    options = parse(words)
+    quiet()
+    from csrlhf.generation.conversation import Conversation
 
-        conversation = Conversation(make_decoder(options))
-        if options.once is not None:
-            return once(conversation, options.once)
-        return Chat(conversation).run()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
-        return cli.report(error)
+    conversation = Conversation(make_decoder(options))
+    if options.once is not None:
+        return once(conversation, options.once)
+    return Chat(conversation).run()
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

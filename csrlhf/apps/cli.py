@@ -1,4 +1,4 @@
-"""The edge between a person and the program: errors that they can fix are reported in one line, exit code 1.
+"""The edge between a person and the programs: errors that they can fix are reported in one line, exit code 1.
 
 ``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
 it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import select
 import sys
 import traceback
 import warnings
@@ -26,6 +27,7 @@ from hydra.errors import (
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from csrlhf import __version__
 from csrlhf.config import overrides
 from csrlhf.errors import InputWarning, UserError, system_message
 from csrlhf.runs import processes as launch
@@ -33,6 +35,8 @@ from csrlhf.runs import processes as launch
 PYTHON_FORMAT = warnings.formatwarning
 INTERRUPTED = 130
 """Exit code of a program stopped by Ctrl-C: 128 + SIGINT."""
+NO_READER = 141
+"""Exit code of a program whose output nobody reads any more (``| head``): 128 + SIGPIPE."""
 
 ERROR = "error: "
 """What the line on stderr begins with that says what is wrong."""
@@ -50,6 +54,7 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(cfg: Any) -> Any:
         warnings.formatwarning = format_warning
         try:
+            overrides.refuse_chdir()
             overrides.check_types(cfg)
             overrides.check_added(cfg)
             return task(cfg)
@@ -81,19 +86,52 @@ def format_warning(
 def call(main: Callable[[], Any]) -> int:
     """Runs the Hydra main function and returns the exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # composition errors are raised to us instead of printed
+    return run(lambda words: _compose_and_run(main, words), sys.argv[1:])
+
+
+def _compose_and_run(main: Callable[[], Any], words: Sequence[str]) -> int:
+    overrides.refuse_options(words)
+    sys.argv[1:] = overrides.prepared(words)
+    main()
+    return 0
+
+
+def run(program: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """What all programs share: ``--version``, errors in one line, and no complaint where the reader has gone.
+
+    Args:
+        program: handed the words, returns its exit code.
+        words: of the command line, behind the program's name.
+    """
+    warnings.formatwarning = format_warning
     try:
-        overrides.refuse_options(sys.argv[1:])
-        sys.argv[1:] = overrides.from_nothing(sys.argv[1:])
-        main()
-    except SystemExit as stopped:
-        return stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+        if "--version" in words:
+            print(f"csrlhf {__version__}")
+            return 0
+        try:
+            code = program(words)
+        except SystemExit as stopped:
+            code = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
         return report(error)
-    return 0
+    return code
+
+
+def _reader_has_gone() -> bool:
+    """True where nothing takes the output any more; what is still to be written then goes nowhere, without a word."""
+    output = select.poll()
+    output.register(sys.stdout.fileno())
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def report(error: BaseException) -> int:
     """Prints the error for the user and returns the exit code."""
+    if isinstance(error, BrokenPipeError) and _reader_has_gone():
+        return NO_READER
     code = getattr(error, "exit_code", None)
     if code is not None:  # a pipeline stage, which has reported itself
         return code
@@ -107,7 +145,7 @@ def report(error: BaseException) -> int:
     message = one_line(error)
     if rank and message is not None:
         message = f"process {rank}: {message}"
-    if message is None or "debug=true" in sys.argv:
+    if message is None or overrides.shows_tracebacks(sys.argv):
         traceback.print_exception(error)
     if message is not None:
         print(f"{ERROR}{message}", file=sys.stderr)

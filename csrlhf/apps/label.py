@@ -100,6 +100,10 @@ def _printable(text: str) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Runs the program; returns its exit code."""
+    return cli.run(_main, words)
+
+
+def _main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m csrlhf.label", description="Judge answers: safe or unsafe.")
     parser.add_argument("answers", help="an answers.jsonl that stage=evaluate wrote")
     parser.add_argument("--rater", required=True, help="your name; 'adjudicated' decides where others disagreed")
@@ -107,10 +111,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--num", type=int, help="judge only so many answers, the same for every rater")
     parser.add_argument("--seed", type=int, default=0, help="of the order")
     given = parser.parse_args(words)
-    try:
-        return _run(given.answers, given.rater.strip(), given.out, given.num, given.seed)
-    except (UserError, KeyboardInterrupt) as error:
-        return cli.report(error)
+    return _run(given.answers, given.rater.strip(), given.out, given.num, given.seed)
 
 
 def _run(source: str, rater: str, out: Path, num: int | None, seed: int) -> int:

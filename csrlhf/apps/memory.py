@@ -14,6 +14,7 @@ from rich.text import Text
 
 from csrlhf.apps import cli
 from csrlhf.config import search_path
+from csrlhf.config.overrides import prepared
 from csrlhf.errors import UserError
 from csrlhf.runs.memory import SFT, Row
 from csrlhf.runs.stages.base import declaration
@@ -50,11 +51,12 @@ def peak(rows: Sequence[Row], stage: str) -> int:
 
 def main(words: Sequence[str]) -> int:
     """Print the table; report mistakes as train.py does."""
+    return cli.run(_main, words)
+
+
+def _main(words: Sequence[str]) -> int:
     quiet()
-    try:
-        rows = rows_of(words)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
-        return cli.report(error)
+    rows = rows_of(prepared(words))
     table = Table(title="Memory per device in GB (10^9 bytes)", box=None, title_justify="left")
     for name in ("stage", "what", "weights", "gradients", "optimiser", "passing"):
         table.add_column(name, justify="left" if name in ("stage", "what") else "right")

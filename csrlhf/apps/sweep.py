@@ -44,30 +44,31 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """Runs, or reports; returns the exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        for name in ("workers", "threads", "count"):
-            value = getattr(options, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} {value}: must be 1 or more")
-        if options.report:
-            return _report(options)
-        if len(options.paths) > 1:
-            raise UserError(f"{options.paths[1]}: one sweep file at a time (several folders are for --report)")
-        [path] = options.paths
-        if path.is_dir():
-            raise UserError(f"{path}: a folder; add --report to see its runs, or name a sweep file")
-        spec = read_spec(path)
-        if not (options.local or options.dry_run):
-            raise UserError(
-                f"{path}: add --local to run it on this machine; with a W&B account: wandb sweep {path}, and then the "
-                "command that it prints"
-            )
-        return _run(spec, path, options)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
-        return cli.report(error)
+    return cli.run(_main, words)
+
+
+def _main(words: Sequence[str]) -> int:
+    options = parser().parse_args(words)
+    for name in ("workers", "threads", "count"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: must be 1 or more")
+    if options.report:
+        return _report(options)
+    if len(options.paths) > 1:
+        raise UserError(f"{options.paths[1]}: one sweep file at a time (several folders are for --report)")
+    [path] = options.paths
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; add --report to see its runs, or name a sweep file")
+    spec = read_spec(path)
+    if not (options.local or options.dry_run):
+        raise UserError(
+            f"{path}: add --local to run it on this machine; with a W&B account: wandb sweep {path}, and then the "
+            "command that it prints"
+        )
+    return _run(spec, path, options)
 
 
 def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:

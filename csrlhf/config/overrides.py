@@ -7,6 +7,7 @@ objects (``penalty.lr``) have no schema: they take what their default is.
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import Container, DictConfig, EnumNode, ListConfig, Node, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from csrlhf.config import search_path
+from csrlhf.config import contracts, search_path
 from csrlhf.errors import UserError
 from csrlhf.settings import Settings
 
@@ -42,6 +43,26 @@ def refuse_options(words: Iterable[str]) -> None:
             raise UserError(f"'{word}': write {word.lstrip('-')}, without dashes")
 
 
+SWITCHES = {"true": "trace", "false": "none"}
+"""What ``debug`` was before it became a group: Hydra takes no truth value for a choice."""
+
+TRACED = ("true", "trace", "fast", "overfit")
+"""Choices of ``debug`` that show tracebacks."""
+
+
+def prepared(words: Sequence[str]) -> list[str]:
+    """The words as Hydra is to read them: ``debug=true`` as the choice that it stands for, and :func:`from_nothing`."""
+    chosen = [
+        f"debug={SWITCHES.get(word[6:].lower(), word[6:])}" if word.startswith("debug=") else word for word in words
+    ]
+    return from_nothing(chosen)
+
+
+def shows_tracebacks(words: Iterable[str]) -> bool:
+    """Whether some ``debug=...`` among the words asks for the traceback beside an error's one line."""
+    return any(word.startswith("debug=") and word[6:].lower() in TRACED for word in words)
+
+
 def from_nothing(words: Sequence[str]) -> list[str]:
     """The words, with ``~penalty`` before ``+penalty._target_=my_penalty.Mine``: a plus builds an object from nothing.
 
@@ -56,6 +77,15 @@ def from_nothing(words: Sequence[str]) -> list[str]:
             result.append(f"~{added.group(1)}")
         result.append(word)
     return result
+
+
+def refuse_chdir() -> None:
+    """Raises a UserError where Hydra is asked to leave the current folder, from which all paths are counted."""
+    if HydraConfig.get().job.chdir:
+        raise UserError(
+            "hydra.job.chdir=true: paths (artifacts=, inputs.*, data.*) count from the folder where the program is "
+            "started, so it stays there; set artifacts= to write elsewhere"
+        )
 
 
 def check_types(cfg: DictConfig) -> None:
@@ -217,9 +247,30 @@ def unknown_key(key: str, words: Sequence[str] | None = None, place: str = "") -
     group = key.split(".")[0]
     if f"~{group}" in words and group != key:
         return f"{key}: {group} starts without keys, as +{group}._target_=... or ~{group} asks for; write +{key}=..."
-    close = difflib.get_close_matches(key, _known_keys(words), n=1, cutoff=0.6)
+    cfg = _composed(words)
+    holder, _, name = key.rpartition(".")
+    listed = OmegaConf.select(cfg, holder) if holder else None
+    close = []
+    if OmegaConf.is_dict(listed) and "_target_" in listed and not difflib.get_close_matches(name, listed, 1, 0.85):
+        taken = _arguments(holder, listed["_target_"])
+        if name in taken:
+            called = listed["_target_"].rpartition(".")[2]
+            return f"{key}: {called} takes this key, and the YAML does not list it; write +{key}=..."
+        close = [f"+{holder}.{other}" for other in difflib.get_close_matches(name, taken, 1) if other not in listed]
+    close = close or difflib.get_close_matches(key, _known_keys(cfg), n=1, cutoff=0.6)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{key}{place}: there is no such key{meant} (python train.py --cfg job shows them all)"
+
+
+def _arguments(key: str, target: str) -> list[str]:
+    """What the class of an object takes: of some forty keys of Lightning's Trainer its YAML lists ten.
+
+    Importing the class may take seconds: asked only where no listed key is a likely answer.
+    """
+    try:
+        return list(inspect.signature(contracts.load(key, target)).parameters)
+    except (UserError, TypeError, ValueError):  # no such class, or one whose arguments Python does not know
+        return []
 
 
 def unknown_choice(config: str | None, options: Sequence[str] | None) -> str | None:
@@ -232,18 +283,25 @@ def unknown_choice(config: str | None, options: Sequence[str] | None) -> str | N
     return f"{group}={option}: there is no such choice{meant} Choose from: {', '.join(options)}"
 
 
-def _known_keys(words: Sequence[str]) -> list[str]:
-    """All keys and groups of the config as it is with the groups that the user chose correctly."""
+def _composed(words: Sequence[str]) -> DictConfig:
+    """The config as it is with the groups that the user chose correctly."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
         loader: ConfigLoader = GlobalHydra.instance().config_loader()
         groups = loader.get_group_options("", results_filter=ObjectType.GROUP)
         chosen = [word for word in words if word.split("=")[0] in groups]
         try:
-            cfg = compose("train", overrides=chosen)
+            return compose("train", overrides=chosen)
         except HydraException:  # the message about the key matters more than a wrong choice beside it
-            cfg = compose("train")
-        return [*groups, *_dotted(OmegaConf.to_container(cfg, resolve=False))]
+            return compose("train")
+
+
+def _known_keys(cfg: DictConfig) -> list[str]:
+    """All groups, and all keys of the config."""
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        groups = loader.get_group_options("", results_filter=ObjectType.GROUP)
+    return [*groups, *_dotted(OmegaConf.to_container(cfg, resolve=False))]
 
 
 def _dotted(node: Any, prefix: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -118,6 +119,12 @@ def declared(setting: str, _root_: DictConfig) -> Any:
     """What the stage's declaration says where nobody says otherwise: ``${declared:monitor}``."""
     value = getattr(declaration(_root_.stage.declaration), setting)
     return list(value) if isinstance(value, tuple) else value
+
+
+def given_folder() -> tuple[str, ...]:
+    """The words that name the folder of ``--config-dir``, for a process that is to read the same configs."""
+    sources = HydraConfig.get().runtime.config_sources
+    return next((("--config-dir", source.path) for source in sources if source.provider == "command-line"), ())
 
 
 def conf_folder() -> str:

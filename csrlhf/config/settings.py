@@ -36,6 +36,8 @@ class TopSettings(Settings):
 
     Attributes:
         seed: of everything random.
+        data_size: rows of a generated world, ``full``, ``smoke`` or ``batch``; ``experiment=smoke`` and ``debug=fast``
+            choose it.
         artifacts: folder where the stages write and read.
         name: folder below ``artifacts/ppo``; None for ``<penalty>-<fingerprint>``.
         resume: go on from the last checkpoint of the same settings.
@@ -46,6 +48,7 @@ class TopSettings(Settings):
     """
 
     seed: int = 0
+    data_size: str = "full"
     artifacts: str = "artifacts"
     name: str | None = None
     resume: bool = False

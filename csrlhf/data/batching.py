@@ -179,9 +179,32 @@ class _Batches(Dataset[Any]):
         return self.collate(rows)
 
 
-def batch_loader(collate: Callable[[Any], Any], batches: Sampler[Share] | list[list[int]]) -> DataLoader:
-    """A loader that yields ``collate(batch)`` for each entry of ``batches``."""
-    return DataLoader(_Batches(collate), batch_size=None, sampler=batches)
+def batch_loader(collate: Callable[[Any], Any], batches: Sequence[Any]) -> DataLoader:
+    """A loader that yields ``collate(batch)`` for each of ``batches``, in this order in every epoch."""
+    return DataLoader(batches, batch_size=None, shuffle=False, collate_fn=collate)  # type: ignore[arg-type]  # it is indexed
+
+
+def training_loader(
+    collate: Callable[[Share], Any],
+    batches_of: Callable[[int], list[list[int]]],
+    trainer: Trainer | None,
+    accumulate: int,
+) -> DataLoader:
+    """A loader of this process's shares of the current epoch's batches (the trainer asks again at each epoch).
+
+    With ``trainer.overfit_batches`` every epoch is the first: the same batches are to be learned by heart.
+
+    Args:
+        collate: makes a batch of a share.
+        batches_of: the whole batches of an epoch, a pure function of its number.
+        trainer: of the stage; None outside of one.
+        accumulate: micro-batches per batch.
+    """
+    if trainer is not None and trainer.overfit_batches:
+        return batch_loader(collate, list(SharedBatches(batches_of, 0, *ranks_of(trainer), accumulate)))
+    epoch = trainer.current_epoch if trainer is not None else 0
+    sampler = SharedBatches(batches_of, epoch, *ranks_of(trainer), accumulate)
+    return DataLoader(_Batches(collate), batch_size=None, sampler=sampler)
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, num_ranks: int = 1) -> list[list[int]]:

@@ -14,13 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.batching import (
     Share,
-    SharedBatches,
     batch_loader,
     check_rows,
     check_shares,
     ranks_of,
     require_training,
     shares,
+    training_loader,
 )
 from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id
 from csrlhf.data.settings import DemonstrationSettings
@@ -111,8 +111,8 @@ class DemonstrationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, this process's share; the trainer asks again at each epoch. A short last batch is left out."""
-        rank, num_ranks = ranks_of(self.trainer)
         rows = self.encoded["train"]
+        _, num_ranks = ranks_of(self.trainer)
         size = min(self.batch_size, len(rows))
         check_shares("sft", size, num_ranks, self.accumulate)
 
@@ -123,8 +123,7 @@ class DemonstrationDataModule(LightningDataModule):
         def collate_rows(share: Share) -> DemonstrationBatch:
             return collate_share(self.tokenizer, rows, share)
 
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        return batch_loader(collate_rows, SharedBatches(batches_of, epoch, rank, num_ranks, self.accumulate))
+        return training_loader(collate_rows, batches_of, self.trainer, self.accumulate)
 
     def val_dataloader(self) -> DataLoader:
         """In order, this process's rows."""

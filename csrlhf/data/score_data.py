@@ -19,13 +19,13 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.data.batching import (
     Batch,
     Share,
-    SharedBatches,
     batch_loader,
     check_shares,
     evaluation_batches,
     ranks_of,
     require_training,
     training_batches,
+    training_loader,
 )
 from csrlhf.data.encoding import encode_dialogue, pad, pad_id
 from csrlhf.data.pairs import cost_pairs
@@ -82,15 +82,14 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch), this process's share; the trainer asks again at each epoch."""
-        rank, num_ranks = ranks_of(self.trainer)
         lengths = self._lengths("train")
+        _, num_ranks = ranks_of(self.trainer)
         check_shares(self.stage, min(self.batch_size, len(lengths)), num_ranks, self.accumulate)
 
         def batches_of(epoch: int) -> list[list[int]]:
             return training_batches(lengths, self.batch_size, self.seed, epoch, self.settings.window)
 
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        return batch_loader(self._share, SharedBatches(batches_of, epoch, rank, num_ranks, self.accumulate))
+        return training_loader(self._share, batches_of, self.trainer, self.accumulate)
 
     def val_dataloader(self) -> DataLoader:
         """This process's rows of the validation split."""

@@ -26,7 +26,7 @@ from csrlhf.runs.stages.base import Stage, declaration
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
 
-DISPLAYS = ("progress", "plots", "report", "samples")
+DISPLAYS = ("progress", "plots", "report", "samples", "lr_monitor")
 """Callbacks that show a result and take no part in it."""
 
 

@@ -16,7 +16,9 @@ trainer brings a program of its own. The hooks that it uses beside Lightning's:
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,10 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf.config import contracts
+from csrlhf.config import contracts, search_path
 from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, provenance
@@ -35,6 +38,7 @@ from csrlhf.runs.leak_check import check_leaks, known_to
 from csrlhf.runs.plan import Plan, apply_plan, make_plan
 from csrlhf.runs.processes import is_first_process, readable
 from csrlhf.runs.stages.base import declaration
+from csrlhf.runs.stages.pipeline import GROUP
 from csrlhf.runs.strategies import check_strategy
 
 if TYPE_CHECKING:
@@ -69,6 +73,9 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
     prepare(cfg)
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
+    program = [*program, *search_path.given_folder()]
+    if hydra.mode is RunMode.MULTIRUN:  # every launcher's jobs find the same: the sweep's folder is named once
+        os.environ.setdefault(GROUP, f"multirun-{Path(hydra.sweep.dir).name}")
     overrides = list(hydra.overrides.task)
     own_program = declaration(cfg.stage.declaration).run
     if own_program is not None:
@@ -98,8 +105,11 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     started = time.monotonic()
     check_strategy(cfg.trainer.get("strategy", "auto"))  # before the folder of an earlier attempt is emptied
     apply_plan(cfg, plan)
+    rehearsing = bool(OmegaConf.select(cfg, "trainer.fast_dev_run", default=False))
     resume_from = prepare_work(plan, cfg.resume)
     trainer, module, datamodule = build(cfg, plan)
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException  # imported by now
+
     _check_leaks(cfg, plan, datamodule)
     metrics: dict[str, float] = {}
     try:
@@ -108,6 +118,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
                 continue
             if step == "fit":
                 trainer.fit(module, datamodule, ckpt_path=resume_from, weights_only=True)
+                _tell_early_stop(trainer, plan.stage)
                 _load_best(trainer, module)
             else:
                 getattr(trainer, step)(module, datamodule, verbose=False)
@@ -121,7 +132,14 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         if (checkpoint := last_checkpoint(plan)).exists():
             error.args = (f"{error}; the last good checkpoint is {checkpoint}",)
         raise
-    if trainer.is_global_zero:
+    except (RuntimeError, MisconfigurationException) as error:
+        if (problem := _unknown_monitor(cfg, trainer, str(error))) is None:
+            raise
+        raise UserError(problem) from error
+    if trainer.is_global_zero and rehearsing:
+        shutil.rmtree(plan.work, ignore_errors=True)
+        print(f"{plan.stage}: trainer.fast_dev_run has come through; nothing is kept of it", flush=True)
+    elif trainer.is_global_zero:
         _log_rest(trainer, metrics)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
@@ -144,13 +162,18 @@ def build(cfg: DictConfig, plan: Plan) -> tuple[Trainer, LightningModule, Lightn
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     contracts.check_stage(*(_plain(cfg[part]) for part in ("module", "datamodule")))
+    callbacks = {name: _plain(node) for name, node in cfg.callbacks.items() if node is not None}
+    contracts.check("trainer", _plain(cfg.trainer))
+    for name, node in callbacks.items():
+        contracts.check(f"callbacks.{name}", node)
     module = instantiate(cfg.module)
     datamodule = instantiate(cfg.datamodule, tokenizer=module.tokenizer)
-    history = HistoryLogger(plan.work / "history.csv")
+    rehearsing = cfg.trainer.get("fast_dev_run", False)  # Lightning then logs nothing; W&B would have begun a run
+    loggers = [] if rehearsing else [instantiate(logger) for logger in cfg.logger.values()]
     trainer: Trainer = instantiate(
         cfg.trainer,
-        logger=[history, *(instantiate(logger) for logger in cfg.logger.values())],
-        callbacks=[instantiate(callback) for callback in cfg.callbacks.values() if callback is not None],
+        logger=[HistoryLogger(plan.work / "history.csv"), *loggers],
+        callbacks=[instantiate(callback) for callback in callbacks.values()],
     )
     if trainer.world_size > 1 and OmegaConf.select(cfg, "trainer.strategy", default="auto") == "auto":
         raise UserError(f"trainer.devices={cfg.trainer.devices}: several processes need a strategy; add trainer=ddp")
@@ -212,6 +235,28 @@ def _log_rest(trainer: Trainer, metrics: dict[str, float]) -> None:
     rest = {key: value for key, value in metrics.items() if key not in history.columns}
     for logger in trainer.loggers if rest else ():
         logger.log_metrics(rest, step=history.last_step)
+
+
+def _tell_early_stop(trainer: Trainer, stage: str) -> None:
+    for callback in trainer.early_stopping_callbacks:
+        if trainer.is_global_zero and callback.stopping_reason_message:
+            reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+            print(f"{stage}: stopped early, after epoch {callback.stopped_epoch + 1}: {reason}", flush=True)
+
+
+def _unknown_monitor(cfg: DictConfig, trainer: Trainer, complaint: str) -> str | None:
+    """What to say of a callback that watches a metric which nothing logs; None where Lightning complains of another."""
+    there = sorted(trainer.callback_metrics)
+    for name, callback in cfg.callbacks.items():
+        watched = OmegaConf.select(callback, "monitor") if callback is not None else None
+        if watched is not None and watched in complaint and watched not in there:
+            close = difflib.get_close_matches(watched, there, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            return (
+                f"callbacks.{name}.monitor={watched}: stage={cfg.stage.name} logs no such metric; {meant}There are "
+                f"{', '.join(there)}"
+            )
+    return None
 
 
 def _load_best(trainer: Trainer, module: LightningModule) -> None:

@@ -46,6 +46,7 @@ def quiet() -> None:
     # Device tables and tips ("GPU available: False", "Tip: ...") are logged at INFO.
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the report that trainer.profiler is for
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels for 4-bit weights, unused here
     transformers_logging.disable_progress_bar()  # one per file read or written, between the stage's own bars
     transformers_logging.set_verbosity_error()

@@ -51,6 +51,7 @@ class CostModule(ScoreModule):
         self.features: NDArray[np.float32] | None = None
         self._judged: list[tuple[list[int], Tensor, Tensor]] = []
         self._pooled: dict[int, Tensor] = {}
+        self.featured: list[int] = []
 
     @property
     def source(self) -> DataSource:
@@ -97,33 +98,38 @@ class CostModule(ScoreModule):
 
     def on_validation_epoch_end(self) -> None:
         """Point values while training, the whole report in a run of its own."""
-        logits_NK, unsafe_NK = self._collect()
+        rows_N, logits_NK, unsafe_NK = self._collect()
         if self.in_training:
             self.log_dict(self._point_values(logits_NK, unsafe_NK), prog_bar=True)
             return
-        self._report("validation", logits_NK, unsafe_NK)
+        self._report("validation", rows_N, logits_NK, unsafe_NK)
         if self.settings.calibrate:
             self._fit_temperatures(logits_NK, unsafe_NK)
             self._report_calibration("validation", unsafe_NK)
         states = dict(gather_lists(self, sorted(self._pooled.items())))
-        self.features = torch.stack([states[row] for row in sorted(states)]).numpy()
         self._pooled = {}
+        self.featured = [place for place, row in enumerate(rows_N) if row in states]
+        if self.featured:  # trainer.limit_val_batches may leave none
+            self.features = torch.stack([states[rows_N[place]] for place in self.featured]).numpy()
 
     def on_test_epoch_end(self) -> None:
         """The whole report on the test split, with the calibration that validation found."""
-        logits_NK, unsafe_NK = self._collect()
-        self._report("test", logits_NK, unsafe_NK)
+        rows_N, logits_NK, unsafe_NK = self._collect()
+        self._report("test", rows_N, logits_NK, unsafe_NK)
         if self.settings.calibrate:
             self._report_calibration("test", unsafe_NK)
 
-    def _collect(self) -> tuple[Tensor, Tensor]:
-        """Logits and labels ``[N, K]`` in the source's order (batches are sorted by length)."""
+    def _collect(self) -> tuple[list[int], Tensor, Tensor]:
+        """Row numbers, logits and labels ``[N, K]`` in the source's order (batches are sorted by length).
+
+        All rows of the split, but where ``trainer.limit_val_batches`` or ``limit_test_batches`` leaves some out.
+        """
         judged = gather_lists(self, self._judged)
         self._judged = []
-        order_N = torch.tensor([row for rows, _, _ in judged for row in rows]).argsort()
+        rows_N, order_N = torch.tensor([row for rows, _, _ in judged for row in rows]).sort()
         logits_NK = torch.cat([logits_BK for _, logits_BK, _ in judged])[order_N]
         unsafe_NK = torch.cat([unsafe_BK for _, _, unsafe_BK in judged])[order_N]
-        return logits_NK, unsafe_NK
+        return rows_N.tolist(), logits_NK, unsafe_NK
 
     def _point_values(self, logits_NK: Tensor, unsafe_NK: Tensor) -> dict[str, float]:
         """Loss, and the mean over constraints of accuracy and AUROC: enough to choose a checkpoint."""
@@ -132,13 +138,13 @@ class CostModule(ScoreModule):
         means = {f"validation/{name}": float(np.mean([c[name] for c in columns])) for name in ("accuracy", "auroc")}
         return {"validation/loss": float(semantic_cost_loss(logits_NK, unsafe_NK))} | means
 
-    def _report(self, split: Split, logits_NK: Tensor, unsafe_NK: Tensor) -> None:
+    def _report(self, split: Split, rows_N: Sequence[int], logits_NK: Tensor, unsafe_NK: Tensor) -> None:
         self.probabilities[split] = logits_NK.sigmoid().double().numpy()
         self.logits[split] = (logits_NK * self.model.temperature_K.cpu()).double().numpy()
         train_rows = self.source.labelled("train") if self.settings.baseline else []
-        report = cost_report(
-            self.source.constraints, self.probabilities[split], self.source.labelled(split), train_rows
-        )
+        labelled = self.source.labelled(split)
+        judged = [labelled[row] for row in rows_N]
+        report = cost_report(self.source.constraints, self.probabilities[split], judged, train_rows)
         report["loss"] = float(semantic_cost_loss(logits_NK, unsafe_NK))
         self.final_metrics |= of_split(split, report)
         self.log_dict({key: value for key, value in self.final_metrics.items() if key.startswith(f"{split}/")})
@@ -174,6 +180,5 @@ class CostModule(ScoreModule):
         train = [train[row] for row in spread(len(train), MAX_LENGTHS)]
         prompt_words_N, response_words_N = words_of([row.prompt for row in train], [row.response for row in train])
         logits_NK = self.logits["validation"] / self.model.temperature_K.double().cpu().numpy()
-        kept = spread(len(logits_NK), MAX_FEATURES)
         names = tuple(self.source.constraints)
-        Reference(names, prompt_words_N, response_words_N, logits_NK[kept], self.features).save(folder)
+        Reference(names, prompt_words_N, response_words_N, logits_NK[self.featured], self.features).save(folder)

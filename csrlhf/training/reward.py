@@ -75,7 +75,7 @@ class RewardModule(ScoreModule):
     def _report(self, split: Split) -> None:
         judged = gather_lists(self, self._judged)
         self._judged = []
-        order_N = torch.tensor([row for rows, _ in judged for row in rows]).argsort()
+        rows_N, order_N = torch.tensor([row for rows, _ in judged for row in rows]).sort()
         chosen_N, rejected_N, asked_N = torch.cat([columns for _, columns in judged])[order_N].unbind(1)
         # A tie is half a hit: a model that scores everything alike knows nothing, and gets 0.5.
         hit_N = ((chosen_N > rejected_N).double() + 0.5 * (chosen_N == rejected_N).double()).numpy()
@@ -88,7 +88,7 @@ class RewardModule(ScoreModule):
             f"{split}/loss": float(bradley_terry_loss(margin_N, torch.zeros_like(margin_N), margin=asked_N)),
         }
         if not self.in_training:
-            numbers |= self._interval(split, hit_N)
+            numbers |= self._interval(split, hit_N, rows_N.tolist())
             self.final_metrics |= numbers
             if self.settings.standardize and split == "validation":
                 self._standardize(torch.cat([chosen_N, rejected_N]))
@@ -104,9 +104,10 @@ class RewardModule(ScoreModule):
         self._unit *= float(deviation)
         self.final_metrics |= {"reward/shift": float(mean), "reward/scale": float(deviation)}
 
-    def _interval(self, split: Split, hit_N: NDArray[np.float64]) -> dict[str, float]:
+    def _interval(self, split: Split, hit_N: NDArray[np.float64], rows_N: Sequence[int]) -> dict[str, float]:
         source: DataSource = self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it
-        prompts = [prompt_text(row.prompt) for row in source.preferences(split)]
+        pairs = source.preferences(split)
+        prompts = [prompt_text(pairs[row].prompt) for row in rows_N]  # all, but for trainer.limit_val_batches
         intervals = bootstrap_intervals(lambda rows: {"pair_accuracy": float(hit_N[rows].mean())}, prompts)
         low, high = intervals["pair_accuracy"]
         return {f"{split}/pair_accuracy_low": low, f"{split}/pair_accuracy_high": high}

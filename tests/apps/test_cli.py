@@ -18,6 +18,13 @@ MISTAKES = [
     ("penaltyy=linear", "did you mean penalty"),
     ("penalty=rectifed", "did you mean penalty=rectified"),
     ("stage=coste", "did you mean stage=cost"),
+    ("debug=fats", "did you mean debug=fast"),
+    (
+        "trainer.limit_train_batches=2",
+        "the YAML does not list it; write +trainer.limit_train_batches=...",
+    ),
+    ("trainer.limit_train_batchs=2", "did you mean +trainer.limit_train_batches?"),
+    ("trainer.max_epoch=2", "did you mean trainer.max_epochs?"),
     # added, and read by nothing
     ("+verbose=true", "+verbose: nothing reads this key"),
     ("+ppo.temperature=0.7", "+ppo.temperature: nothing reads this key"),

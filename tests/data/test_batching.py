@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import SequentialSampler
 
 from csrlhf.data.batching import (
     Share,
@@ -15,6 +19,7 @@ from csrlhf.data.batching import (
     evaluation_batches,
     shares,
     training_batches,
+    training_loader,
 )
 from csrlhf.errors import UserError
 
@@ -100,6 +105,17 @@ def test_a_process_without_a_row_to_judge_is_refused() -> None:
 def test_a_loader_yields_what_collate_makes_of_each_batch() -> None:
     loader = batch_loader(lambda rows: {"sum": torch.tensor(sum(rows))}, [[0, 1], [5]])
     assert [batch["sum"].item() for batch in loader] == [1, 5]
+
+
+def test_every_epoch_is_the_first_where_a_batch_is_overfitted() -> None:
+    def first(**trainer: Any) -> list[int]:
+        state = SimpleNamespace(global_rank=0, world_size=1, current_epoch=3, **trainer)
+        loader = training_loader(lambda share: list(share.rows), lambda epoch: [[epoch], [9]], state, 1)
+        assert isinstance(loader.sampler, SequentialSampler) == bool(trainer["overfit_batches"])
+        return next(iter(loader))
+
+    assert first(overfit_batches=0.0) == [3]
+    assert first(overfit_batches=1) == [0]
 
 
 def test_an_iterator_follows_the_epoch_that_is_named_after_it_was_asked_for() -> None:

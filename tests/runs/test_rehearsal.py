@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 
 from csrlhf.config import search_path
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.runs.rehearsal import rehearse
 from csrlhf.runs.stages.pipeline import parts_of
 
@@ -45,13 +45,17 @@ def test_the_defaults_pass(parts: Callable) -> None:
         (["trainer.precision=13"], "precision"),
         (["trainer=ddp", "trainer.strategy=fsdp"], r"trainer\.strategy=fsdp: nobody has compared"),
         (["evaluate.confidence=1.5"], r"evaluate\.confidence=1\.5"),
-        (["ppo.iterations=3"], r"ppo\.critic_warmup=6: must be below ppo\.iterations=3"),
         (["constraint=harm_privacy"], r"constraints\.privacy: .*data\.constraints=\['harm'\]"),
     ],
 )
 def test_a_wrong_value_shows_whichever_stage_it_is_for(parts: Callable, words: list[str], message: str) -> None:
     with pytest.raises((UserError, InstantiationException), match=message):
         rehearse(parts(*words))
+
+
+def test_a_warm_up_that_would_take_the_whole_run_is_shortened_and_told(parts: Callable) -> None:
+    with pytest.warns(InputWarning, match=r"ppo\.critic_warmup=6: shortened to 1, else none of ppo\.iterations=3"):
+        rehearse(parts("ppo.iterations=3"))
 
 
 def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:

@@ -137,6 +137,28 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
     assert scores.sigmoid().double().numpy() == pytest.approx(module.probabilities["test"], abs=1e-5)
 
 
+def test_a_part_of_the_rows_is_judged_as_such(backbone: str, tmp_path: Path) -> None:
+    """``trainer.limit_val_batches``: figures, and what is kept beside the model, are of the rows that were seen."""
+    source, limits = Letters(), {"limit_val_batches": 1, "limit_test_batches": 1, "max_epochs": 1}
+    cost = cost_module(backbone)
+    reward = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, eval_batch_size=5))
+    data = {cost: cost_data(cost, source)}
+    data[reward] = PreferenceDataModule(source, reward.tokenizer, reward.settings, 16, 0)
+    for module in (cost, reward):
+        runner = trainer(**limits)
+        runner.fit(module, data[module])
+        runner.validate(module, data[module], verbose=False)
+        runner.test(module, data[module], verbose=False)
+    assert len(source.labelled("validation")) > 5
+    assert len(cost.probabilities["validation"]) == len(cost.probabilities["test"]) == 5
+    assert "test/pair_accuracy_low" in reward.final_metrics
+    (tmp_path / "cost").mkdir()
+    cost.export(tmp_path / "cost")
+    reference = Reference.read(tmp_path / "cost")
+    assert reference is not None
+    assert len(reference.logits_MK) == len(reference.features_MH) == 5
+
+
 @pytest.mark.parametrize("max_steps", [3, 4, 6])
 def test_the_last_step_is_validated_wherever_it_falls(backbone: str, max_steps: int) -> None:
     module = cost_module(backbone, baseline=False)

@@ -26,12 +26,30 @@ VERSION = 3
 """Raised whenever the world or its corpora change: part of the hashes."""
 
 KNOWN_CONSTRAINTS = ("harm", "privacy")
-SIZES: Mapping[str, Mapping[Split, int]] = {
-    "demonstrations": {"train": 48_000, "validation": 512, "test": 512},
-    "preferences": {"train": 28_800, "validation": 512, "test": 512},
-    "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
-    "prompts": {"train": 8_000, "validation": 512, "test": 1_210},
+SIZES: Mapping[str, Mapping[str, Mapping[Split, int]]] = {
+    "full": {
+        "demonstrations": {"train": 48_000, "validation": 512, "test": 512},
+        "preferences": {"train": 28_800, "validation": 512, "test": 512},
+        "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
+        "prompts": {"train": 8_000, "validation": 512, "test": 1_210},
+    },
+    "smoke": {
+        "demonstrations": {"train": 6_400, "validation": 128, "test": 128},
+        "preferences": {"train": 2_560, "validation": 128, "test": 128},
+        "labelled": {"train": 2_560, "validation": 128, "test": 128},
+        "prompts": {"train": 512, "validation": 256, "test": 256},
+    },
+    "batch": {
+        "demonstrations": {"train": 64, "validation": 64, "test": 64},
+        "preferences": {"train": 64, "validation": 64, "test": 64},
+        "labelled": {"train": 128, "validation": 128, "test": 128},
+        "prompts": {"train": 128, "validation": 256, "test": 256},
+    },
 }
+"""Rows per kind and split, by name: for results, for a look at the whole pipeline, and for one batch of everything."""
+
+AS_SIZE_SAYS: Mapping[str, Mapping[Split, int | None]] = {kind: dict.fromkeys(SPLITS) for kind in SIZES["full"]}
+"""No other numbers of rows than those of ``size``."""
 
 
 class ToyData:
@@ -42,7 +60,9 @@ class ToyData:
         label_noise: probability (0 to under 0.5) that a training label is flipped.
         constraints: columns of the labels, of ``harm`` and ``privacy``.
         mixture: shares of ``harmful``, ``keyword_alike`` and ``benign`` prompts.
-        sizes: rows per kind and split, e.g. ``{"labelled": {"train": 2000}}``; the rest keep their defaults.
+        sizes: rows per kind and split, e.g. ``{"labelled": {"train": 2000}}``; null and what is not named are as
+            ``size`` says.
+        size: ``full``, ``smoke`` or ``batch`` (``SIZES``).
 
     Raises:
         UserError: a value is out of its range or unknown.
@@ -56,7 +76,8 @@ class ToyData:
         label_noise: float = 0.02,
         constraints: tuple[str, ...] | list[str] = ("harm",),
         mixture: Mapping[Any, float] | None = MIXTURE,
-        sizes: Mapping[str, Mapping[Any, int]] | None = SIZES,
+        sizes: Mapping[str, Mapping[Any, int | None]] | None = AS_SIZE_SAYS,
+        size: str = "full",
     ) -> None:
         if not 0 <= label_noise < 0.5:
             raise UserError(f"data.label_noise is {label_noise}; give a probability in [0, 0.5)")
@@ -64,7 +85,7 @@ class ToyData:
         self.label_noise = float(label_noise)
         self.constraints = _checked_constraints(constraints)
         self.mixture = _checked_mixture(mixture)
-        self.sizes = _checked_sizes(sizes)
+        self.sizes = _checked_sizes(size, sizes)
         self._oracle = ToyOracle()
 
     @property
@@ -134,16 +155,18 @@ def _checked_mixture(mixture: Mapping[str, float] | None) -> dict[Category, floa
     return shares
 
 
-def _checked_sizes(sizes: Mapping[str, Mapping[str, int]] | None) -> dict[str, dict[str, int]]:
-    merged: dict[str, dict[str, int]] = {
-        kind: {split: counts[split] for split in SPLITS} for kind, counts in SIZES.items()
-    }
+def _checked_sizes(size: str, sizes: Mapping[str, Mapping[str, int | None]] | None) -> dict[str, dict[str, int]]:
+    if size not in SIZES:
+        raise UserError(f"data.size={size}: must be one of {', '.join(SIZES)}")
+    merged = {kind: {split: counts[split] for split in SPLITS} for kind, counts in SIZES[size].items()}
     for kind, counts in (sizes or {}).items():
         for split, count in counts.items():
-            if kind not in SIZES or split not in SPLITS or int(count) < 1:
+            whole = count is None or (isinstance(count, int) and count >= 1)
+            if kind not in merged or split not in SPLITS or not whole:
                 raise UserError(
-                    f"data.sizes.{kind}.{split} is {count}; kinds are {', '.join(SIZES)}, splits are "
+                    f"data.sizes.{kind}.{split} is {count}; kinds are {', '.join(merged)}, splits are "
                     f"{', '.join(SPLITS)}, and a size is a whole number >= 1"
                 )
-            merged[kind][split] = int(count)
+            if count is not None:
+                merged[kind][split] = count
     return merged

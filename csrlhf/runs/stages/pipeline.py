@@ -18,7 +18,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from csrlhf.config.overrides import from_nothing
+from csrlhf.config.overrides import prepared
 from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
@@ -65,10 +65,14 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
         The metrics of all stages; later ones win where keys are equal.
 
     Raises:
-        UserError: started as one rank of a multi-process launcher.
+        UserError: started as one rank of a multi-process launcher, or with a ``fast_dev_run``.
         StageError: a stage ended with an error.
     """
     refuse_ranks(os.environ, cfg.stage.stages, readable(program))
+    if OmegaConf.select(cfg, "trainer.fast_dev_run", default=False):
+        raise UserError(
+            "trainer.fast_dev_run: keeps no result, which the next stage would read; name a stage=, or write debug=fast"
+        )
     composed = compose_stages(cfg, overrides)  # all at once: a mistake shows before any work
     variables = {GROUP: f"pipeline-{datetime.now():%Y%m%d-%H%M%S}"} | os.environ
     rehearsed = False
@@ -97,7 +101,7 @@ def compose_stages(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Compo
     kept = [item for item in overrides if not item.startswith(OWN)]
     composed = {}
     for stage in cfg.stage.stages:
-        words = from_nothing([*kept, f"stage={stage}", *cfg.pipeline.get(stage, ())])
+        words = prepared([*kept, f"stage={stage}", *cfg.pipeline.get(stage, ())])
         composed[stage] = Composed(words, *_compose(words))
     return composed
 
@@ -153,7 +157,7 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
 def _rehearse(parts: Mapping[str, Any], program: Sequence[str], debug: bool) -> None:
     """Builds every stage's objects in another process (rehearsal.py)."""
     words = [program[0], "-m", "csrlhf.runs.rehearsal", json.dumps(parts)]
-    _call([*words, "debug=true"] if debug else words, dict(os.environ))
+    _call([*words, "debug=trace"] if debug else words, dict(os.environ))
 
 
 def _call(words: list[str], variables: dict[str, str]) -> None:

@@ -26,11 +26,8 @@ def demonstrations(config: Mapping[str, Any]) -> dict[Any, tuple[Any, ...]]:
 
 
 def rehearse(modules: Mapping[str, Any], datamodules: Mapping[str, Any]) -> None:
-    """Leaves the warm-up iterations to train, and are its constraints outputs that the cost model will have?"""
-    from csrlhf.training.ppo.config import check_warmup
-
+    """Are its constraints outputs that the cost model will have?"""
     module = modules["ppo"]
-    check_warmup(module.ppo.critic_warmup, datamodules["ppo"].iterations)
     # A cost model given as an input brings outputs of its own; they are compared when it is loaded.
     if "cost" not in datamodules or module.inputs["cost"] is not None:
         return

@@ -6,12 +6,13 @@ Defaults suit half a billion to a few billion pretrained weights on one GPU; ``c
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
 from csrlhf.data.settings import PromptSettings
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.settings import Settings, setting
 from csrlhf.training.settings import OptimizerSettings
 
@@ -108,7 +109,8 @@ class PPOConfig(PromptSettings):
         aggregation: of token losses.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
-        critic_warmup: first iterations in which the critic alone is trained; none without a critic.
+        critic_warmup: first iterations in which the critic alone is trained; half of a run that they would fill, none without a
+            critic.
         target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
             nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
         ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:
@@ -194,3 +196,21 @@ def check_warmup(critic_warmup: int, iterations: int | None) -> None:
             f"ppo.critic_warmup={critic_warmup}: must be below ppo.iterations={iterations}, "
             "else no iteration trains the policy"
         )
+
+
+def fitting_warmup(critic_warmup: int, iterations: int | None) -> int:
+    """Iterations of warm-up; half of the run where it would take all of it.
+
+    Args:
+        critic_warmup: as it was asked for.
+        iterations: of the run; None where it has no end of its own.
+    """
+    if iterations is None or critic_warmup < iterations:
+        return critic_warmup
+    warnings.warn(
+        f"ppo.critic_warmup={critic_warmup}: shortened to {iterations // 2}, else none of ppo.iterations={iterations} "
+        "would train the policy",
+        InputWarning,
+        stacklevel=2,
+    )
+    return iterations // 2

@@ -35,7 +35,7 @@ from csrlhf.penalties.monitor import PenaltyMonitor
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
-from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup
+from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
 from csrlhf.training.ppo.recheck import check_recheck
 from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
@@ -163,8 +163,9 @@ class PolicyBase(LightningModule):
             )
         check_samples(advantage, ppo.samples_per_prompt)
         check_recheck(penalty, advantage, ppo)
-        if not advantage.needs_critic:
-            ppo = replace(ppo, critic_warmup=0)  # there is nothing to warm up, and the policy need not wait for it
+        # Without a critic there is nothing to warm up, and the policy need not wait for it.
+        warmup = fitting_warmup(ppo.critic_warmup, ppo.iterations) if advantage.needs_critic else 0
+        ppo = replace(ppo, critic_warmup=warmup)
         self.automatic_optimization = False
         self.save_hyperparameters({"inputs": _plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
@@ -306,7 +307,8 @@ class PolicyModule(PolicyBase):
         self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
         check_warmup(self.ppo.critic_warmup, data.iterations)
         self.update.start(data)
-        if self.penalty.constrains and self.trainer.limit_val_batches:
+        judged = self.trainer.limit_val_batches and not self.trainer.overfit_batches  # of one batch nothing is claimed
+        if self.penalty.constrains and judged:
             check_reachable(
                 self.constraints, self.selection.level(len(self.constraints.names)), len(data.rows["validation"])
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +15,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from csrlhf.advantages import GAE
+from csrlhf.advantages import GAE, RLOO
 from csrlhf.constraints import Chance, Constraints
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Lagrangian, Linear, NoPenalty, Penalty, Rectified, Weights
 from csrlhf.penalties.base import ask_weights
@@ -157,6 +159,17 @@ def test_a_warm_up_as_long_as_the_run_is_refused(
     module = policy_module(ppo=PPOConfig(minibatch_size=4, critic_warmup=2))
     with pytest.raises(UserError, match=r"ppo\.critic_warmup=2: must be below ppo\.iterations=2"):
         tiny.fit(module, prompt_data(iterations=2), tmp_path, 2)
+
+
+@pytest.mark.parametrize(("iterations", "kept"), [(None, 6), (7, 6), (6, 3), (2, 1), (1, 0)])
+def test_a_warm_up_leaves_iterations_to_the_policy(policy_module: Make, iterations: int | None, kept: int) -> None:
+    ppo = PPOConfig(minibatch_size=4, critic_warmup=6, iterations=iterations, samples_per_prompt=2)
+    told = pytest.warns(InputWarning, match=rf"shortened to {kept}") if kept < 6 else contextlib.nullcontext()
+    with told:
+        assert policy_module(ppo=ppo, advantage=GAE()).ppo.critic_warmup == kept
+    with warnings.catch_warnings():  # without a critic there is nothing to shorten
+        warnings.simplefilter("error")
+        assert policy_module(ppo=ppo, advantage=RLOO()).ppo.critic_warmup == 0
 
 
 def test_a_threshold_out_of_the_validation_prompts_reach_is_refused(
