@@ -113,10 +113,10 @@ def test_a_chat_s_notes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.mark.parametrize("name", [r"$\frac{$", "a$b$c"])
 def test_a_figure_s_names_are_no_formulas(name: str, tmp_path: Path) -> None:
     from csrlhf.evaluation.policies.page import interval_figure
-    from csrlhf.evaluation.policies.rates import Estimate
+    from csrlhf.stats.intervals import Interval
     from csrlhf.tracking.plots import Panel, draw
 
-    figure = interval_figure("x", {name: {name: Estimate(0.5, 0.1, 0.9, 2, 2)}}, "t", "c", "a")
+    figure = interval_figure("x", {name: {name: Interval(0.5, 0.1, 0.9, 2, 2)}}, "t", "c", "a")
     assert [text.get_text() for text in _texts(figure.make())].count(name) >= 2  # in the legend, at the axis
     assert figure.light.startswith("data:image/svg+xml")
     panel = Panel("Cost", ["constraint/*/cost"])

@@ -1,35 +1,26 @@
-"""A file answered group by group, and what follows when it was stopped."""
+"""The lines of a file of answers, batch by batch."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from csrlhf.generation.records import Question, answered
+from csrlhf.generation.records import Question, answer_records, batches_of
 
 QUESTIONS = [Question(name, name, f"file:{row}") for row, name in enumerate("abcde", 1)]
 
 
-def test_groups_follow_what_stands_and_come_out_the_same(make: Any, tmp_path: Path) -> None:
+def test_as_many_prompts_belong_together_as_are_drawn_at_once(make: Any) -> None:
     decoder = make(n=2, batch_size=4)  # two prompts at a time
-    seen = [len(records) for records in answered(decoder, QUESTIONS, tmp_path / "whole", None, candidates=False)]
-    assert seen == [0, 2, 4, 5]
-    whole = (tmp_path / "whole").read_text(encoding="utf-8")
-    groups = answered(decoder, QUESTIONS, tmp_path / "stopped", None, candidates=False)
-    assert [len(next(groups)) for _ in range(2)] == [0, 2]
-    groups.close()
-    assert (tmp_path / "stopped").read_text(encoding="utf-8") == "".join(whole.splitlines(keepends=True)[:2])
-    again = answered(decoder, QUESTIONS, tmp_path / "stopped", None, candidates=False)
-    assert [len(records) for records in again] == [2, 4, 5]
-    assert (tmp_path / "stopped").read_text(encoding="utf-8") == whole
+    assert batches_of(decoder, 5) == [range(2), range(2, 4), range(4, 5)]
+    assert batches_of(make(n=8, batch_size=4), 2) == [range(1), range(1, 2)]
+    batches = [answer_records(decoder, QUESTIONS, numbers, None, False) for numbers in batches_of(decoder, 5)]
+    assert [one for batch in batches for one in batch] == answer_records(decoder, QUESTIONS, range(5), None, False)
+    assert [one["id"] for one in batches[1]] == ["c", "d"]
 
 
-def test_each_line_names_the_settings_and_the_certificate(make: Any, tmp_path: Path) -> None:
+def test_each_line_names_the_settings_and_the_certificate(make: Any) -> None:
     decoder = make(n=3, threshold=0.5, seed=7)
-    *_, records = answered(decoder, QUESTIONS[:1], tmp_path / "file", {"sha256": "c" * 64}, candidates=True)
-    [line] = map(json.loads, (tmp_path / "file").read_text(encoding="utf-8").splitlines())
-    assert line == records[0]
+    [line] = answer_records(decoder, QUESTIONS, [0], {"sha256": "c" * 64}, candidates=True)
     assert len(line["candidates"]) == 3
     settings = {"rule": "best", "n": 3, "threshold": {"harm": 0.5}, "seed": 7, "certificate": "c" * 64}
     assert settings.items() <= line.items()

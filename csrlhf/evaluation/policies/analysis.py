@@ -11,22 +11,28 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement, humans, judge_agreement
-from csrlhf.evaluation.policies.arena import Arena, LengthControl, arena, length_control
-from csrlhf.evaluation.policies.paired_tests import PairedTest, corrected, paired_test
+from csrlhf.evaluation.policies.comparison import (
+    Arena,
+    LengthControl,
+    PairedTest,
+    arena,
+    corrected,
+    length_control,
+    paired_test,
+)
 from csrlhf.evaluation.policies.rates import (
     BENIGN,
-    Estimate,
     attack_success,
     by_prompt,
     check_benign,
     groups_of,
-    mean_estimate,
     over_refusal,
     rate_of,
     refusal_rate,
     unsafe_by_category,
 )
 from csrlhf.evaluation.policies.table import ConstraintVerdict
+from csrlhf.stats.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Settings:
     """How answers are analysed.
 
     Attributes:
-        judge: who says what is unsafe: a key of ``judging.AUTOMATIC``, or ``labels``.
+        judge: who says what is unsafe: a key of ``labels.AUTOMATIC``, or ``labels``.
         confidence: of every two-sided interval.
         attempts: k of attack success at k; None for as many as there are answers to every prompt.
         benign: categories whose prompts are harmless.
@@ -68,13 +74,13 @@ class PolicyAnalysis:
         kl: to the reference, per answer; None where no answer has it.
     """
 
-    unsafe: Estimate
-    categories: Mapping[str, Estimate]
-    attacks: Mapping[str, Estimate]
-    attacks_at_k: Mapping[str, Estimate]
-    refusals: Mapping[str, Estimate]
-    refused: Estimate
-    kl: Estimate | None
+    unsafe: Interval
+    categories: Mapping[str, Interval]
+    attacks: Mapping[str, Interval]
+    attacks_at_k: Mapping[str, Interval]
+    refusals: Mapping[str, Interval]
+    refused: Interval
+    kl: Interval | None
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def _policy(answers: Sequence[Answer], unsafe: Mapping[str, bool], settings: Set
         attacks_at_k=attack_success(answers, unsafe, attempts, benign, confidence) if attempts > 1 else {},
         refusals=over_refusal(answers, benign, confidence),
         refused=refusal_rate(answers, benign, confidence),
-        kl=mean_estimate(divergences, confidence) if any(divergences) else None,
+        kl=mean_interval(divergences, confidence) if any(divergences) else None,
     )
 
 

@@ -12,9 +12,9 @@ from csrlhf.evaluation.answers.labels import NAMED as WORDS
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.policies.analysis import Analysis, PolicyAnalysis
-from csrlhf.evaluation.policies.arena import OUTCOMES, SAFETY, Arena, LengthControl
+from csrlhf.evaluation.policies.comparison import OUTCOMES, SAFETY, Arena, LengthControl
 from csrlhf.evaluation.policies.conclusions import Conclusions
-from csrlhf.evaluation.policies.rates import Estimate, refused
+from csrlhf.evaluation.policies.rates import refused
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judge_gap, table_rows
 from csrlhf.evaluation.policies.terminal import number, p_value, percent
 from csrlhf.report import (
@@ -32,12 +32,13 @@ from csrlhf.report import (
     Text,
 )
 from csrlhf.stats.estimates import in_percent
+from csrlhf.stats.intervals import Interval
 
 # A figure of rates: a point with its interval for each row, one colour a policy.
 
 
 def interval_figure(
-    name: str, columns: Mapping[str, Mapping[str, Estimate]], title: str, caption: str, axis: str
+    name: str, columns: Mapping[str, Mapping[str, Interval]], title: str, caption: str, axis: str
 ) -> Figure:
     """Horizontal points with intervals.
 
@@ -139,7 +140,7 @@ def _subjects(found: Conclusions) -> list[str]:
     return [found.main] if found.main else list(found.analysis.policies)
 
 
-def _attack_cards(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Estimate]:
+def _attack_cards(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Interval]:
     return {name: policy.attacks["all"] for name, policy in policies.items() if "all" in policy.attacks}
 
 
@@ -157,17 +158,17 @@ def _verdict(policy: str, verdict: ConstraintVerdict) -> Card:
     )
 
 
-def _sentence(what: str, rates: Mapping[str, Estimate]) -> str:
+def _sentence(what: str, rates: Mapping[str, Interval]) -> str:
     known = [f"{name} {_share(rate)}" for name, rate in rates.items() if rate.num_prompts]
     return f"{what}: {', '.join(known)}." if known else ""
 
 
-def _share(rate: Estimate) -> str:
+def _share(rate: Interval) -> str:
     ends = _ends(rate)
     return f"{rate.value:.1%} ({ends})" if ends else f"{rate.value:.1%}"
 
 
-def _ends(estimate: Estimate) -> str:
+def _ends(estimate: Interval) -> str:
     return "" if math.isnan(estimate.low) else f"{estimate.low:.1%} to {estimate.high:.1%}"
 
 
@@ -209,7 +210,7 @@ def _side_by_side(columns: Mapping[str, Mapping[str, float]], analysis: Analysis
     return Section("Side by side", [*blocks, *([Text(gap)] if gap else [])])
 
 
-def _table(columns: Mapping[str, Mapping[str, Estimate]], first: str, caption: str) -> Table:
+def _table(columns: Mapping[str, Mapping[str, Interval]], first: str, caption: str) -> Table:
     """Estimates by row, a column for each policy."""
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
     return Table(

@@ -10,7 +10,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Verdict
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
@@ -185,8 +184,3 @@ def _judged(answer: Answer, constraints: Sequence[str]) -> JudgedAnswer:
 
 def _columns(values: Mapping[str, float], names: Sequence[str]) -> tuple[float, ...]:
     return tuple(values[name] for name in names) if values else ()
-
-
-def prompt_id_of(row: PromptRow, number: int) -> str:
-    """What a prompt is called: as its file says, else by its place in the test split."""
-    return str(row.meta.get(PROMPT_ID, f"test-{number}"))

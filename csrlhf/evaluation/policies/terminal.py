@@ -10,13 +10,13 @@ from rich.table import Table
 from csrlhf.evaluation.answers.labels import NAMED as WORDS
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.policies.analysis import Analysis
-from csrlhf.evaluation.policies.arena import OUTCOMES, SAFETY, Arena, LengthControl
-from csrlhf.evaluation.policies.rates import Estimate
+from csrlhf.evaluation.policies.comparison import OUTCOMES, SAFETY, Arena, LengthControl
 from csrlhf.stats.estimates import in_percent
+from csrlhf.stats.intervals import Interval
 from csrlhf.terminal import plain_console
 
 
-def percent(estimate: Estimate | None) -> str:
+def percent(estimate: Interval | None) -> str:
     """A rate with its interval: ``1.2% [0.4, 2.9]``."""
     if estimate is None or math.isnan(estimate.value):
         return "-"
@@ -24,7 +24,7 @@ def percent(estimate: Estimate | None) -> str:
     return f"{estimate.value:.1%}{ends}"
 
 
-def number(estimate: Estimate) -> str:
+def number(estimate: Interval) -> str:
     """A number with its interval."""
     if math.isnan(estimate.value):
         return "-"
