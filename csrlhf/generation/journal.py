@@ -117,7 +117,9 @@ class Journal(Generic[Item]):
             os.truncate(path, size)
         head, *lines = content[:size].split(b"\n")[:-1] or [b""]
         if head and head != self._head.encode():
-            raise UserError(f"{path}:1: was kept by another run (other models, data or settings); start anew")
+            raise UserError(
+                f"{path}:1: was kept by another run (other models, data or settings); start anew, without resume=true"
+            )
         for row, line in enumerate(lines, start=2):
             checksum, _, rest = line.partition(b", ")
             if checksum != b'{"crc32": %d' % crc32(rest):

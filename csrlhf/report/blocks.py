@@ -33,12 +33,27 @@ def check_block(block: Any) -> None:
         raise TypeError(f"{block!r} is no block of a report ({known})")
 
 
+def check_tone(tone: str, name: str) -> None:
+    """Raises a ValueError for a tone that no style knows."""
+    if tone not in TONES:
+        raise ValueError(f"{name}: tone {tone!r} must be one of {', '.join(TONES)}")
+
+
 @dataclass(frozen=True)
 class Text(Block):
-    """Plain words; paragraphs stand apart by blank lines."""
+    """Plain words; paragraphs stand apart by blank lines.
+
+    Attributes:
+        words: the paragraphs.
+        tone: good, warn, bad or neutral.
+    """
 
     words: str
+    tone: Tone = "neutral"
     kind: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        check_tone(self.tone, f"text {self.words[:40]!r}")
 
     @property
     def paragraphs(self) -> list[str]:
@@ -63,8 +78,7 @@ class Card:
     tone: Tone = "neutral"
 
     def __post_init__(self) -> None:
-        if self.tone not in TONES:
-            raise ValueError(f"card {self.label!r}: tone {self.tone!r} must be one of {', '.join(TONES)}")
+        check_tone(self.tone, f"card {self.label!r}")
 
     @property
     def words(self) -> str:

@@ -20,7 +20,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_a_new_run_starts_in_an_empty_folder(plan: Plan) -> None:
-    for path in (last_checkpoint(plan), plan.work / artifacts.KEPT / "answers-0.jsonl"):
+    for path in (last_checkpoint(plan), plan.work / artifacts.KEPT / "journal-0.jsonl"):
         path.parent.mkdir(parents=True)
         path.touch()
     assert leaves_something(plan)

@@ -30,7 +30,7 @@ from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, read_answers
 from csrlhf.evaluation.cost_model.evaluation import CostEvaluation, evaluate_output
-from csrlhf.evaluation.cost_model.page import cost_page
+from csrlhf.evaluation.cost_model.page import cost_page, print_result
 from csrlhf.evaluation.cost_model.result import (
     CostResult,
     check_costs,
@@ -39,7 +39,6 @@ from csrlhf.evaluation.cost_model.result import (
     hashes_of,
     notes_on,
 )
-from csrlhf.evaluation.cost_model.tables import print_result
 from csrlhf.models.cost_models import CostFolders, CostModels, cost_scorer, named_folders, temperatures
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer

@@ -22,7 +22,7 @@ from csrlhf.evaluation.answers.labels import PEOPLE, Labels, judge_of, read_labe
 from csrlhf.evaluation.answers.records import Answer, read_about, read_answers, write_answers
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
-from csrlhf.evaluation.policies.page import evaluation_report
+from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
 from csrlhf.evaluation.policies.rates import BENIGN, check_benign
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.generation.sampler import Sampler
@@ -180,7 +180,8 @@ class EvaluationModule(JournalModule):
         self.final_metrics |= self.found.numbers
         self.log_dict(self.final_metrics)
         if self.trainer.is_global_zero:
-            self.found.print(TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name)
+            run = TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name
+            print_evaluation(self.found, run)
 
     def _read_kept(self) -> dict[str, list[Answer]]:
         """The answers of a file, judged again where another cost model is the judge."""
