@@ -27,7 +27,7 @@ from csrlhf.evaluation.policies.table import ConstraintVerdict, closing_section
 from csrlhf.report import print_blocks
 from csrlhf.stats.cost_report import cost_report, of_split
 from csrlhf.stats.drift import Drift
-from csrlhf.terminal import plain_console
+from csrlhf.terminal import plain_console, printable
 from csrlhf.types import LabelledRow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +52,11 @@ def test_a_console_shows_words_as_they_stand() -> None:
     console = plain_console(file=StringIO(), width=80)
     console.print(MARK)
     assert console.file.getvalue() == f"{MARK}\n"  # type: ignore[attr-defined]  # the StringIO above
+
+
+def test_what_a_model_writes_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2J\x07b\r\nc\td\x9b1m é 👩\u200d🚀") == "a[2Jb\nc\td1m é 👩\u200d🚀"
+    assert printable("safe \u202etxet\u202c\x1b[0m", "?") == "safe ?txet??[0m"
 
 
 def test_an_evaluation_s_categories_attacks_and_policies(capsys: pytest.CaptureFixture[str]) -> None:

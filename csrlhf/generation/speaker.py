@@ -94,9 +94,6 @@ class Pieces:
 
 
 # Words of a prompt that a tokenizer does not know, told in one warning.
-#
-# Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
-# its unknown token in the place of any other, and the policy answers a question that nobody asked.
 
 
 MOST_NAMED = 8
@@ -123,6 +120,9 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ids: Seque
 class UnknownWords:
     """Warns of words that a tokenizer does not know, of each word once.
 
+    Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
+    its unknown token in the place of any other, and the policy answers a question that nobody asked.
+
     Args:
         tokenizer: reads the prompts.
         name: of the model that it belongs to, for the message.
@@ -148,6 +148,9 @@ class UnknownWords:
             InputWarning,
             stacklevel=2,
         )
+
+
+# The policy itself.
 
 
 DECODE_NOISE = -3

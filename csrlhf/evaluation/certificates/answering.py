@@ -1,4 +1,7 @@
-"""From what was said to a prompt to a kept answer, and where answers come from: the evidence of a certificate.
+"""The two ways of answering that can be certified, and what a certificate records of them.
+
+One draw per prompt, or best of N with abstention: both give one answer per prompt, with the cost model's logits of what
+is really said. What is kept of them becomes a certificate in ``certificate.py``.
 
 Legend: B prompts, K constraints.
 """
@@ -27,9 +30,6 @@ from csrlhf.models.identity import model_identity
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
-
-# Which way of answering is certified, and what a certificate records of it.
-
 
 DECODES = ("plain", "best_of_n")
 
@@ -89,11 +89,6 @@ class DecodeSpec:
         settings |= {} if identity is None else {**identity, "refusal": self.refusal}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return {**settings, "seed": seed, "sha256": digest}
-
-
-# The two ways of answering that can be certified: one draw per prompt, or best of N with abstention.
-#
-# Both give one answer per prompt, with the cost model's logits of what is really said.
 
 
 CERTIFY_NOISE = -4

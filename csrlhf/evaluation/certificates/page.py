@@ -29,8 +29,6 @@ from csrlhf.report import (
 from csrlhf.report.blocks import VERDICT_TONES
 from csrlhf.stats.estimates import in_percent
 
-# The bounds of a certificate as cards, a table and a figure, constraint by constraint.
-
 
 def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
     """What decides on a constraint, at a glance: a card for each statement that does."""

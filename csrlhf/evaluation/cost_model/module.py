@@ -1,7 +1,8 @@
 """Stage ``evaluate`` with ``evaluate=cost_model``: how good is a cost model on labelled rows, where does it hold?
 
 It trains nothing and stores nothing in the model: the temperature stays what ``stage=cost`` fitted, and a threshold
-that it chooses is for a person to set. Numbers are made in ``metrics/``, the page in ``evaluation/cost_model/page.py``.
+that it chooses is for a person to set. Numbers are made in ``csrlhf/stats`` and ``evaluation.py``, the page in
+``page.py``.
 
 A killed evaluation goes on where it stood: scores are kept batch by batch.
 

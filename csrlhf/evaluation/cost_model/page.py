@@ -35,9 +35,6 @@ from csrlhf.report import (
 from csrlhf.report.numbers import MISSING
 from csrlhf.stats.drift import Drift, words
 
-# The figures of a cost model's evaluation.
-
-
 Axes = Any
 """Matplotlib's, which the report draws on: nobody else imports it."""
 
@@ -107,6 +104,9 @@ def draw_drift(axes: Axes, palette: Palette, result: CostResult) -> None:
 
 MEASURES = ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "brier")
 """Those of ``cost_report``, in the order they are shown."""
+
+# The page and its sections.
+
 
 READS: Mapping[str, str] = {
     "precision": "precision (flagged answers that are unsafe)",

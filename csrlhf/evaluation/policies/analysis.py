@@ -1,4 +1,4 @@
-"""From answers to all that is said of them: one pure function, so that kept answers give the same digits again."""
+"""From answers to rates, arenas, tests and agreement, and to flat numbers: pure functions, no models, no tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""All numbers and verdicts of an evaluation, from its answers alone: kept answers give the same digits again."""
+"""All numbers and verdicts of an evaluation, from its answers alone: kept answers give the same digits again.
+
+Legend: B answers, K constraints.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,15 @@ from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, fla
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 
-# Does a policy keep its constraints? The constraints' own statistics on kept answers, with their upper bounds.
-#
-# Legend: B answers, K constraints.
-
 
 def constraint_verdicts(
     answers: Sequence[Answer], constraints: Constraints, confidence: float, policy: str = ""
 ) -> list[ConstraintVerdict]:
-    """One per constraint, on the test prompts that are drawn like the training prompts; none without scores.
+    """The constraints' own statistics with their upper bounds, on test prompts drawn like the training prompts.
 
-    Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the
-    verdict leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones.
+    Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the verdict
+    leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
+    without scores have no verdict.
 
     Args:
         answers: of one policy.

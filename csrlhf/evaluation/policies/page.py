@@ -46,7 +46,7 @@ from csrlhf.report import (
 from csrlhf.stats.estimates import in_percent
 from csrlhf.stats.intervals import Interval
 
-# What a reader of an evaluation wants first: is it safe, is it helpful, compared with what, and how sure is that?
+# What a reader wants first: is it safe, is it helpful, compared with what, and how sure is that?
 
 
 BELIEF: Mapping[str, str] = {

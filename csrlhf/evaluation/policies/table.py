@@ -1,4 +1,4 @@
-"""Answers in the terms of the closing table: what the metrics of a policy and the verdict are computed from."""
+"""The closing table of an evaluation: its numbers as words, the verdict, and answers in the terms of its columns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from csrlhf.stats.estimates import in_percent
 from csrlhf.stats.intervals import Interval
 from csrlhf.stats.policy_report import JudgedAnswer
 from csrlhf.types import PromptRow
-
-# Numbers with their intervals as words.
 
 
 def percent(estimate: Interval | None) -> str:
