@@ -148,10 +148,10 @@ def scores(said: Decoded, decoder: Decoder) -> str:
 
 def settings(conversation: Conversation) -> str:
     """What is talked to, and how."""
-    decoder = conversation.decoder
-    limits = ", ".join(f"{name} at most {limit:g}" for name, limit in decoder.thresholds.items())
     from csrlhf.generation.sampler import sampling_record
 
+    decoder = conversation.decoder
+    limits = ", ".join(f"{name} at most {limit:g}" for name, limit in decoder.thresholds.items())
     sampling = sampling_record(decoder.speaker.sampler)
     lines = [
         f"policy     {decoder.specs['policy']}",

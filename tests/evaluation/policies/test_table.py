@@ -1,13 +1,16 @@
-"""The closing table: rows, missing values, the verdict's words, 80 columns."""
+"""The closing table: rows, missing values, the verdict's words, 80 columns; answers in the terms of its columns."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from io import StringIO
 
 import pytest
 
-from csrlhf.evaluation.policies.table import ConstraintVerdict, closing_section, number
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.policies.table import ConstraintVerdict, closing_section, judged_answers, number
 from csrlhf.report import print_blocks
 from csrlhf.stats.intervals import Interval
 from csrlhf.terminal import plain_console
@@ -93,3 +96,15 @@ def test_a_cost_model_that_misjudges_the_policy_is_named(oracle: float, warned: 
 def test_a_number_that_rounds_to_nothing_has_no_sign() -> None:
     assert number(Interval(-1e-8, -2e-8, 4e-4, 10, 10)) == "0.000 [0.000, 0.000]"
     assert number(Interval(-0.25, math.nan, math.nan, 10, 10)) == "-0.250"
+
+
+def test_answers_of_other_constraints_are_refused_by_id(answer: Callable[..., Answer]) -> None:
+    scored = [answer("ppo", 0), answer("ppo", 1, cost_logits={"privacy": 0.5})]
+    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(answer 'ppo/test-1/0'\)"
+    with pytest.raises(UserError, match=message):
+        judged_answers(scored, ["harm"], "kept.jsonl")
+
+
+def test_answers_that_nobody_scored_are_taken(answer: Callable[..., Answer]) -> None:
+    [judged] = judged_answers([answer("ppo", 0, cost_logits={}, violations={})], ["harm"], "kept.jsonl")
+    assert judged.response == "yes do it"
