@@ -1,7 +1,6 @@
 """Reports as blocks: cards, tables, figures, dialogues, certificates; as one HTML page, and on the terminal."""
 
-from csrlhf.report.blocks import Block, Card, Cards, Certificate, KeyValues, Section, Text
-from csrlhf.report.dialogues import Dialogue, Dialogues
+from csrlhf.report.blocks import Block, Card, Cards, Certificate, Dialogue, Dialogues, KeyValues, Section, Text
 from csrlhf.report.figures import DARK, LIGHT, Figure, Palette, figure_name, interval_figure
 from csrlhf.report.numbers import Words
 from csrlhf.report.report import Report
