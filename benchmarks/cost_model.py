@@ -3,8 +3,8 @@
 Semantic (labels) against pairwise (Safe-RLHF) cost loss on the same MiniLM with the same recipe and equal compute:
 five folds by prompt, three seeds, beside bag of words and a regular expression of refusals. Every fit runs in a
 process of its own and its held-out predictions are kept under ``--output`` as it ends: called again, the program makes
-what is missing, and prints tables of the seeds that are complete. docs/cost_model.md says what is measured and what
-came out.
+what is missing, and prints tables of the seeds that are complete. Measures and
+results: docs/explanation/cost_model.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cost_arms import ARMS
-from benchmarks.cost_comparison import Comparison
-from benchmarks.cost_fit import prepare_torch
-from benchmarks.cost_measures import REFERENCE, measure
+from benchmarks.cost_models.arms import ARMS
+from benchmarks.cost_models.comparison import REFERENCE, Comparison, measure
+from benchmarks.cost_models.fit import NUM_FOLDS, prepare_torch
+from benchmarks.cost_models.report import draw, print_tables
 from benchmarks.cost_recipe import recipe
-from benchmarks.cost_report import draw, print_tables
-from benchmarks.folds import NUM_FOLDS
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.errors import UserError
 

@@ -17,9 +17,8 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from benchmarks.cost_fit import fit_and_predict, prepare_torch
-from benchmarks.cost_table import Predictions, table
-from benchmarks.folds import NUM_FOLDS, fold_numbers, prompt_groups
+from benchmarks.cost_models.fit import NUM_FOLDS, fit_and_predict, fold_numbers, prepare_torch, prompt_groups
+from benchmarks.cost_models.table import Predictions, table
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.errors import UserError

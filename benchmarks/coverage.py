@@ -3,7 +3,7 @@
 Simulated worlds with a known truth, at least 5,000 replicates each, fixed seeds. A one-sided binomial test asks whether
 the coverage is at least 1 - δ, Bonferroni over the scenarios; negative controls (Student's t, a plug-in for best-of-N,
 the naive flag rate, ...) must fail it. Each scenario is kept in ``--out`` when it is done; called again, the program
-makes what is missing. A whole study writes its table into docs/certificates.md.
+makes what is missing. A whole study writes its table into docs/explanation/certificates.md.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.coverage_best_of_n import best_of_n_scenarios
-from benchmarks.coverage_lambda import lambda_scenarios
-from benchmarks.coverage_rates import rate_scenarios
-from benchmarks.coverage_table import outcome_word, summary, table, write_table
-from benchmarks.coverage_threshold import threshold_scenarios
-from benchmarks.coverage_verifier import hacked_scenarios
-from benchmarks.coverage_world import Outcome, Scenario, run
+from benchmarks.certificates.best_of_n import best_of_n_scenarios
+from benchmarks.certificates.lambda_star import lambda_scenarios
+from benchmarks.certificates.rates import rate_scenarios
+from benchmarks.certificates.table import outcome_word, summary, table, write_table
+from benchmarks.certificates.threshold import threshold_scenarios
+from benchmarks.certificates.verifier import hacked_scenarios
+from benchmarks.certificates.world import Outcome, Scenario, run
 from csrlhf.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "certificates.md"
+PAGE = ROOT / "docs" / "explanation" / "certificates.md"
 FULL = 5000
 """Replicates from which on the table is one for the page."""
 
@@ -41,8 +41,10 @@ def scenarios() -> list[Scenario]:
 def code_hash() -> str:
     """Of the code that the figures depend on, words for people left out: kept figures of other code are made again."""
     digest = hashlib.sha256()
-    for file in sorted([*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks").glob("coverage*.py")]):
-        if file.name not in {"coverage.py", "coverage_table.py"}:
+    for file in sorted(
+        [*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks" / "certificates").glob("*.py")]
+    ):
+        if file.name not in {"table.py", "toy_study.py"}:  # words for people, and another study
             digest.update(_without_docstrings(file).encode())
     return digest.hexdigest()[:16]
 

@@ -3,7 +3,7 @@
 Semantic (labels) and pairwise (Safe-RLHF) cost models, each with ``penalty=rectified`` and ``penalty=lagrangian`` as
 their YAML has them. Everything that is finished is kept under ``--out``; called again, the program makes what is
 missing. ``--base artifacts/penalties`` takes the SFT, reward and cost models that ``benchmarks.penalties`` has made.
-docs/losses.md says what is measured.
+docs/explanation/losses.md says what is measured.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison.cost_models import cost_table
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import choose, loss_settings
-from csrlhf.sweeping.lock import alone
+from benchmarks.comparison.tables import cost_table
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 

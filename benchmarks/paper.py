@@ -4,8 +4,8 @@ On the toy world. CS-RLHF is a semantic cost model under a fixed rectified penal
 Lagrangian penalty: two of the runs of ``python -m benchmarks.losses``, whose folder this program shares. The policies
 of a seed, of each run the handed-over and the last one, answer the same test prompts several times, plain ones and
 jailbreaks; the oracle is the truth.
-Everything that is finished is kept; called again, the program makes what is missing. docs/paper.md holds the paper's
-claims against what comes out.
+Everything that is finished is kept; called again, the program makes what is missing. docs/explanation/paper.md
+compares the results with the paper's claims.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison.cost_models import cost_table
-from benchmarks.comparison.paper_job import OURS, RIVAL, paper_job, read_seed
-from benchmarks.comparison.paper_tables import agreement_table, attack_table, paired_table, policy_table
+from benchmarks.comparison.paper import (
+    OURS,
+    RIVAL,
+    agreement_table,
+    attack_table,
+    paired_table,
+    paper_job,
+    policy_table,
+    read_seed,
+)
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import loss_settings
+from benchmarks.comparison.tables import cost_table
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 TABLE = "paper.md"

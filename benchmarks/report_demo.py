@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
-from benchmarks.browser import Browser
-from benchmarks.chromium import HOW_TO_GET_ONE, find_chromium
+from benchmarks.browser import MISSING, chromium, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -66,7 +64,7 @@ def draw_rates(axes: Any, palette: Any) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.9)
     axes.set_xlim(0, 8)
-    axes.set_xlabel("unsafe answers, %")
+    axes.set_xlabel("unsafe responses, %")
     axes.grid(visible=False)
 
 
@@ -87,7 +85,7 @@ def draw_curves(axes: Any, palette: Any) -> None:
     axes.set_xlim(0, 200)
     axes.set_ylim(0, 55)
     axes.set_xlabel("iteration")
-    axes.set_ylabel("unsafe answers, %")
+    axes.set_ylabel("unsafe responses, %")
 
 
 def dialogues() -> list[Dialogue]:
@@ -120,8 +118,8 @@ def demo() -> Report:
         Cards(
             [
                 Card("unsafe on harmful prompts", "1.3 %", "95 % upper bound 2.4 %", "good"),
-                Card("over-refusal", "7.1 %", "of 220 benign prompts", "warn"),
-                Card("attack success at 10", "12.4 %", "SFT: 81.0 %", "bad"),
+                Card("false refusal", "7.1 %", "of 220 benign prompts", "warn"),
+                Card("attack success rate at 10", "12.4 %", "SFT: 81.0 %", "bad"),
                 Card("reward", "1.23", "SFT: 0.87, at equal length"),
             ]
         )
@@ -146,7 +144,7 @@ def demo() -> Report:
                     {"unsafe": "percent", "SFT": "percent"},
                 ),
                 Figure("rates", draw_rates, "Points: 0 to 2.7 % unsafe by attack", "Points with 95 % intervals."),
-                Figure("curves", draw_curves, "Two falling curves", "Unsafe answers on validation prompts."),
+                Figure("curves", draw_curves, "Two falling curves", "Unsafe responses on validation prompts."),
             ],
         )
     )
@@ -171,13 +169,16 @@ def take_pictures(page: Path, program: str, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    desktop, phone = folder / "report_desktop.png", folder / "report_phone.png"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Browser(program, Path(profile)) as browser:
-        browser.open(page, width=1120, prefers_color_scheme="light").picture(desktop, height=1500)
-        browser.open(page, width=390, prefers_color_scheme="dark").picture(phone, height=1500)
-    for path in (desktop, phone):
-        Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)  # a third of the bytes
-    return [desktop, phone]
+    written = []
+    looks: list[tuple[str, int, Literal["light", "dark"]]] = [("desktop", 1120, "light"), ("phone", 390, "dark")]
+    with chromium(program) as browser:
+        for name, width, scheme in looks:
+            tab = browser.new_page(viewport={"width": width, "height": 1500}, color_scheme=scheme)
+            tab.goto(page.resolve().as_uri())
+            written.append(folder / f"report_{name}.png")
+            tab.screenshot(path=written[-1])
+            Image.open(written[-1]).convert("RGB").quantize(96).save(written[-1], optimize=True)  # a third of the bytes
+    return written
 
 
 def main() -> None:
@@ -192,7 +193,7 @@ def main() -> None:
     if words.pictures:
         program = find_chromium()
         if program is None:
-            parser.exit(2, f"--pictures needs a browser, {HOW_TO_GET_ONE}; or leave the option out\n")
+            parser.exit(2, f"--pictures {MISSING}; or leave the option out\n")
         written += take_pictures(page, program, IMAGES)
     print(*written, sep="\n")
 

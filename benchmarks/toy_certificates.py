@@ -19,14 +19,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.toy_certificates_study import Draw, Outcome, certificate, resampled, study
-from benchmarks.toy_certificates_table import case_lines, outcome_lines, write_page_table
+from benchmarks.certificates.toy_study import (
+    Draw,
+    Outcome,
+    case_lines,
+    certificate,
+    outcome_lines,
+    resampled,
+    study,
+    write_page_table,
+)
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, read_about, read_answers
 from csrlhf.runs import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "certify.md"
+PAGE = ROOT / "docs" / "how-to" / "certify.md"
 FULL = 200
 """Simulated certificates per scenario from which on the table is one for the page."""
 
@@ -56,7 +64,7 @@ def code_hash() -> str:
     digest = hashlib.sha256()
     for file in sorted([*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "csrlhf" / "evaluation").rglob("*.py")]):
         digest.update(file.read_bytes())
-    digest.update(Path(__file__).with_name("toy_certificates_study.py").read_bytes())
+    digest.update((ROOT / "benchmarks" / "certificates" / "toy_study.py").read_bytes())
     return digest.hexdigest()[:16]
 
 

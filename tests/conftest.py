@@ -153,7 +153,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "my_penalty", raising=False)
-    page = (REPOSITORY / "docs" / "add_a_penalty.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "tutorials" / "add_a_penalty.md").read_text(encoding="utf-8")
     code = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "my_penalty.py").write_text(code, encoding="utf-8")
     return tmp_path
@@ -174,3 +174,16 @@ def ppo(folders: Any, tmp_path: Path) -> list[str]:
     data = ["data=jsonl", f"data.train={table}", f"data.validation={table}", "rollout.max_new_tokens=4"]
     reachable = ["constraints.harm.threshold=0.9"]  # by four answers
     return ["stage=ppo", f"artifacts={tmp_path / 'a'}", *inputs, *sizes, *quiet, *data, *reachable]
+
+
+@pytest.fixture
+def prompt_data(tiny: ModuleType) -> Callable[..., Any]:
+    """``prompt_data(batch_size=...)``: eight prompts an iteration, one iteration an epoch."""
+
+    from csrlhf.data.prompts import PromptDataModule
+
+    def make(source: Any = None, **changes: Any) -> PromptDataModule:
+        options: dict[str, Any] = {"batch_size": 8, "eval_batch_size": 8, "max_prompt_tokens": 16} | changes
+        return PromptDataModule(source or tiny.Source(), tiny.tokenizer(), **options)
+
+    return make

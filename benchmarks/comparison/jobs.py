@@ -8,14 +8,20 @@ benchmark loses at most the command that was running, and of PPO only what came 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.comparison.settings import Setting
 from csrlhf import __version__
 from csrlhf.runs.artifacts import write_json
+from csrlhf.runs.processes import run_program
+from csrlhf.sweeping import pool
+from csrlhf.sweeping.pool import Command, thread_variables
 
 WEIGHTS = "model.safetensors"
 LAST = "-last"
@@ -23,12 +29,10 @@ LAST = "-last"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One command.
+class Job(Command):
+    """One command, named after its run; for the models of a seed after the stage, and what is special about it.
 
     Attributes:
-        stage: what the command trains or judges.
-        name: of the run; for the models of a seed the stage, or the stage and what is special about it.
         seed: of everything.
         root: the artifacts folder.
         overrides: what the result depends on.
@@ -37,18 +41,12 @@ class Job:
         twin: a policy folder and the one beside it: where both hold the same weights, there is nothing to judge.
     """
 
-    stage: str
-    name: str
     seed: int
     root: Path
     overrides: tuple[str, ...]
     places: tuple[str, ...]
     result: Path
     twin: tuple[Path, Path] | None = None
-
-    @property
-    def why_needless(self) -> str:
-        return "the last policy is the one handed over"
 
     @property
     def title(self) -> str:
@@ -77,12 +75,17 @@ class Job:
         content = json.loads(self.record.read_text(encoding="utf-8"))
         return content["overrides"] == list(self.overrides) and content["version"] == __version__
 
-    def needless(self) -> bool:
-        """Whether the last policy is the one that is handed over: its figures stand already."""
+    def needless(self) -> str:
+        """Why the command is not needed (the last policy is the selected one, whose figures exist), else empty."""
         if self.twin is None:
-            return False
+            return ""
         one, other = (folder / WEIGHTS for folder in self.twin)
-        return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        same = one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        return "the last policy is the selected one" if same else ""
+
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
+        self.record.unlink(missing_ok=True)
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""
@@ -153,3 +156,52 @@ def quoted(path: Path) -> str:
     """``'path'`` with Hydra's quotes, so that any path can stand in it."""
     # A backslash is one unless a quote follows it.
     return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), str(path)) + "'"
+
+
+# How the commands are run, and what they take; the pool itself is the sweeps' (csrlhf/sweeping/pool.py).
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+SECONDS = {"sft": 170.0, "reward": 60.0, "cost": 70.0, "ppo": 220.0, "evaluate": 8.0}
+"""What a stage takes at full size on one idle core, until this folder's own records tell better."""
+
+Runner = Callable[[Job, int], int]
+"""Runs one command with so many threads and returns its exit code."""
+
+
+def run_job(job: Job, threads: int) -> int:
+    """``python train.py ...`` with its output in the job's log."""
+    words = [sys.executable, str(ROOT / "train.py"), *job.words()]
+    return run_program(words, os.environ | thread_variables(threads), job.log)
+
+
+def pin_threads(threads: int) -> None:
+    """Every process that is started from now on computes with so many threads."""
+    pool.pin_threads(threads, ROOT)
+
+
+class Pool(pool.Pool[Job]):
+    """Runs what is missing.
+
+    Args:
+        workers: commands side by side.
+        threads: of each.
+        run: runs a command.
+        seconds: what each stage takes, for the time left.
+    """
+
+    def __init__(
+        self, workers: int, threads: int, run: Runner = run_job, seconds: dict[str, float] | None = None
+    ) -> None:
+        super().__init__(workers, threads, run, seconds or SECONDS)
+
+
+def measured_seconds(jobs: Iterable[Job], threads: int, usual: dict[str, float]) -> dict[str, float]:
+    """What each stage has taken in the finished commands, by median; the usual figure where none is finished."""
+    found: dict[str, list[float]] = {}
+    for job in jobs:
+        if job.done():
+            record = json.loads(job.record.read_text(encoding="utf-8"))
+            if record["threads"] == threads:
+                found.setdefault(job.stage, []).append(record["seconds"])
+    return usual | {stage: statistics.median(values) for stage, values in found.items()}

@@ -14,8 +14,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.comparison.jobs import Job
-from benchmarks.comparison.settings import Setting
+from benchmarks.comparison.settings import PROBE, Setting
+from csrlhf.stats.bounds import clopper_pearson_upper
+
+# 95 % intervals of a mean over seeds: seeds are drawn with replacement, then prompts within each drawn seed.
+#
+# Both levels count. Prompts alone would promise that the next training run ends like this one; seeds alone would
+# take rates over some hundred prompts for exact. With two seeds there are only three different draws of them, and the
+# interval says little more than how far apart the two are.
+#
+# Legend of suffixes: S seeds, R resamples.
+
+NUM_RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        value: the mean over the seeds that have a number; NaN where none has.
+        low: lower end of the interval.
+        high: upper end.
+        seeds: how many seeds have a number.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+
+
+def estimate(
+    values: Sequence[Rate | float], num_resamples: int = NUM_RESAMPLES, level: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Mean and percentile interval of one measure.
+
+    Where every prompt of every seed had the same outcome, the far end is Clopper-Pearson's over all prompts.
+
+    Args:
+        values: one per seed; a :class:`Rate` knows its prompts, a number stands for itself. NaN is left out.
+        num_resamples: how often seeds are drawn.
+        level: of the interval.
+        seed: of the draws.
+    """
+    known = [value for value in values if not math.isnan(_value(value))]
+    if not known:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    value_S = np.array([_value(value) for value in known])
+    rng = np.random.default_rng(seed)
+    drawn_RS = rng.integers(len(known), size=(num_resamples, len(known)))
+    resampled_RS = value_S[drawn_RS]
+    if all(isinstance(value, Rate) for value in known):
+        # Of n prompts drawn with replacement from n with h hits, binomially many are hits.
+        count_RS = np.array([value.count for value in known if isinstance(value, Rate)])[drawn_RS]
+        resampled_RS = rng.binomial(count_RS, resampled_RS) / count_RS
+    tail = (1 - level) / 2
+    low, high = (float(end) for end in np.quantile(resampled_RS.mean(axis=1), [tail, 1 - tail]))
+    count = sum(value.count for value in known if isinstance(value, Rate))
+    if count and set(value_S) in ({0.0}, {1.0}):  # resampling knows no other outcome than the one that all prompts had
+        reach = clopper_pearson_upper(0, count, 1 - tail)
+        low, high = (0.0, reach) if value_S[0] == 0.0 else (1 - reach, 1.0)
+    return Estimate(float(value_S.mean()), low, high, len(known))
+
+
+def _value(value: Rate | float) -> float:
+    return value.value if isinstance(value, Rate) else value
+
 
 COST, VIOLATION = "constraint/harm/cost", "constraint/harm/violation"
 THRESHOLD, CUMULATIVE = "constraint/harm/threshold", "constraint/harm/cumulative_violation"
@@ -60,7 +128,7 @@ class Run:
     Attributes:
         setting: what was run.
         seed: with which seed.
-        rates: by name; those of the last policy end with ``_last``, the others are the handed-over policy's.
+        rates: by name; those of the last policy end with ``_last``, the others are the selected policy's.
         numbers: by name; NaN where there is nothing to measure (the cost of a run that never was feasible).
         costs: the training batches' cost, one per iteration.
         threshold: d.
@@ -177,3 +245,67 @@ def _number(metrics: Mapping[str, Any], key: str) -> float:
     """A metric; what is undefined is null in the file."""
     value = metrics[key]
     return math.nan if value is None else float(value)
+
+
+# Finished runs by setting, their measures with intervals, and which settings go on to the second phase.
+
+POLICIES = {"": "handed-over policy", "_last": "last policy"}
+"""Suffix of a measure, and whose it is."""
+
+FINALIST_FAMILIES = ("linear", "dual", "p3o", "hinge", "smoothed hinge")
+
+
+def by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of each setting, by seed, in order of first appearance."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.setting.name, []).append(run)
+    return {name: sorted(of, key=lambda run: run.seed) for name, of in found.items()}
+
+
+def measured(runs: Sequence[Run], measure: str) -> Estimate:
+    """A measure of one setting's runs."""
+    values: list[Rate | float] = [run.rates[measure] if measure in run.rates else run.numbers[measure] for run in runs]
+    return estimate(values)
+
+
+def finalists(runs: Sequence[Run], seeds: Sequence[int]) -> list[str]:
+    """The best setting of each family among those that have finished all of these seeds.
+
+    Better is: feasible and not collapsed on more seeds, by the verdict on the handed-over policy; then a larger
+    :func:`balance`. The probe takes no part: it is there to estimate λ*.
+    """
+    wanted = set(seeds)
+    complete = {
+        name: [run for run in of if run.seed in wanted]
+        for name, of in by_setting(runs).items()
+        if name != PROBE and wanted <= {run.seed for run in of}
+    }
+    chosen = []
+    for family in FINALIST_FAMILIES:
+        names = [name for name, of in complete.items() if of[0].setting.family == family]
+        if names:
+            chosen.append(max(names, key=lambda name: _merit(complete[name])))
+    return chosen
+
+
+def balance(run: Run) -> float:
+    """Harmless prompts helped, less the unsafe rate on harmful ones, averaged over seen and held-out framings.
+
+    Averaged over the handed-over and the last policy: the first depends on how the selection looks, the second on where
+    in its oscillation a run happens to stop.
+    """
+    return mean(
+        [
+            run.rates[f"helped{end}"].value
+            - mean([run.rates[f"unsafe_{group}{end}"].value for group in ("seen", "held_out")])
+            for end in POLICIES
+        ]
+    )
+
+
+def _merit(runs: Sequence[Run]) -> tuple[float, float]:
+    good: Mapping[int, bool] = {
+        run.seed: bool(run.numbers["feasible"]) and not run.numbers["collapsed"] for run in runs
+    }
+    return mean([float(value) for value in good.values()]), mean([balance(run) for run in runs])

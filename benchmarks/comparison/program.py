@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.comparison.figures import draw_costs, draw_outcomes
-from benchmarks.comparison.jobs import Folders, Job
+from benchmarks.comparison.jobs import SECONDS, Folders, Job, Pool, measured_seconds, pin_threads, run_job
 from benchmarks.comparison.measures import Run, read_run
-from benchmarks.comparison.pool import SECONDS, Pool, measured_seconds, pin_threads, run_job
 from benchmarks.comparison.settings import Setting
 from benchmarks.comparison.tables import markdown, write_csv
 from csrlhf.errors import UserError
-from csrlhf.tracking.progress_text import clock
+from csrlhf.tracking.progress import clock
 
 SMOKE_SECONDS = {"sft": 20.0, "reward": 5.0, "cost": 10.0, "ppo": 12.0, "evaluate": 5.0}
 

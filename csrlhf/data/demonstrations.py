@@ -151,7 +151,6 @@ class DemonstrationDataModule(LightningDataModule):
 #
 # No sampler state takes part, so a resumed run sees the rows that it would have seen, on any number of processes.
 
-
 _PTX = 0x0917E5
 """Turns a seed into that of this order: prompts of the same run follow one of their own."""
 

@@ -1,6 +1,6 @@
 """Prompts that are held out in one place and known in another: equal after normalisation, or near-duplicates.
 
-Which places are compared is the callers' part (``leak_check.py`` for stages, ``summary.py`` for splits).
+Which places are compared is the callers' part (``runs/leak_check.py`` for stages, ``summary.py`` for splits).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _neighbours(sets: Iterable[PromptSet]) -> dict[str, list[str]]:
 # Certification prompts: each counts once, and none may have been trained on, chosen by, or used for a threshold.
 #
 # A bound on a policy's violation rate holds for prompts that had no part in making it. Which earlier data there is, is
-# the caller's part (``certification_check.py``); here it is compared.
+# the caller's part (``runs/leak_check.py``); here it is compared.
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _refuse_known(own: PromptSet, known: Known, key: str) -> int | None:
         named = "; ".join(f"{own.quote(text)}, one of the {part.name}" for text, part in list(equal.items())[:NAMED])
         more = f"; and {len(equal) - NAMED:,} more" if len(equal) > NAMED else ""
         raise UserError(
-            f"{key}: {len(equal):,} of {len(own.texts):,} prompts had a part in training or selection, and a "
-            f"certificate on them would be worth nothing: {named}{more}. Leave them out, or name other prompts"
+            f"{key}: {len(equal):,} of {len(own.texts):,} prompts were used in training or selection, which "
+            f"would invalidate the certificate: {named}{more}. Leave them out, or name other prompts"
         )
     return None if known.generated else len({first for leak in leaks for first, _ in leak.pairs})

@@ -1,7 +1,7 @@
-"""The columns of PKU-SafeRLHF: two responses to a prompt, which is better, which is safer, and whether each is safe.
+"""Two responses to a prompt: the columns of PKU-SafeRLHF, and pairs for the pairwise cost loss from any source.
 
-``prompt, response_0, response_1, better_response_id, safer_response_id, is_response_0_safe, is_response_1_safe,
-response_0_harm_category, response_1_harm_category``
+The columns are ``prompt, response_0, response_1, better_response_id, safer_response_id, is_response_0_safe,
+is_response_1_safe, response_0_harm_category, response_1_harm_category``.
 """
 
 from __future__ import annotations

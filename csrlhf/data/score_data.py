@@ -1,6 +1,7 @@
-"""What the DataModules of score models share: encode each split once, batch by length, on every rank.
+"""The DataModules of score models: preference pairs for the reward model, labelled dialogues for the cost model.
 
-A subclass says which stage it serves, what a row is (``_load``) and what a batch holds (``_collate``).
+They share :class:`ScoreDataModule`: each split is encoded once and batched by length, on every rank. A subclass says
+which stage it serves, what a row is (``_load``) and what a batch holds (``_collate``).
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from csrlhf.data.near_duplicates import groups, normalise
 from csrlhf.data.source import KINDS, SPLITS, DataSource, Kind, MissingRowsError, Split
 from csrlhf.types import PreferenceRow
 
-# One kind of row in one split, counted: different prompts, repetitions, labels, lengths. Part of ``summary.py``.
-
+# One kind of row in one split, counted: different prompts, repetitions, labels, lengths.
 
 MEASURED = 2_000
 """Rows whose length is taken, evenly spread: tokenising all of a large table takes minutes."""
@@ -54,7 +53,7 @@ class Part:
         rows: how many there are.
         prompts: different ones, after normalisation.
         repeated: rows whose texts stood in an earlier row already.
-        contradicting: rows whose texts stand in another row with another label, or pair in the other order.
+        contradicting: rows whose texts occur in another row with another label, or pair in the other order.
         near: prompts that have a near-duplicate among the split's other prompts; None where not looked for.
         unsafe: share of rows labelled unsafe, by constraint.
         lengths: of (a sample of) the rows, with the ruler's unit.
@@ -145,7 +144,7 @@ class Summary:
     samples: list[Any] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat numbers, keyed as in docs/metrics.md."""
+        """Flat numbers, keyed as in docs/reference/metrics.md."""
         numbers: dict[str, float] = {}
         for part in self.parts:
             area = f"data/{part.split}/{part.kind}"

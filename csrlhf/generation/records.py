@@ -52,7 +52,7 @@ def read_questions(location: str, key: str = "decode.prompts") -> list[Question]
     for row, record in enumerate(records):
         name = _id(record) if record.has("id") else row
         if name in places:
-            raise record.error(f"the id {name!r} stands in {places[name]} already; give every prompt one of its own")
+            raise record.error(f"the id {name!r} is already in {places[name]}; give every prompt its own id")
         places[name] = record.place
         questions.append(Question(name, _prompt(record), record.place))
     return questions
@@ -117,7 +117,7 @@ def answer_records(
         decoder: answers.
         questions: all of them.
         numbers: those of this batch.
-        certificate: what speaks of these answers; each line names it.
+        certificate: the certificate of these answers; each line names it.
         candidates: keep all that were drawn.
     """
     settings = {
@@ -138,7 +138,7 @@ def record_line(record: Mapping[str, Any]) -> str:
 
 
 def answer_numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What docs/metrics.md lists under ``decode/``.
+    """What docs/reference/metrics.md lists under ``decode/``.
 
     Args:
         records: lines of the file; at least one.
@@ -161,6 +161,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     """The same in one line."""
     reward = f", mean reward {metrics['decode/reward']:.3f}" if "decode/reward" in metrics else ""
     return (
-        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} refused for want of an "
-        f"accepted answer, {metrics['decode/tried']:.2f} candidates each{reward}"
+        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} without an "
+        f"accepted response, {metrics['decode/tried']:.2f} candidates each{reward}"
     )

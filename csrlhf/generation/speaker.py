@@ -23,7 +23,6 @@ from csrlhf.types import Prompt, PromptRow, Rollout
 
 # ``trainer.precision`` for a policy that answers without a trainer.
 
-
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The dtype in which is computed; weights stay as they are."""
 
@@ -53,7 +52,6 @@ def computing(precision: str, speaker: Speaker) -> Iterator[None]:
 
 
 # Tokens as readable pieces while they are drawn.
-
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer writes for a character of which some bytes are still to come."""
@@ -121,7 +119,7 @@ class UnknownWords:
     """Warns of words that a tokenizer does not know, of each word once.
 
     Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
-    its unknown token in the place of any other, and the policy answers a question that nobody asked.
+    its unknown token in the place of any other, and the policy responds to a different question.
 
     Args:
         tokenizer: reads the prompts.
@@ -198,7 +196,7 @@ class Speaker:
         self.policy.to(device)  # type: ignore[arg-type]  # the stubs of transformers know no devices
 
     def check(self, prompts: Sequence[Any], places: Sequence[str] | None = None) -> list[PromptRow]:
-        """The prompts, each of them well-formed and with room for an answer; warns of words that nobody taught.
+        """The prompts, each of them well-formed and with room for an answer; warns of unknown words.
 
         Args:
             prompts: texts, or conversations that end with the user's turn.

@@ -1,6 +1,6 @@
 """A backbone with a linear head: reward models, cost models and critics.
 
-One class for encoders and causal models, since packing (``packing.py``) makes padding a detail. The head stays in
+One class for encoders and causal models, since packing (:func:`pack`) makes padding a detail. The head stays in
 float32 (or wider) whatever the backbone computes in: logits are thresholded and compared, so rounding would show.
 
 Legend of suffixes: B sequences, S padded length, W packed length, H hidden size, K outputs.
@@ -28,8 +28,6 @@ from csrlhf.models.tuning import merged
 #
 # Rollouts are padded on both sides, training batches on the right. Packing makes them the same input, without
 # knowing how a backbone counts positions (from 0, from ``pad + 1``, rotary, ALiBi).
-#
-# Legend of suffixes: B sequences, S padded length, W packed length (the longest row's number of real tokens).
 
 
 def pack(mask_BS: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,9 +56,6 @@ def unpack(packed_BWK: Tensor, index_BW: Tensor, packed_mask_BW: Tensor, length:
 
 
 # From one hidden vector per token to one per sequence. Inputs are packed: real tokens first, padding after.
-#
-# Legend of suffixes: B sequences, S tokens, H hidden size.
-
 
 Pooling = Callable[[Tensor, Tensor], Tensor]
 

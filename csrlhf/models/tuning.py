@@ -20,7 +20,6 @@ from csrlhf.errors import UserError
 
 # What a parameter's name says of its place: which layer, or an embedding. Names are those of transformers.
 
-
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|(?:^|\.)w[tp]e\.")  # wte and wpe: GPT-2's tokens and positions
 

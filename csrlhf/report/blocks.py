@@ -1,6 +1,6 @@
 """What a report is made of beside tables and figures: text, cards, facts, certificates, dialogues, sections.
 
-A block holds content only. How it looks stands in ``assets/``; ``kind`` names its macro there.
+A block holds content only. Its look is defined in ``assets/``; ``kind`` names its macro there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_block(block: Any) -> None:
     """Raises a TypeError for what no report can show."""
     if not isinstance(block, Block):
         known = "Text, Cards, Table, Matrix, Figure, Dialogues, Certificate, KeyValues, Section"
-        raise TypeError(f"{block!r} is no block of a report ({known})")
+        raise TypeError(f"{block!r} is not a block of a report ({known})")
 
 
 def check_tone(tone: str, name: str) -> None:
@@ -97,7 +97,7 @@ class Cards(Block):
 
     @property
     def columns(self) -> int:
-        """How many stand in a row: rows are filled alike, so that no card is left alone in the last one."""
+        """Cards per row: rows are filled evenly, so that no card is left alone in the last one."""
         rows = max(1, math.ceil(len(self.cards) / 5))
         return math.ceil(len(self.cards) / rows)
 
@@ -117,11 +117,11 @@ class KeyValues(Block):
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """Names and what stands beside them."""
+        """Names and their values."""
         return [(str(key), show(value)) for key, value in self.values.items()]
 
 
-VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Certificate(Block):
     """A verdict with the claim that it is about, and what the claim rests on.
 
     Attributes:
-        verdict: CERTIFIED, REFUSED, INCONCLUSIVE, or another word (neutral).
+        verdict: CERTIFIED, VIOLATED, INCONCLUSIVE, or another word (neutral).
         claim: one sentence.
         facts: bound, threshold, confidence, counts, ...
         reasons: why the verdict is what it is, and what it assumes; one sentence each.
@@ -175,7 +175,7 @@ class Dialogue:
 class Dialogues(Block):
     """Dialogues with one filter a label, a search box and a count.
 
-    Answers are hostile input. They stand in the page as data, in a block of JSON, and ``assets/page.js`` writes them as
+    Answers are untrusted input. The page embeds them as data, in a block of JSON, and ``assets/page.js`` writes them as
     text.
 
     Attributes:

@@ -200,13 +200,12 @@ def _moved(path: Path, result: Mapping[str, Any], folder: Path) -> Path:
 # on, and those by which checkpoints were chosen. Data that cannot be read any more is named in the certificate: nobody
 # can vouch for it there.
 
-
 USED = ("train", "validation")
 """Splits that had a part in a result; a test split is scored once, after it stands."""
 
 
 def known_to(inputs: Mapping[str, str]) -> Known:
-    """Everything that took part in making what a certificate speaks of.
+    """Everything that took part in training and selecting what a certificate covers.
 
     Args:
         inputs: folders of the policy, the cost models and whatever else decides what is said.

@@ -1,4 +1,10 @@
-"""Bounds on a violation rate: exact, for a count of independent trials. The unit is a prompt, with one answer each."""
+"""Finite-sample bounds: on a rate, on the mean of bounded costs, and on the mean of the worst costs.
+
+The unit is a prompt, with one answer each. Student's bound on a mean is here to compare: it does not hold for every
+sample size and every distribution, the others do.
+
+Legend of suffixes: N independent values (one per prompt), G bets.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +105,7 @@ def student_quantile(confidence: float, freedom: float) -> float:
 
 # Upper bounds on the mean of costs in a known range: Hoeffding, empirical Bernstein, betting; Student to compare.
 #
-# The first three hold for every sample size and every distribution in the range. Student's does not.
-#
 # Legend of suffixes: N independent values (one per prompt), G bets.
-
 
 BETS = np.arange(1, 11) / 10
 """Shares of the largest bet that can never go bankrupt."""
@@ -174,8 +177,8 @@ def betting_upper(values: ArrayLike, confidence: float, low: float = 0.0, high: 
 def student_upper(values: ArrayLike, confidence: float) -> float:
     """``mean + t · s / √n``: approximate, a comparison and no certificate; infinite for a single value.
 
-    HC-RLHF's (arXiv 2506.08266). It covers less often than stated where costs are rare or skewed: docs/certificates.md
-    has the figures.
+    HC-RLHF's (arXiv 2506.08266). It covers less often than stated where costs are rare or skewed; figures:
+    docs/explanation/certificates.md.
     """
     value_N = finite_array("values", values)
     check_confidence("confidence", confidence)

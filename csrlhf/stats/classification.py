@@ -107,9 +107,6 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 # Are probabilities of "unsafe" true, and what does another threshold change? The numbers behind two figures.
-#
-# Legend of suffixes: N rows, M thresholds.
-
 
 MAX_POINTS = 500
 """Thresholds of a curve: more rows than this are thinned out evenly."""

@@ -160,9 +160,6 @@ def _drawn(rows: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.fl
 # Lengths are those of the training dialogues. Scores and features are those of the validation dialogues: a model is
 # surer of the rows that it was trained on than of any others, so that by those every new row would look strange. The
 # file holds numbers and no text.
-#
-# Legend of suffixes: N training rows, M validation rows, K outputs, H features.
-
 
 FILE = "reference.safetensors"
 MAX_LENGTHS = 10_000
@@ -239,9 +236,6 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 
 # All comparisons of some dialogues with what a cost model has seen.
-#
-# Legend of suffixes: M dialogues, K outputs, H features.
-
 
 WORDS = {
     "prompt_words": "length of the prompts",

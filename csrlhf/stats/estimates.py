@@ -1,4 +1,7 @@
-"""What a certificate says of a threshold, and how one confidence is shared among several statements."""
+"""An estimate with its bounds, the verdict that its bounds give, and what every bound refuses.
+
+The vocabulary of all statistics here. How a bound is computed is in the files beside this one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from csrlhf.errors import UserError
 
-# What every bound refuses: counts that contradict each other, values that are missing, not numbers or out of range.
+# Checks: counts that contradict each other, values that are missing, not numbers or out of range.
 
 
 def check_confidence(key: str, confidence: float) -> float:
@@ -87,7 +90,7 @@ class Estimate:
     Attributes:
         value: the point estimate.
         lower: holds alone at the confidence asked for; infinity and its negative where nothing is known.
-        upper: likewise. Whoever states both at once errs in up to twice the share.
+        upper: likewise. Stating both at once errs in up to twice the share.
         method: where it comes from, in words for the certificate.
         count: independent observations behind it.
     """
@@ -99,11 +102,11 @@ class Estimate:
     count: int
 
 
-Verdict = Literal["CERTIFIED", "REFUSED", "INCONCLUSIVE"]
+Verdict = Literal["CERTIFIED", "VIOLATED", "INCONCLUSIVE"]
 
 
 def verdict(lower: float, upper: float, threshold: float) -> Verdict:
-    """CERTIFIED if the upper bound keeps the threshold, REFUSED if even the lower one is above it, else INCONCLUSIVE.
+    """CERTIFIED if the upper bound keeps the threshold, VIOLATED if even the lower one is above it, else INCONCLUSIVE.
 
     Raises:
         UserError: a bound or the threshold is NaN, or the lower bound is above the upper.
@@ -114,7 +117,7 @@ def verdict(lower: float, upper: float, threshold: float) -> Verdict:
         raise UserError(f"lower={lower:g} is above upper={upper:g}: these are not the bounds of one number")
     if upper <= threshold:
         return "CERTIFIED"
-    return "REFUSED" if lower > threshold else "INCONCLUSIVE"
+    return "VIOLATED" if lower > threshold else "INCONCLUSIVE"
 
 
 def split_confidence(confidence: float, parts: int) -> float:

@@ -104,7 +104,7 @@ def success_at(num_unsafe: int, num_answers: int, attempts: int) -> float:
     The pass@k of Chen et al. (arXiv 2107.03374), from n answers of which c are unsafe.
     """
     if attempts > num_answers:
-        raise ValueError(f"attempts={attempts} from {num_answers} answers")
+        raise ValueError(f"attempts={attempts} from {num_answers} responses")
     return 1.0 - math.comb(num_answers - num_unsafe, attempts) / math.comb(num_answers, attempts)
 
 

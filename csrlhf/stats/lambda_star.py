@@ -22,9 +22,6 @@ from csrlhf.stats.estimates import Estimate, check_confidence, finite_array
 #
 # A column of ``history.csv`` (``penalty/multiplier``, ``penalty/weight``, ``constraint/<name>/cost``) begins with the
 # way there. Its last third is taken, as everywhere in this project, and less where that still moves one way.
-#
-# Legend of suffixes: T iterations, B batches of neighbouring iterations.
-
 
 SHARES = (1 / 3, 1 / 4, 1 / 6)
 """Tails that are tried, longest first."""

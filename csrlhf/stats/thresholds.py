@@ -1,7 +1,8 @@
-"""Which threshold τ on the cost logit misses at most a given share of the unsafe answers, and how sure is that?
+"""The largest threshold τ on the cost at which an error rate is certified (learn-then-test), and its choice.
 
-Learn-then-test (``stats/thresholds.py``) on unsafe answers, one per prompt, over thresholds that are fixed beforehand.
-What it costs, safe answers that are flagged, is counted at the τ that came out.
+:func:`learn_then_test` is the procedure, :func:`choose_threshold` applies it to the unsafe rows of a cost model's
+evaluation, one per prompt, over thresholds that are fixed beforehand. What a τ costs, safe answers that are flagged, is
+counted at the τ that came out.
 
 Legend of suffixes: N rows.
 """
@@ -20,7 +21,7 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
 from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, truth_array
 
-# Learn-then-test: the largest threshold τ on the cost at which an error rate is certified, with the choice paid for.
+# Learn-then-test.
 #
 # Every τ is a null hypothesis "the error at τ is above α" with an exact binomial p-value. They are tested in a fixed
 # sequence, each at the full δ, until the first that is not rejected: whatever τ is then chosen among the rejected ones,
@@ -29,9 +30,6 @@ from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, t
 # MAPIE's own procedure (risk_control 1.6) is not used here: its controllers wrap a classifier's ``predict_proba``, and
 # its fixed sequence takes its direction from the calibration data's own errors. The tests compare with its p-values
 # and its family-wise control.
-#
-# Legend of suffixes: N labelled answers, T thresholds.
-
 
 Risk = Literal["miss_rate", "unsafe_accepted", "unsafe_given_accepted"]
 RISKS: dict[str, str] = {
@@ -116,7 +114,7 @@ def learn_then_test(
     score_N, unsafe_N = finite_array("scores", scores), truth_array("unsafe", unsafe)
     candidates = finite_array("thresholds", thresholds)
     if len(score_N) != len(unsafe_N):
-        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same answers, in order")
+        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same responses, in order")
     for name, value in (("alpha", alpha), ("delta", delta)):
         if not 0 < value < 1:
             raise UserError(f"{name}={value}: lies in (0, 1), e.g. 0.05")
@@ -160,7 +158,6 @@ def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDA
 
 
 # How many unsafe examples would it take to certify a threshold that misses some of them?
-
 
 MOST = 1_000_000
 """Examples beyond which "how many would it take" is answered with "too many to say"."""
@@ -246,15 +243,15 @@ class ChosenThreshold:
                 if self.unsafe < self.least_unsafe
                 else f"with {self.unsafe} of them even the strictest threshold misses too many"
             )
-            said = [f"No threshold can be certified to miss at most {alpha} of the unsafe answers: {why}."]
+            said = [f"No threshold can be certified to miss at most {alpha} of the unsafe responses: {why}."]
         else:
             said = [
-                f"At τ = {self.tau:.2f} at most {alpha} of the unsafe answers pass, with confidence {sure}: "
+                f"At τ = {self.tau:.2f} at most {alpha} of the unsafe responses pass, with confidence {sure}: "
                 f"{self.missed} of {self.unsafe} do here (upper bound {self.upper:.1%}).",
-                f"Its price: {self.safe_flagged} of {self.safe} safe answers are flagged "
+                f"Its price: {self.safe_flagged} of {self.safe} safe responses are flagged "
                 f"({self.safe_flagged_rate:.1%}, {self.safe_flagged_low:.1%} to {self.safe_flagged_high:.1%})."
                 if self.safe
-                else "Its price is unknown: the file has no safe answers.",
+                else "Its price is unknown: the file has no safe responses.",
             ]
         if self.unsafe and self.needed_at_zero is None:
             said.append(f"At τ = 0 it misses {self.missed_at_zero:.1%}: no number of examples would certify that.")

@@ -1,4 +1,7 @@
-"""The true unsafe rate from few labels and many predictions, whether or not the predictions are any good.
+"""The true unsafe rate, from people's labels and a cost model that errs (certificates.md, 2).
+
+Three ways: an audit of labelled answers alone, Rogan and Gladen's correction of the flagged rate, and
+prediction-powered inference. All return an :class:`Estimate`; which one decides is ``certify.truth``.
 
 Legend of suffixes: M answers with a label, N answers without.
 """
@@ -14,13 +17,13 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import betting_upper, clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.stats.estimates import Estimate, bounded_array, check_confidence, split_confidence, truth_array
 
-# What labels of the certified policy's own answers say of its true unsafe rate, whatever the cost model thinks.
+# Audit: labels of the certified policy's own answers, whatever the cost model thinks.
 
 
 def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: float) -> Estimate:
     """P(unsafe | the cost model accepts) from labels of accepted answers, one per prompt drawn at random.
 
-    Both ends by Clopper-Pearson. It speaks of the policy and the decoding that were labelled, and of no other N or
+    Both ends by Clopper-Pearson. It covers the policy and the decoding that were labelled, and no other N or
     rule; with no label at all the bounds are 0 and 1.
 
     Args:
@@ -31,7 +34,7 @@ def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: 
     Raises:
         UserError: more unsafe than labelled, or a confidence outside (0, 1).
     """
-    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted answers (Clopper-Pearson)")
+    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted responses (Clopper-Pearson)")
 
 
 def audit_unsafe(num_unsafe: int, num_labelled: int, confidence: float) -> Estimate:
@@ -46,7 +49,7 @@ def rate_estimate(num_hits: int, count: int, confidence: float, method: str = "C
     return Estimate(num_hits / count if count else math.nan, lower, upper, method, int(count))
 
 
-# The true unsafe rate from the rate that an erring cost model flags.
+# Rogan and Gladen: from the rate that an erring cost model flags.
 
 
 def rogan_gladen(
@@ -108,7 +111,7 @@ def prediction_powered(
 ) -> Estimate:
     """Prediction-powered inference: ``λ mean(f) + mean(y - λ f)`` with ppi-python's interval; λ tuned by it (PPI++).
 
-    The interval is a normal approximation: it is no certificate, and docs/certificates.md says how often it covers.
+    The interval is a normal approximation: not a certificate. How often it covers: docs/explanation/certificates.md.
     With fewer than 20 labels "unsafe", with nothing but these, or with predictions that are all the same, it falls back
     to Clopper-Pearson on the labels alone.
 
@@ -172,6 +175,6 @@ def _checked(labels: ArrayLike, predictions_labelled: ArrayLike, predictions_all
     prediction_N = bounded_array("predictions_all", predictions_all, 0.0, 1.0)
     if len(label_M) != len(prediction_M):
         raise UserError(
-            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same answers"
+            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same responses"
         )
     return label_M, prediction_M, prediction_N

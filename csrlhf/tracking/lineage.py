@@ -1,19 +1,27 @@
 """Results of stages as W&B artifacts: each stage logs its folder and uses those that it was made from.
 
-Producer and consumer build the artifact from the same files, so that W&B recognises one version (by its digest) and
-draws the arrow between the two runs, also when runs recorded offline are synced later.
+A run's config names what it has read. W&B draws an arrow only where both ends are on its server: an online run asks for
+its own as it begins; ``python -m csrlhf.tracking.lineage entity/project`` draws those of runs that were synced later.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import wandb
+import wandb.errors
 
 UPLOADS = ("none", "record", "weights")
 """``none``: no artifacts. ``record``: small files, of larger ones where they lie. ``weights``: all files."""
+
+USES = "uses"
+"""The key of a run's config that names what it has read."""
+
+LATER = "python -m csrlhf.tracking.lineage"
 
 SMALL = 1_000_000
 """Bytes up to which a file is part of the record: config, metrics, history, plots; not weights."""
@@ -73,3 +81,43 @@ def result_artifact(folder: Path, upload: str) -> tuple[wandb.Artifact, list[str
             artifact.add_reference(path.resolve().as_uri(), name=name, checksum=False)
     aliases = [fingerprint[:8]]
     return artifact, aliases if folder.name == stage else [*aliases, folder.name]
+
+
+def names_of(folders: Iterable[Path]) -> list[str]:
+    """Name and alias (``sft:1a2b3c4d``) of the artifact of each folder that is a result of ours."""
+    records = filter(None, map(read_stage, folders))
+    return [f"{record['stage']}:{record['fingerprint'][:8]}" for record in records]
+
+
+def draw_arrows(run: Any, api: wandb.Api) -> list[str]:
+    """Marks what a run has read as used by it, as far as it is on the server.
+
+    Args:
+        run: a ``wandb.Run`` that is online, or one of ``api.runs(...)``.
+        api: of the server.
+
+    Returns:
+        The names of the artifacts.
+    """
+    names = {name: f"{run.entity}/{run.project}/{name}" for name in run.config.get(USES, [])}
+    found = [name for name, path in names.items() if api.artifact_exists(path)]
+    for name in found:
+        run.use_artifact(api.artifact(names[name]))
+    return found
+
+
+def main() -> None:
+    """Draws the arrows of all runs of a project and prints each run with what it uses."""
+    parser = argparse.ArgumentParser(prog=LATER, description=main.__doc__)
+    parser.add_argument("project", help="entity/project")
+    project = parser.parse_args().project
+    try:
+        api = wandb.Api()
+        for run in api.runs(project):
+            print(f"{run.name}: {', '.join(draw_arrows(run, api)) or '-'}")
+    except (wandb.errors.Error, ValueError) as error:
+        parser.exit(2, f"{project}: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,7 @@
-"""The groups and schedules that fine-tuning needs: plain numbers in, optimiser and schedule out."""
+"""Optimisers and schedules: plain numbers in, parameter groups, an optimiser and a schedule out.
+
+``optimizer=`` chooses the kind of AdamW; rates, decay and betas are each stage's own.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from csrlhf.errors import UserError
 from csrlhf.models.tuning import is_embedding, layer_of
-
-# The optimisers to choose from by ``optimizer=``. Rates, decay and betas are each stage's own (``optim.py``).
-
 
 BLOCK = 256
 """Elements that share a scale in an 8-bit state."""

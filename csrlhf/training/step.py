@@ -1,4 +1,4 @@
-"""Cross-entropy on the response tokens of demonstrations: the loss of SFT, and PPO's PTX loss.
+"""What the steps of several stages share: the loss on responses, the sum of a step's shares, the guard against NaN.
 
 Legend: S tokens, N response tokens of the batch, V vocabulary.
 """
@@ -15,8 +15,6 @@ from csrlhf.data.demonstrations import DemonstrationBatch
 from csrlhf.errors import UserError
 from csrlhf.training.ranks import mean_over_ranks
 
-# Stop at the first number that is not finite, and say which.
-#
 # A check is made on what every process sees alike (an average over all of them is not finite where one of them is not):
 # a process that stopped alone would leave the others waiting for it.
 
@@ -32,7 +30,7 @@ def require_finite(name: str, value: Tensor, step: int) -> Tensor:
         bad = "NaN" if bool(torch.isnan(value).any()) else "infinite"
         raise UserError(
             f"{name} is {bad} at step {step}: stopped, and the last good checkpoint is kept. Lower the learning "
-            "rate or the gradient clip of this stage, check the data, then go on with resume=true"
+            "rate or the gradient clip of this stage, check the data, then resume with resume=true"
         )
     return value
 

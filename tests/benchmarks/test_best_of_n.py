@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.best_of_n import load, main, table
-from benchmarks.best_of_n_figure import figure
-from benchmarks.best_of_n_measures import Judged, Line
+from benchmarks.decoding.best_of_n import Judged, Line, figure
 from csrlhf.errors import UserError
 from csrlhf.generation import Candidate
 

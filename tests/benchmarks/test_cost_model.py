@@ -14,10 +14,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks import cost_model
-from benchmarks.cost_comparison import Comparison
-from benchmarks.cost_measures import measure
+from benchmarks.cost_models.comparison import Comparison, measure
+from benchmarks.cost_models.report import OVERALL, arm_table, draw, rows
 from benchmarks.cost_recipe import recipe
-from benchmarks.cost_report import OVERALL, arm_table, draw, rows
 from csrlhf.types import CostPairRow, LabelledRow
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's advice on loaders of tiny data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cost_fit import fit_and_predict
+from benchmarks.cost_models.fit import fit_and_predict
 from benchmarks.cost_recipe import COST_KEYS, RECIPES, recipe
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow

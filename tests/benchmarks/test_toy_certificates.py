@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.certificates.toy_study import Draw
 from benchmarks.toy_certificates import main, outcomes
-from benchmarks.toy_certificates_study import Draw
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 

@@ -1,4 +1,4 @@
-"""Where each strategy ends, on a problem whose answer is known in closed form (``benchmarks/bandit.py``).
+"""Where each strategy ends, on a problem whose answer is known in closed form (``benchmarks/bandit/problem.py``).
 
 The real strategy objects drive a policy-gradient ascent with noisy batches; what is compared is the mean over the last
 half of the steps. The step is ``1 + λ`` times 1, so that a constant normaliser leaves the same step for every λ.
@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from benchmarks.bandit import Path, ascend, example
+from benchmarks.bandit.problem import Path, ascend, example
 from csrlhf.penalties import (
     P3O,
     PID,

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.browser import Browser, Tab
-from benchmarks.chromium import HOW_TO_GET_ONE, find_chromium
+from benchmarks.browser import MISSING, chromium, find_chromium
 from csrlhf.report import (
     Card,
     Cards,
@@ -166,44 +165,56 @@ def make_full() -> Report:
             ],
         )
     )
-    report.add(Certificate("REFUSED", HOSTILE, {HOSTILE: HOSTILE, "bound": 0.021}, [HOSTILE]))
+    report.add(Certificate("VIOLATED", HOSTILE, {HOSTILE: HOSTILE, "bound": 0.021}, [HOSTILE]))
     report.add(Dialogues([*dialogues(50), Dialogue(HOSTILE, HOSTILE * 100, {HOSTILE: HOSTILE})], HOSTILE, note=HOSTILE))
     report.add(KeyValues("Provenance", {HOSTILE: HOSTILE, "hash": "ab" * 32}))
     return report
 
 
-class Looker:
-    """Opens pages in one chromium; each test has its own pages in it."""
+class Tab:
+    """A page that is open in the browser.
 
-    def __init__(self, browser: Browser, folder: Path) -> None:
-        self._browser, self._folder = browser, folder
-        self._tabs: list[Tab] = []
+    Attributes:
+        page: Playwright's.
+        errors: what the page's programs raised, and what its policy forbade.
+        requests: addresses that it asked for, its own first.
+    """
 
-    def open(self, html: str, **words: Any) -> Tab:
-        """Opens a page and waits until it is loaded; the words are those of ``Browser.open``."""
-        path = self._folder / f"page_{len(self._tabs)}.html"
-        path.write_text(html, encoding="utf-8")
-        self._tabs.append(self._browser.open(path, **words))
-        return self._tabs[-1]
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("request", lambda request: self.requests.append(request.url))
 
-    def close(self) -> None:
-        """Closes the test's pages."""
-        for tab in self._tabs:
-            tab.close()
+    def run(self, program: str) -> Any:
+        """Runs the body of a function in the page and returns what it returns."""
+        return self.page.evaluate(f"() => {{ {program} }}")
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Started once: that takes longer than all that is asked of it."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Started once, which takes longer than all that is asked of it; ended with the file (see ``chromium``)."""
     found = find_chromium()
     if found is None:
-        pytest.skip(f"the page is not looked at in a browser: {HOW_TO_GET_ONE}")
-    with Browser(found, tmp_path_factory.mktemp("chromium")) as browser:
+        pytest.skip(MISSING)
+    with chromium(found) as browser:
         yield browser
 
 
 @pytest.fixture
-def looker(chromium: Browser, tmp_path: Path) -> Iterator[Looker]:
-    looker = Looker(chromium, tmp_path)
-    yield looker
-    looker.close()
+def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Tab]]:
+    """``open_page(html, width, ...)``: a loaded page; the other words are those of Playwright's ``new_page``."""
+    tabs: list[Tab] = []
+
+    def open_page(html: str, width: int = 1200, **words: Any) -> Tab:
+        path = tmp_path / f"page_{len(tabs)}.html"
+        path.write_text(html, encoding="utf-8")
+        tabs.append(Tab(browser.new_page(viewport={"width": width, "height": 900}, **words)))
+        tabs[-1].page.goto(path.as_uri())
+        return tabs[-1]
+
+    yield open_page
+    for tab in tabs:
+        tab.page.close()

@@ -30,8 +30,8 @@ def sample(make_dialogues: Callable[[int], list[Dialogue]]) -> str:
     return report.html()
 
 
-def test_it_renders_without_errors_and_asks_no_network(looker: Any, full_page: str) -> None:
-    tab = looker.open(full_page)
+def test_it_renders_without_errors_and_asks_no_network(open_page: Callable[..., Any], full_page: str) -> None:
+    tab = open_page(full_page)
     seen = tab.run(
         HELPERS + "return { shown: all('.dialogue').length, broken: window.broken ?? null,"
         " pictures: all('img.light').map((one) => one.complete && one.naturalWidth > 0 && one.offsetHeight > 100),"
@@ -45,25 +45,25 @@ def test_it_renders_without_errors_and_asks_no_network(looker: Any, full_page: s
     assert [address[:40] for address in tab.requests[1:] if not address.startswith("data:image/svg+xml;")] == []
 
 
-def test_a_program_in_the_page_that_is_not_ours_does_not_run(looker: Any, sample: str) -> None:
-    tab = looker.open(sample.replace("</body>", "<script>window.broken = 1</script></body>"))
+def test_a_program_in_the_page_that_is_not_ours_does_not_run(open_page: Callable[..., Any], sample: str) -> None:
+    tab = open_page(sample.replace("</body>", "<script>window.broken = 1</script></body>"))
     assert tab.run("return window.broken ?? null;") is None
     [error] = tab.errors
     assert "Content Security Policy directive 'script-src" in error
 
 
-def test_a_page_cannot_send_what_it_shows(looker: Any, sample: str) -> None:
-    tab = looker.open(sample.replace("</main>", '<img src="https://example.invalid/answers"></main>'))
+def test_a_page_cannot_send_what_it_shows(open_page: Callable[..., Any], sample: str) -> None:
+    tab = open_page(sample.replace("</main>", '<img src="https://example.invalid/answers"></main>'))
     [error] = tab.errors
     assert "Content Security Policy directive" in error
     assert "img-src data:" in error
 
 
-def test_hostile_answers_are_words(looker: Any, hostile: str) -> None:
+def test_hostile_answers_are_words(open_page: Callable[..., Any], hostile: str) -> None:
     report = Report("Hostile")
     long = "x" * 10_000
     report.add(Dialogues([Dialogue(hostile, hostile, {hostile: "a"}), Dialogue("p", long, {hostile: hostile})]))
-    tab = looker.open(report.html())
+    tab = open_page(report.html())
     seen = tab.run(
         HELPERS + "const before = answers()[1].length; $('.said button').click();"
         "return { answers: answers(), before, broken: window.broken ?? null, images: all('img').length,"
@@ -75,8 +75,8 @@ def test_hostile_answers_are_words(looker: Any, hostile: str) -> None:
     assert seen["options"] == ["all", f"{hostile} (1)", "a (1)"]
 
 
-def test_filters_search_and_count(looker: Any, sample: str) -> None:
-    tab = looker.open(sample)
+def test_filters_search_and_count(open_page: Callable[..., Any], sample: str) -> None:
+    tab = open_page(sample)
     seen = tab.run(
         HELPERS + "const seen = {}; const count = () => $('.count').textContent;"
         "seen.filters = all('select[data-filter]').map((one) => one.dataset.filter); seen.start = count();"
@@ -97,8 +97,8 @@ def test_filters_search_and_count(looker: Any, sample: str) -> None:
     assert seen["clear"] == [seen["start"], 20]
 
 
-def test_order_and_more(looker: Any, sample: str) -> None:
-    tab = looker.open(sample)
+def test_order_and_more(open_page: Callable[..., Any], sample: str) -> None:
+    tab = open_page(sample)
     seen = tab.run(
         HELPERS + "const numbers = () => answers().map((one) => Number(one.match(/\\d+/)[0])); const seen = {};"
         "choose($('.order'), '-0'); seen.reward = numbers().slice(0, 3);"
@@ -113,8 +113,8 @@ def test_order_and_more(looker: Any, sample: str) -> None:
     assert seen["more"] is True
 
 
-def test_unsafe_answers_are_collapsed_until_asked_for(looker: Any, sample: str) -> None:
-    tab = looker.open(sample)
+def test_unsafe_answers_are_collapsed_until_asked_for(open_page: Callable[..., Any], sample: str) -> None:
+    tab = open_page(sample)
     seen = tab.run(
         HELPERS + "const hidden = all('details'); const first = hidden[0]; const inside = first.querySelector('.said');"
         "const before = [first.open, inside.checkVisibility()]; first.querySelector('summary').click();"
@@ -124,11 +124,11 @@ def test_unsafe_answers_are_collapsed_until_asked_for(looker: Any, sample: str) 
     assert (seen["before"], seen["after"]) == ([False, False], [True, True])
 
 
-def test_two_thousand_dialogues_stay_quick(looker: Any) -> None:
+def test_two_thousand_dialogues_stay_quick(open_page: Callable[..., Any]) -> None:
     report = Report("Many")
     rows = [Dialogue(f"prompt {i}", "words " * 200, {"kind": str(i % 7)}, values={"cost": i}) for i in range(2000)]
     report.add(Dialogues(rows))
-    tab = looker.open(report.html())
+    tab = open_page(report.html())
     seen = tab.run(
         HELPERS + "const nodes = () => document.getElementsByTagName('*').length; const opened = nodes();"
         "type('prompt 19'); choose(filter('kind'), '=3');"
@@ -140,10 +140,10 @@ def test_two_thousand_dialogues_stay_quick(looker: Any) -> None:
     assert seen["nodes"] < 1000  # what a browser spends its time on, whatever the machine
 
 
-def test_a_phone_scrolls_no_page_sideways(looker: Any, full_report: Report) -> None:
+def test_a_phone_scrolls_no_page_sideways(open_page: Callable[..., Any], full_report: Report) -> None:
     full_report.add(Table([f"column {i}" for i in range(12)], [["words" * 4] * 12], "A wide table"))
     full_report.add(Figure("wide", lambda axes, palette: None, "Nothing", size=(12, 3)))
-    tab = looker.open(full_report.html(), width=390)
+    tab = open_page(full_report.html(), width=390)
     seen = tab.run(
         HELPERS + "const box = all('.scroll').at(-1);"
         "const root = document.documentElement;"
@@ -164,10 +164,10 @@ def test_a_phone_scrolls_no_page_sideways(looker: Any, full_report: Report) -> N
     ("count", "width", "rows"),
     [(4, 1200, [4]), (5, 1200, [5]), (6, 1200, [3, 3]), (4, 390, [2, 2]), (5, 390, [2, 2, 1])],
 )
-def test_cards_fill_their_rows(looker: Any, count: int, width: int, rows: list[int]) -> None:
+def test_cards_fill_their_rows(open_page: Callable[..., Any], count: int, width: int, rows: list[int]) -> None:
     report = Report("Cards")
     report.add(Cards([Card("some words " * index, index) for index in range(1, count + 1)]))
-    tops = looker.open(report.html(), width=width).run(
+    tops = open_page(report.html(), width=width).run(
         HELPERS + "return all('.card .value').map((one) => Math.round(one.getBoundingClientRect().top));"
     )
     assert [tops.count(top) for top in sorted(set(tops))] == rows  # numbers stand on one line, however long the words
@@ -191,15 +191,15 @@ DARK_LOOK = {"ground": "rgb(20, 23, 26)", "ink": "rgb(228, 231, 235)", "light": 
     ("system", "before", "after"), [("light", LIGHT_LOOK, DARK_LOOK), ("dark", DARK_LOOK, LIGHT_LOOK)]
 )
 def test_the_system_chooses_and_the_button_changes(
-    looker: Any, full_page: str, system: str, before: dict[str, Any], after: dict[str, Any]
+    open_page: Callable[..., Any], full_page: str, system: str, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    tab = looker.open(full_page, prefers_color_scheme=system)
+    tab = open_page(full_page, color_scheme=system)
     assert tab.run(LOOK) == {"before": before, "after": after}
     assert tab.errors == []
 
 
-def test_without_javascript_all_but_the_dialogues_is_there(looker: Any, full_page: str) -> None:
-    tab = looker.open(full_page, javascript=False)
+def test_without_javascript_all_but_the_dialogues_is_there(open_page: Callable[..., Any], full_page: str) -> None:
+    tab = open_page(full_page, java_script_enabled=False)
     seen = tab.run(
         HELPERS + "return { words: $('noscript').textContent, shown: $('noscript').checkVisibility(),"
         " picture: $('img.light').checkVisibility(), button: $('#theme').checkVisibility() };"
@@ -209,9 +209,10 @@ def test_without_javascript_all_but_the_dialogues_is_there(looker: Any, full_pag
     assert (seen["shown"], seen["picture"], seen["button"]) == (True, True, False)
 
 
-def test_paper_is_light_and_has_no_controls(looker: Any, full_report: Report) -> None:
+def test_paper_is_light_and_has_no_controls(open_page: Callable[..., Any], full_report: Report) -> None:
     full_report.add(Table([f"column {i}" for i in range(12)], [["words"] * 12], "A wide table"))
-    tab = looker.open(full_report.html(), media="print", width=718, prefers_color_scheme="dark")
+    tab = open_page(full_report.html(), width=718, color_scheme="dark")
+    tab.page.emulate_media(media="print")
     look = (
         "const style = getComputedStyle(document.body);"
         "return { ground: style.backgroundColor, ink: style.color, wide: document.documentElement.scrollWidth,"
@@ -223,4 +224,4 @@ def test_paper_is_light_and_has_no_controls(looker: Any, full_report: Report) ->
     wanted |= {"dialogues": 20, "wide": 718}
     assert tab.run(HELPERS + look) == wanted
     assert tab.run(HELPERS + "document.documentElement.dataset.theme = 'dark';" + look) == wanted
-    assert tab.paper().startswith(b"%PDF")
+    assert tab.page.pdf().startswith(b"%PDF")

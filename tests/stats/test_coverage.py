@@ -1,6 +1,6 @@
 """The coverage study in small: bounds that hold cover, negative controls do not, and the program keeps what is done.
 
-The whole study is ``make coverage``; its table stands in docs/certificates.md.
+The whole study is ``make coverage``; its table stands in docs/explanation/certificates.md.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from benchmarks import coverage
-from benchmarks.coverage_best_of_n import abstention_truth, emitted_truth
-from benchmarks.coverage_rates import bernoulli
-from benchmarks.coverage_table import MARKS, outcome_word, table, write_table
-from benchmarks.coverage_threshold import threshold_risk
-from benchmarks.coverage_world import Outcome, Scenario, run, upper
+from benchmarks.certificates.best_of_n import abstention_truth, emitted_truth
+from benchmarks.certificates.rates import bernoulli
+from benchmarks.certificates.table import MARKS, outcome_word, table, write_table
+from benchmarks.certificates.threshold import threshold_risk
+from benchmarks.certificates.world import Outcome, Scenario, run, upper
 from csrlhf.errors import UserError
 from csrlhf.stats.bounds import clopper_pearson_upper
 
 SCENARIOS = coverage.scenarios()
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "certificates.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "certificates.md"
 
 
 def of_kind(kind: str) -> list[Scenario]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -42,17 +41,6 @@ def policy_module(folders: Any) -> Callable[..., PolicyModule]:
             "seed": 0,
         }
         return PolicyModule(**(parts | changes))
-
-    return make
-
-
-@pytest.fixture
-def prompt_data(tiny: ModuleType) -> Callable[..., PromptDataModule]:
-    """``prompt_data(batch_size=...)``: eight prompts an iteration, one iteration an epoch."""
-
-    def make(source: Any = None, **changes: Any) -> PromptDataModule:
-        options: dict[str, Any] = {"batch_size": 8, "eval_batch_size": 8, "max_prompt_tokens": 16} | changes
-        return PromptDataModule(source or tiny.Source(), tiny.tokenizer(), **options)
 
     return make
 

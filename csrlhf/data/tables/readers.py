@@ -1,4 +1,7 @@
-"""Where a split's rows lie: a file (its extension tells the format), a ``datasets`` folder, or a set on the Hub."""
+"""Rows from where a split lies: a text or Parquet file, a ``datasets`` folder, or a set on the Hub.
+
+The extension or the kind of place tells the format. Whatever it is, rows come out as :class:`Record`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from csrlhf.errors import UserError
 from csrlhf.runs.fingerprint import folder_hash
 
 # Tables that are text: JSON Lines (one object per line) and CSV (RFC 4180, column names in the first line).
-
 
 LONGEST_CELL = 2**31 - 1
 """Python's csv module refuses cells above 128 KiB by itself; documents can be longer."""
@@ -113,7 +115,6 @@ def _parse(place: str, text: str) -> Record:
 # Needs the extra ``data``; it is imported when a table is read, so that nobody else has to have it. An empty field
 # (null) counts as an absent column: the formats give every row all columns.
 
-
 STATE = "state.json"
 """What ``Dataset.save_to_disk`` writes beside its Arrow files; it names them."""
 
@@ -140,7 +141,7 @@ def read_folder(folder: Path) -> list[Record]:
         raise UserError(f"{folder}: holds the splits {', '.join(splits)}: name one of them, {folder}/<split>")
     if not (folder / STATE).is_file():
         raise UserError(
-            f"{folder}: is no folder of the datasets library (it has no {STATE}): write one with save_to_disk"
+            f"{folder}: is not a folder of the datasets library (it has no {STATE}): write one with save_to_disk"
         )
     pyarrow, ipc = _library(f"reading {folder}"), _library(f"reading {folder}", "pyarrow.ipc")
 

@@ -1,4 +1,4 @@
-"""The corpora of the models after SFT, pure functions of (seed, split): preferences, labelled, prompts.
+"""The corpora, pure functions of (seed, split): demonstrations for SFT, preferences, labelled responses, prompts.
 
 Each draws from its own generator, so sizes and shares of one corpus never move another. Training and
 validation hold seen framings only; the test split holds all of them. Every split has its own pairs.
@@ -19,10 +19,9 @@ from csrlhf.data.toy.responses import candidate, remark
 from csrlhf.data.toy.world import NAMES, Category
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
 
-# The SFT corpus, a pure function of (seed, split): mixed behaviour, and talk about harm.
+# The SFT corpus: mixed behaviour, and talk about harm.
 #
 # Questions and remarks stand in for what pretraining teaches a real model: what a word means, and what is harmful.
-
 
 HARM_QUESTION_SHARE = 0.40
 """Share of demonstrations that ask whether something is harmful."""

@@ -1,7 +1,6 @@
-"""Certification prompts of the toy world: more prompts from the held-out pairs, by a generator of their own.
+"""Prompts of the toy world: how a question is put, how a prompt is drawn, and those kept for certificates.
 
-They are drawn like the test prompts in seen framings, and are none of the test prompts: nothing else ever uses them,
-and nothing else of the world moves for them.
+Framings stand for jailbreak categories; two of them occur in the test split only.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from csrlhf.types import Prompt, PromptRow
 #
 # Two framings occur in the test split only. They are made of words that training prompts and responses hold,
 # so that what is new is the way to ask, not the words.
-
 
 QUESTION_FORMS = (
     "how do i {verb} the {object} ?",
@@ -88,7 +86,6 @@ def frame(pair: Pair, framing: str, form: str, prefix: str, answer: str, name: s
 
 
 # How a prompt is drawn: its category, pair, framing, wording and name, by the caller's generator.
-
 
 MIXTURE: Mapping[Category, float] = {"harmful": 0.45, "keyword_alike": 0.35, "benign": 0.20}
 """Default shares of the categories. With more benign prompts, or fewer keyword-alike ones, word weights alone

@@ -1,4 +1,4 @@
-"""What can be answered: wordings of compliance, refusal, redirect, off-topic talk, yes and no.
+"""Responses of the toy world: their wordings, and good and bad ones of every kind to one prompt.
 
 Compliance fills four slots: tool and action belong to the verb, object and place to the object. A pair never
 seen is therefore answered by composition.
@@ -84,7 +84,6 @@ class Slots:
 
 
 # Responses of every kind to one prompt, good and bad: what annotators compare and label.
-
 
 NAME_REPEAT_SHARE = 0.75
 """Share of compliances to prompts with a name that repeat it."""

@@ -26,7 +26,6 @@ from csrlhf.data.source import Split
 # Every slot word belongs to exactly one verb or object, so a response can be graded word by word.
 # A test holds the word classes disjoint.
 
-
 SAFE_FAMILY = "safe"
 
 

@@ -1,18 +1,19 @@
 """What policies answered and what scorers made of it: the file that every later analysis starts from.
 
 ``answers.jsonl`` holds one answer a line; ``answers.about.json`` beside it says where they come from, with the sha256
-of the file, so that whoever reads it later knows whether it is still what was written.
+of the file, so that a later reader can tell whether it was changed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, StrictBool, StrictStr, TypeAdapter, ValidationError
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.prompt_sets import PROMPT_ID
@@ -23,6 +24,10 @@ from csrlhf.errors import UserError
 from csrlhf.runs.artifacts import write_json, write_whole
 from csrlhf.types import Prompt, PromptRow
 
+Word = Annotated[StrictStr, Field(pattern=r"\S")]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Known = BeforeValidator(lambda value: {} if value is None else value)
+
 ORACLE_FLAGS = ("unsafe", "helped", "refused", "privacy")
 """What an oracle's verdict says as true or false; ``kind`` is a word."""
 
@@ -31,7 +36,7 @@ ORACLE_FLAGS = ("unsafe", "helped", "refused", "privacy")
 class Answer:
     """One answer, and all that is known of it.
 
-    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i bake bread ?", "take a bowl .")``.
+    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i clean the clock ?", "take a cloth .")``.
 
     Attributes:
         id: ``<policy>/<prompt id>/<sample>``: unique in a file.
@@ -51,21 +56,22 @@ class Answer:
         meta: what else the prompt set says of the prompt.
     """
 
-    id: str
-    policy: str
-    prompt_id: str
-    sample: int
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    id: Word
+    policy: Word
+    prompt_id: Word
+    sample: Annotated[int, Strict(), Field(ge=0)]
     prompt: str | list[dict[str, str]]
-    response: str
-    ended: bool = True
-    category: str | None = None
-    attack: str | None = None
-    reward: float | None = None
-    cost_logits: dict[str, float] = field(default_factory=dict)
-    violations: dict[str, float] = field(default_factory=dict)
-    kl: float | None = None
+    response: StrictStr
+    ended: StrictBool = True
+    category: Word | None = None
+    attack: Word | None = None
+    reward: Number | None = None
+    cost_logits: Annotated[dict[str, Number], Known] = field(default_factory=dict)
+    violations: Annotated[dict[str, Number], Known] = field(default_factory=dict)
+    kl: Number | None = None
     oracle: dict[str, Any] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Annotated[dict[str, Any], Known] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -78,7 +84,19 @@ class Answer:
         return self.prompt if isinstance(self.prompt, str) else tuple(self.prompt)
 
 
-COLUMNS = tuple(column.name for column in fields(Answer))
+SHAPE = TypeAdapter(Answer)
+WRONG = {
+    "string_type": "{column} must be a text, not {kind}",
+    "string_pattern_mismatch": "{column} is empty: drop the line or fill it",
+    "dict_type": "{column} must be an object, not {kind}",
+    "bool_type": "{column} is {value!r}: it must be true or false",
+    "float_type": "{column} is {value!r}: it must be a number",
+    "finite_number": "{column} is {value!r}: it must be a number",
+    "int_type": "{column} is {value!r}: it must be a whole number >= 0",
+    "greater_than_equal": "{column} is {value!r}: it must be a whole number >= 0",
+    "unexpected_keyword_argument": "unknown column {column}; put what is known of the prompt beside it into meta",
+}
+"""What is said of a value, by pydantic's name of the mistake."""
 
 
 def with_id(answer: Answer) -> Answer:
@@ -139,8 +157,8 @@ def answer_line(answer: Answer) -> str:
         return json.dumps(asdict(answer), ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise UserError(
-            f"answer {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score is "
-            "not a finite number; look at the model that gave it"
+            f"response {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score "
+            "is not a finite number; check the model that gave it"
         ) from error
 
 
@@ -150,71 +168,25 @@ def answer_of(record: Record) -> Answer:
     Raises:
         UserError: a column is missing, unknown, or of the wrong kind; the message names the line's place.
     """
-    unknown = [name for name in record.fields if name not in COLUMNS]
-    if unknown:
-        raise record.error(f"unknown column {unknown[0]}; put what is known of the prompt beside it into meta")
-    policy, prompt_id = record.text("policy"), record.text("prompt_id")
-    response = record.value("response")
-    if not isinstance(response, str):
-        raise record.error(f"response must be a text, not {type(response).__name__}")
+    for column in ("id", "policy", "prompt_id", "response"):
+        record.value(column)
+    for column, value in record.fields.items():
+        record.encodable(value if isinstance(value, str) else "", column)
     prompt = record.prompt()
-    return Answer(
-        id=record.text("id"),
-        policy=policy,
-        prompt_id=prompt_id,
-        sample=_whole(record, "sample"),
-        prompt=prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt],
-        response=record.encodable(response, "response"),
-        ended=record.flag("ended") if record.has("ended") else True,
-        category=_word(record, "category"),
-        attack=_word(record, "attack"),
-        reward=_number(record, "reward"),
-        cost_logits=_numbers(record, "cost_logits"),
-        violations=_numbers(record, "violations"),
-        kl=_number(record, "kl"),
-        oracle=_oracle(record),
-        meta=_mapping(record, "meta"),
-    )
-
-
-def _word(record: Record, column: str) -> str | None:
-    return None if record.fields.get(column) is None else record.text(column)
-
-
-def _whole(record: Record, column: str) -> int:
-    value = record.fields.get(column, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise record.error(f"{column} is {value!r}: it must be a whole number >= 0")
-    return value
-
-
-def _number(record: Record, column: str) -> float | None:
-    return None if record.fields.get(column) is None else record.number(column)
-
-
-def _mapping(record: Record, column: str) -> dict[str, Any]:
-    value = record.fields.get(column)
-    if value is not None and not isinstance(value, dict):
-        raise record.error(f"{column} must be an object, not {type(value).__name__}")
-    return dict(value or {})
-
-
-def _numbers(record: Record, column: str) -> dict[str, float]:
-    values = _mapping(record, column)
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise record.error(f"{column}.{name} is {value!r}: it must be a number")
-    return {name: float(value) for name, value in values.items()}
-
-
-def _oracle(record: Record) -> dict[str, Any] | None:
-    if record.fields.get("oracle") is None:
-        return None
-    verdict = _mapping(record, "oracle")
-    broken = [name for name in ORACLE_FLAGS if not isinstance(verdict.get(name), bool)]
-    if broken:
-        raise record.error(f"oracle.{broken[0]} is {verdict.get(broken[0])!r}: it must be true or false")
-    return verdict
+    given = {"sample": 0, **record.fields, "prompt": prompt if isinstance(prompt, str) else list(prompt)}
+    try:
+        answer = SHAPE.validate_python(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        column, value = ".".join(map(str, wrong["loc"])), wrong["input"]
+        message = WRONG.get(wrong["type"], "{column} is {value!r}: {msg}")
+        known = {"column": column, "value": value, "kind": type(value).__name__, "msg": wrong["msg"]}
+        raise record.error(message.format(**known)) from error
+    if (verdict := answer.oracle) is not None:
+        for name in ORACLE_FLAGS:
+            if not isinstance(verdict.get(name), bool):
+                raise record.error(f"oracle.{name} is {verdict.get(name)!r}: it must be true or false")
+    return answer
 
 
 # The file of answers, and its provenance beside it.
@@ -279,12 +251,12 @@ def read_about(path: Path | str) -> dict[str, Any]:
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{beside}: not valid JSON; delete it, the answers can be read without it") from error
+        raise UserError(f"{beside}: not valid JSON; delete it, the responses can be read without it") from error
     return {**about, "sha256": digest, "edited": about.get("sha256") != digest}
 
 
 def _content(answers: Sequence[Answer]) -> bytes:
-    _check_unique([(answer.id, "the answers to write") for answer in answers])
+    _check_unique([(answer.id, "the responses to write") for answer in answers])
     return "".join(f"{answer_line(answer)}\n" for answer in answers).encode("utf-8")
 
 
@@ -292,5 +264,5 @@ def _check_unique(ids: Sequence[tuple[str, str]]) -> None:
     first: dict[str, str] = {}
     for identifier, place in ids:
         if identifier in first:
-            raise UserError(f"{place}: the id {identifier!r} stands there and in {first[identifier]}: ids are unique")
+            raise UserError(f"{place}: the id {identifier!r} occurs there and in {first[identifier]}: ids are unique")
         first[identifier] = place

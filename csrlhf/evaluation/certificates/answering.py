@@ -235,7 +235,7 @@ def kept_answer(
 
 
 def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, Any]:
-    """What has to be the same models for a certificate to speak of a policy.
+    """Models that must be the same for a certificate to cover a policy.
 
     Args:
         inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
@@ -262,6 +262,6 @@ def check_models(about: Mapping[str, Any], outputs: str, inputs: Mapping[str, An
     for key, words in (("ppo", "policy"), ("cost", "cost model")):
         if now[key] != then[key]:
             raise UserError(
-                f"inputs.{key}={inputs[key]}: is not the {words} of the answers in {outputs} (other weights or "
+                f"inputs.{key}={inputs[key]}: is not the {words} of the responses in {outputs} (other weights or "
                 f"settings); point inputs.{key}= to that one"
             )

@@ -102,7 +102,7 @@ class CertificationDataModule(PromptDataModule):
             generated=known.generated and not chosen,
         )
         if self.outputs is not None:
-            read_kept(self.outputs)  # before its lines: whoever edits a file may break them as well
+            read_kept(self.outputs)  # before its lines: an edit may break them as well
             self.kept = read_answers(self.outputs)
             rows = [PromptRow(answer.messages, answer.meta) for answer in self.kept]
             self.found = untouched(rows, known, f"certify.outputs={self.outputs}")
@@ -195,13 +195,13 @@ def read_kept(outputs: str) -> dict[str, Any]:
     if about.get("kind") != "certification":
         raise UserError(
             f"certify.outputs={outputs}: {about_path(Path(outputs)).name} beside it does not say that "
-            "stage=certify wrote these answers; other prompts may have been seen before. Let stage=certify "
-            "generate answers"
+            "stage=certify wrote these responses; other prompts may have been seen before. Let stage=certify "
+            "generate responses"
         )
     if about["edited"]:
         raise UserError(
             f"certify.outputs={outputs}: was changed after it was written (its sha256 is "
-            f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the answers as they were. "
+            f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the responses as they were. "
             "Restore the file, or generate anew"
         )
     return about

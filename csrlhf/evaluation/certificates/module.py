@@ -188,10 +188,10 @@ class CertificationModule(JournalModule):
         path = Path(self.work) / ANSWERS
         if self.trainer.is_global_zero:
             write_answers(path, self.collected, self._about)
-        return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
+        return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"
 
     def _record(self) -> dict[str, Any]:
-        """Where answers come from: what has to be the same for the certificate to speak of a policy."""
+        """Where answers come from: what must be the same for the certificate to cover a policy."""
         return models_record(self.inputs, self.reward) | {
             "kind": "certification",
             "seed": self.seed,

@@ -9,7 +9,7 @@ from typing import Any
 
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
-from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words
+from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words, with_current_verdicts
 from csrlhf.report import (
     Block,
     Card,
@@ -98,13 +98,13 @@ Document = Mapping[str, Any]
 MEANING = {
     "CERTIFIED": "The bound is within the threshold. If the assumptions below hold, a statement like this one is "
     "wrong in at most {delta} of all cases.",
-    "REFUSED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
+    "VIOLATED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
     "of the same kind will not change that; another policy, or stricter decoding, can.",
-    "INCONCLUSIVE": "The data decide neither way. Nothing is shown against the policy, and nothing for it: it "
-    "takes more prompts (or labels), or a policy with a larger distance from the threshold.",
+    "INCONCLUSIVE": "The data show neither. Use more prompts (or labels), or a policy with a larger distance from "
+    "the threshold.",
 }
 SHOWN = 200
-"""Answers on the page: those found unsafe first. All of them stand in answers.jsonl."""
+"""Answers on the page: those found unsafe first. All of them are in answers.jsonl."""
 
 
 def meaning(document: Document) -> str:
@@ -128,7 +128,8 @@ def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Rep
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:
-    """Verdict, bounds, assumptions, what it does not say, provenance, answers."""
+    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in current words."""
+    document = with_current_verdicts(document)
     report = Report(
         f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
     )
@@ -136,7 +137,7 @@ def page(document: Document, answers: Sequence[Answer]) -> Report:
     facts = {
         "in words": meaning(document),
         "confidence": f"{in_percent(confidence['overall'])} %",
-        "unit": f"one answer to each of {document['n']:,} prompts",
+        "unit": f"one response to each of {document['n']:,} prompts",
         "shares of δ": confidence["split"],
     }
     report.add(Certificate(document["verdict"], document["claim"], facts))
@@ -179,7 +180,7 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
 def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
     crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
     if not one["estimates"]:
-        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: nothing tells λ*."
+        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: there is no estimate of λ*."
     result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
     return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
@@ -215,5 +216,5 @@ def _dialogues(answers: Sequence[Answer]) -> Dialogues:
             labels["oracle"] = "unsafe" if answer.oracle["unsafe"] else "safe"
         values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
         shown.append(Dialogue(answer.messages, answer.response, labels, bool(found), values))
-    note = f"{len(shown)} of {len(answers):,} answers, the highest costs first; those found unsafe are folded."
+    note = f"{len(shown)} of {len(answers):,} responses, the highest costs first; those found unsafe are folded."
     return Dialogues(shown, "Answers", note=note)

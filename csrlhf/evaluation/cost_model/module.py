@@ -231,7 +231,7 @@ class CostEvaluationModule(JournalModule):
             said = [(one.messages, one.response, one.ended) for one in (self._outputs[n] for n in numbers)]
             self.journal.batch("answers", numbers, lambda said=said: self._scores(said))
         logits_MK, features = self._all("answers")
-        self._check(logits_MK, lambda row: f"answer {self._outputs[row].id} of evaluate.outputs={self.outputs}")
+        self._check(logits_MK, lambda row: f"response {self._outputs[row].id} of evaluate.outputs={self.outputs}")
         return drift_of_policies(self.scorers, self.source.constraints, self._outputs, logits_MK, features)
 
     def _notes(self, evaluations: Sequence[CostEvaluation]) -> list[str]:

@@ -23,8 +23,8 @@ def constraint_verdicts(
 ) -> list[ConstraintVerdict]:
     """The constraints' own statistics with their upper bounds, on test prompts drawn like the training prompts.
 
-    Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the verdict
-    leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
+    Held-out framings are another distribution than the threshold's: the table shows them, the verdict leaves
+    them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
     without scores have no verdict.
 
     Args:

@@ -120,7 +120,7 @@ def _success(answers: Sequence[Answer], unsafe: Mapping[str, bool], attempts: in
     for prompt_id, group in by_prompt(answers).items():
         if len(group) < attempts:
             raise UserError(
-                f"evaluate.attempts={attempts}: policy {group[0].policy} has {len(group)} judged answers to prompt "
+                f"evaluate.attempts={attempts}: policy {group[0].policy} has {len(group)} judged responses to prompt "
                 f"{prompt_id}; lower it, or raise evaluate.samples_per_prompt"
             )
         values.append([success_at(sum(unsafe[answer.id] for answer in group), len(group), attempts)])

@@ -1,4 +1,4 @@
-"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/decode.md).
+"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/how-to/decode.md).
 
 Trains nothing and needs no trainer. What decides an answer makes the run's fingerprint: a run that was killed goes on
 behind the answers that it has kept, and one whose result stands is not repeated.
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 # From the config of ``stage=decode`` to its decoder; what the decoder complains of stands under its key there.
-
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps", "auto": None}
 """Lightning's accelerators as torch's devices; None is a GPU where there is one."""
@@ -103,7 +102,7 @@ def _with_keys(message: str) -> str:
 ANSWERS = "decoded.jsonl"
 
 
-def run(cfg: DictConfig, command: str) -> dict[str, float]:
+def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     """Answers all prompts of ``decode.prompts``.
 
     Args:
@@ -111,7 +110,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
         command: how the user starts the program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/metrics.md.
+        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md, and the folder that they stand in.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.
@@ -137,22 +136,20 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
-        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
+        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
         records = _answer(cfg, decoder, questions, plan, certificate)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            "decode: interrupted; the same command goes on with the prompts that are left"
-        ) from error
+        raise KeyboardInterrupt("decode: interrupted; the same command continues with the remaining prompts") from error
     except OSError as error:  # a full disk, one that has gone
-        raise UserError(f"{system_message(error)}; the same command goes on with the prompts that are left") from error
+        raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
     _publish(cfg, plan, decoder, certificate, records, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
-    return metrics
+    return metrics, plan.folder
 
 
 def _answer(
@@ -162,15 +159,14 @@ def _answer(
     from csrlhf.generation.journal import Journal
     from csrlhf.generation.records import answer_records, batches_of, record_line
     from csrlhf.generation.speaker import computing
-    from csrlhf.tracking.display import progress_bar
-    from csrlhf.tracking.progress import StageProgress
-    from csrlhf.tracking.progress_state import Progress
+    from csrlhf.tracking.display import StageProgress, progress_bar
+    from csrlhf.tracking.progress import Progress
 
     journal: Journal[dict[str, Any]] = Journal(plan.work / artifacts.KEPT, {"decode": plan.fingerprint}, record_line)
     batches = batches_of(decoder, len(questions))
     standing = sum(len(numbers) for numbers in batches if journal.holds(plan.stage, numbers))
     if standing:
-        print(f"decode: going on behind {standing} of {len(questions)} prompts", flush=True)
+        print(f"decode: resuming after {standing} of {len(questions)} prompts", flush=True)
     bar = progress_bar("decode", ["decode/*"])
     assert isinstance(bar, StageProgress)
     progress = Progress("decode", len(questions), standing, offset=standing)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # The coefficient β of the KL to the reference: fixed, or led to a target KL by a proportional controller.
 
-
 KL_CONTROLS = ("fixed", "adaptive")
 
 ERROR_BOUND = 0.2
@@ -77,9 +76,6 @@ class KLControl(PreciseState):
 # changes that price: ``r / σ_r - λ c / σ_c = (1 / σ_r) (r - λ (σ_r / σ_c) c)``. What a run with normalised scores pays
 # per raw unit of cost is therefore ``λ σ_r / σ_c``, which is logged. Violations and the penalty's state stay on the raw
 # scale.
-#
-# Legend: B sequences, K constraints, C = 1 + K channels (reward first).
-
 
 SCORE_NORMALISE = ("none", "scale", "whiten")
 

@@ -35,161 +35,13 @@ from csrlhf.training.ranks import mean_over_ranks, num_ranks, sum_over_ranks
 from csrlhf.training.step import require_finite, response_loss
 from csrlhf.types import Advantages, Rollout
 
-# The minibatches of an iteration: this process's rows of each, what each counts, its micro-batches.
-#
-# A minibatch is shared by all processes. Which rows it has depends on neither their number nor that of the
-# micro-batches.
-#
-# Legend: B sequences of this process, M of them in a minibatch, T response tokens.
-
-
 Piece = tuple[Rollout, Advantages]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a minibatch counts, per process on average (scalars): the denominators of its losses and figures.
-
-    A process's sum divided by them, averaged over the processes, is the minibatch's mean.
-
-    Example: ``Counts.of(rollout.response_mask_BT)`` where one process has the whole minibatch.
-    """
-
-    tokens: Tensor
-    sequences: Tensor
-
-    @classmethod
-    def of(cls, mask_BT: Tensor) -> Counts:
-        """The counts of rows that no other process shares."""
-        return cls(denominator_of(mask_BT, "token"), denominator_of(mask_BT, "sequence"))
-
-    def denominator(self, aggregation: str) -> Tensor:
-        """The one that belongs to a kind of aggregation."""
-        return self.tokens if aggregation == "token" else self.sequences
-
-
-def take(record: Any, rows_M: Tensor) -> Any:
-    """The rows of a frozen record of tensors and tuples (``Rollout``, ``Advantages``); None stays None."""
-    chosen = {}
-    for item in fields(record):
-        value = getattr(record, item.name)
-        if isinstance(value, Tensor):
-            chosen[item.name] = value[rows_M]
-        elif value is not None:
-            chosen[item.name] = tuple(value[i] for i in rows_M.tolist())
-    return replace(record, **chosen)
-
-
-def minibatch_rows(
-    module: LightningModule, size: int, epochs: int, minibatch_size: int, seed: int, iteration: int
-) -> list[Tensor]:
-    """This process's rows of each minibatch, one epoch after the other.
-
-    Args:
-        module: knows its rank.
-        size: rows of each process.
-        epochs: passes over the rows.
-        minibatch_size: rows of a minibatch, over all processes.
-        seed: of the order.
-        iteration: each has an order of its own.
-    """
-    count = num_ranks(module)
-    first = module.global_rank * size if count > 1 else 0
-    rows: list[Tensor] = []
-    for epoch in range(epochs):
-        for whole in minibatches(seed, iteration * epochs + epoch, size * count, minibatch_size):
-            rows.append(whole[(whole >= first) & (whole < first + size)] - first)
-    return rows
-
-
-def minibatch_counts(module: LightningModule, mask_BT: Tensor, rows: list[Tensor]) -> Iterator[Counts]:
-    """What each whole minibatch counts, from one exchange for all of them."""
-    tokens_B, real_B = mask_BT.sum(dim=-1), mask_BT.any(dim=-1)
-    counted = torch.stack([torch.stack([tokens_B[rows_M].sum(), real_B[rows_M].sum()]) for rows_M in rows])
-    whole = sum_over_ranks(module, counted).clamp(min=1) / num_ranks(module)
-    return (Counts(tokens, sequences) for tokens, sequences in whole)
-
-
-def micro_batches(rollout: Rollout, advantages: Advantages, rows_M: Tensor, accumulate: int) -> Iterator[Piece]:
-    """The micro-batches; where a small minibatch leaves this process none, a row that counts nothing."""
-    if not len(rows_M):
-        silent = take(rollout, torch.zeros(1, dtype=torch.long))
-        nothing_BT = torch.zeros_like(silent.response_mask_BT)
-        yield replace(silent, response_mask_BT=nothing_BT), take(advantages, torch.zeros(1, dtype=torch.long))
-        return
-    for rows in rows_M.tensor_split(min(accumulate, len(rows_M))):
-        yield take(rollout, rows), take(advantages, rows)
-
-
-# One optimiser step: backward over the shares of a loss, one gradient norm, checks, the step.
-
+"""A micro-batch: rows of a rollout and their advantages."""
 
 Metrics = dict[str, Tensor]
 
 Loss = Callable[[], tuple[Tensor, Metrics]]
 """A share of a step's loss and its figures, which add up over the shares."""
-
-
-def optimizer_step(
-    module: LightningModule,
-    optimizer: Optimizer,
-    model: nn.Module,
-    losses: Sequence[Loss],
-    clip: float,
-    norm_name: str,
-    iteration: int,
-    permit: Callable[[Metrics], bool] | None = None,
-) -> tuple[Metrics, bool]:
-    """Backward over the shares, clip, step; the norm before clipping is logged.
-
-    Nothing is stepped on a number that is not finite. The norm is that of the processes' average and so the same on
-    each: where one process's loss is NaN, all of them stop.
-
-    Args:
-        module: owns the backward pass.
-        optimizer: of the model.
-        model: whose gradients are clipped.
-        losses: the micro-batches, one after the other; their sum is this process's loss.
-        clip: bound on the gradient norm.
-        norm_name: the metric key of the norm.
-        iteration: for the message.
-        permit: asked with the figures before the step; must answer alike on every process.
-
-    Returns:
-        The figures, and whether the step was made.
-
-    Raises:
-        UserError: the norm is not finite.
-    """
-    optimizer.zero_grad()
-    totals: Metrics = {}
-    for place, loss_of in enumerate(losses, start=1):
-        loss, metrics = loss_of()
-        with _exchange(module, place == len(losses)):
-            module.manual_backward(loss)
-        totals = add(totals, metrics)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-    if not bool(torch.isfinite(norm)):
-        for name, value in (totals | {norm_name: norm}).items():
-            require_finite(name, value, iteration)
-    totals = totals | {norm_name: norm}
-    if permit is not None and not permit(totals):
-        optimizer.zero_grad()
-        return totals, False
-    optimizer.step()
-    return totals, True
-
-
-def _exchange(module: LightningModule, is_last: bool) -> Any:
-    """Processes exchange gradients at the last micro-batch only."""
-    if is_last or num_ranks(module) == 1:
-        return nullcontext()
-    return module.trainer.strategy.block_backward_sync()  # type: ignore[attr-defined]  # those with processes have it
-
-
-def add(totals: Metrics, metrics: Metrics) -> Metrics:
-    """Key by key; a key that only one of them has keeps its value."""
-    return totals | {key: totals[key] + value if key in totals else value for key, value in metrics.items()}
 
 
 class PPOUpdate:
@@ -353,3 +205,149 @@ class PPOUpdate:
         losses: list[Loss] = [partial(self.value_loss, mini, targets, counts) for mini, targets in pieces]
         clip, norm_name = self.config.critic_grad_clip, "critic/grad_norm"
         return optimizer_step(module, optimizer, self.roles.critic, losses, clip, norm_name, iteration)[0]
+
+
+# One optimiser step: backward over the shares of a loss, one gradient norm, checks, the step.
+
+
+def optimizer_step(
+    module: LightningModule,
+    optimizer: Optimizer,
+    model: nn.Module,
+    losses: Sequence[Loss],
+    clip: float,
+    norm_name: str,
+    iteration: int,
+    permit: Callable[[Metrics], bool] | None = None,
+) -> tuple[Metrics, bool]:
+    """Backward over the shares, clip, step; the norm before clipping is logged.
+
+    Nothing is stepped on a number that is not finite. The norm is that of the processes' average and so the same on
+    each: where one process's loss is NaN, all of them stop.
+
+    Args:
+        module: owns the backward pass.
+        optimizer: of the model.
+        model: whose gradients are clipped.
+        losses: the micro-batches, one after the other; their sum is this process's loss.
+        clip: bound on the gradient norm.
+        norm_name: the metric key of the norm.
+        iteration: for the message.
+        permit: asked with the figures before the step; must answer alike on every process.
+
+    Returns:
+        The figures, and whether the step was made.
+
+    Raises:
+        UserError: the norm is not finite.
+    """
+    optimizer.zero_grad()
+    totals: Metrics = {}
+    for place, loss_of in enumerate(losses, start=1):
+        loss, metrics = loss_of()
+        with _exchange(module, place == len(losses)):
+            module.manual_backward(loss)
+        totals = add(totals, metrics)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    if not bool(torch.isfinite(norm)):
+        for name, value in (totals | {norm_name: norm}).items():
+            require_finite(name, value, iteration)
+    totals = totals | {norm_name: norm}
+    if permit is not None and not permit(totals):
+        optimizer.zero_grad()
+        return totals, False
+    optimizer.step()
+    return totals, True
+
+
+def _exchange(module: LightningModule, is_last: bool) -> Any:
+    """Processes exchange gradients at the last micro-batch only."""
+    if is_last or num_ranks(module) == 1:
+        return nullcontext()
+    return module.trainer.strategy.block_backward_sync()  # type: ignore[attr-defined]  # those with processes have it
+
+
+def add(totals: Metrics, metrics: Metrics) -> Metrics:
+    """Key by key; a key that only one of them has keeps its value."""
+    return totals | {key: totals[key] + value if key in totals else value for key, value in metrics.items()}
+
+
+# The minibatches of an iteration: this process's rows of each, what each counts, its micro-batches.
+#
+# A minibatch is shared by all processes. Which rows it has depends on neither their number nor that of the
+# micro-batches.
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a minibatch counts, per process on average (scalars): the denominators of its losses and figures.
+
+    A process's sum divided by them, averaged over the processes, is the minibatch's mean.
+
+    Example: ``Counts.of(rollout.response_mask_BT)`` where one process has the whole minibatch.
+    """
+
+    tokens: Tensor
+    sequences: Tensor
+
+    @classmethod
+    def of(cls, mask_BT: Tensor) -> Counts:
+        """The counts of rows that no other process shares."""
+        return cls(denominator_of(mask_BT, "token"), denominator_of(mask_BT, "sequence"))
+
+    def denominator(self, aggregation: str) -> Tensor:
+        """The one that belongs to a kind of aggregation."""
+        return self.tokens if aggregation == "token" else self.sequences
+
+
+def take(record: Any, rows_M: Tensor) -> Any:
+    """The rows of a frozen record of tensors and tuples (``Rollout``, ``Advantages``); None stays None."""
+    chosen = {}
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, Tensor):
+            chosen[item.name] = value[rows_M]
+        elif value is not None:
+            chosen[item.name] = tuple(value[i] for i in rows_M.tolist())
+    return replace(record, **chosen)
+
+
+def minibatch_rows(
+    module: LightningModule, size: int, epochs: int, minibatch_size: int, seed: int, iteration: int
+) -> list[Tensor]:
+    """This process's rows of each minibatch, one epoch after the other.
+
+    Args:
+        module: knows its rank.
+        size: rows of each process.
+        epochs: passes over the rows.
+        minibatch_size: rows of a minibatch, over all processes.
+        seed: of the order.
+        iteration: each has an order of its own.
+    """
+    count = num_ranks(module)
+    first = module.global_rank * size if count > 1 else 0
+    rows: list[Tensor] = []
+    for epoch in range(epochs):
+        for whole in minibatches(seed, iteration * epochs + epoch, size * count, minibatch_size):
+            rows.append(whole[(whole >= first) & (whole < first + size)] - first)
+    return rows
+
+
+def minibatch_counts(module: LightningModule, mask_BT: Tensor, rows: list[Tensor]) -> Iterator[Counts]:
+    """What each whole minibatch counts, from one exchange for all of them."""
+    tokens_B, real_B = mask_BT.sum(dim=-1), mask_BT.any(dim=-1)
+    counted = torch.stack([torch.stack([tokens_B[rows_M].sum(), real_B[rows_M].sum()]) for rows_M in rows])
+    whole = sum_over_ranks(module, counted).clamp(min=1) / num_ranks(module)
+    return (Counts(tokens, sequences) for tokens, sequences in whole)
+
+
+def micro_batches(rollout: Rollout, advantages: Advantages, rows_M: Tensor, accumulate: int) -> Iterator[Piece]:
+    """The micro-batches; where a small minibatch leaves this process none, a row that counts nothing."""
+    if not len(rows_M):
+        silent = take(rollout, torch.zeros(1, dtype=torch.long))
+        nothing_BT = torch.zeros_like(silent.response_mask_BT)
+        yield replace(silent, response_mask_BT=nothing_BT), take(advantages, torch.zeros(1, dtype=torch.long))
+        return
+    for rows in rows_M.tensor_split(min(accumulate, len(rows_M))):
+        yield take(rollout, rows), take(advantages, rows)

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.comparison.intervals import estimate
-from benchmarks.comparison.measures import Rate
+from benchmarks.comparison.measures import Rate, estimate
 
 
 def test_mean_over_seeds_not_over_prompts() -> None:

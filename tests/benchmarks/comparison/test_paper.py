@@ -14,11 +14,13 @@ from hydra import compose, initialize_config_dir
 from benchmarks import paper
 from benchmarks.comparison import program
 from benchmarks.comparison.jobs import Folders, Job
-from benchmarks.comparison.paper_job import POLICIES, SAMPLES, paper_job
-from benchmarks.comparison.paper_tables import (
+from benchmarks.comparison.paper import (
+    POLICIES,
+    SAMPLES,
     agreement_table,
     attack_table,
     paired_table,
+    paper_job,
     policy_table,
     simulated_labels,
 )

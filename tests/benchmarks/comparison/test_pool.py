@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.comparison.jobs import Folders
-from benchmarks.comparison.pool import Pool, measured_seconds
+from benchmarks.comparison.jobs import Folders, Pool, measured_seconds
 from benchmarks.comparison.settings import Setting
 
 A, B = (Setting(name, "x", (f"penalty={name}",)) for name in ("none", "linear"))

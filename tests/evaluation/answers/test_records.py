@@ -90,6 +90,7 @@ LINE = {"id": "p/1/0", "policy": "p", "prompt_id": "1", "prompt": "a", "response
     [
         ({"id": None}, "id must be a text"),
         ({"response": 3}, "response must be a text, not int"),
+        ({"response": "\ud800"}, "response holds \\ud800, which is no character"),
         ({"sample": -1}, "sample is -1"),
         ({"sample": True}, "sample is True"),
         ({"reward": "high"}, "reward is 'high': it must be a number"),
@@ -122,7 +123,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 def test_an_id_twice_names_both_lines(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(f"{json.dumps(LINE)}\n\n{json.dumps(LINE)}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r":3: the id 'p/1/0' stands there and in .*:1"):
+    with pytest.raises(UserError, match=r":3: the id 'p/1/0' occurs there and in .*:1"):
         read_answers(path)
     with pytest.raises(UserError, match="'sft/test-3/0'"):
         write_answers(path, [SECOND, SECOND], {})
@@ -137,7 +138,7 @@ def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_number_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"answer sft/test-3/0: reward=nan"):
+    with pytest.raises(UserError, match=r"response sft/test-3/0: reward=nan"):
         write_answers(tmp_path / "answers.jsonl", [replace(SECOND, reward=float("nan"))], {})
     assert not list(tmp_path.iterdir())
 

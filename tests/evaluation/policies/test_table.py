@@ -38,7 +38,7 @@ def test_rates_are_percentages_and_means_are_numbers() -> None:
 
 def test_rows_that_nobody_has_are_left_out_and_one_that_some_have_is_marked() -> None:
     table = text({"SFT": {"reward": 1.0}, "x": {"kl": 0.5}}, [])
-    assert "over-refusal" not in table
+    assert "false refusal" not in table
     assert "–" in row(table, "mean reward")
     assert "0.500" in row(table, "KL to the SFT policy")
 
@@ -84,13 +84,13 @@ def test_zero_has_no_sign_and_what_is_undefined_is_a_dash() -> None:
     table = text({"SFT": {"kl": -1e-7, "oracle/over_refusal": float("nan")}}, [])
     assert "0.000" in row(table, "KL to the SFT policy")
     assert "-0.000" not in table
-    assert row(table, "over-refusal").split("│")[2].strip() == "–"
+    assert row(table, "false refusal").split("│")[2].strip() == "–"
 
 
 @pytest.mark.parametrize(("oracle", "warned"), [(0.91, True), (0.012, False)])
 def test_a_cost_model_that_misjudges_the_policy_is_named(oracle: float, warned: bool) -> None:
     table = text({"SFT": {"unsafe_rate": 0.5}, "x": {"unsafe_rate": 0.008, "oracle/unsafe": oracle}}, [VERDICT])
-    assert ("it finds 0.8% of the answers unsafe, the oracle" in " ".join(table.split())) is warned
+    assert ("it finds 0.8% of the responses unsafe, the oracle" in " ".join(table.split())) is warned
 
 
 def test_a_number_that_rounds_to_nothing_has_no_sign() -> None:
@@ -100,7 +100,7 @@ def test_a_number_that_rounds_to_nothing_has_no_sign() -> None:
 
 def test_answers_of_other_constraints_are_refused_by_id(answer: Callable[..., Answer]) -> None:
     scored = [answer("ppo", 0), answer("ppo", 1, cost_logits={"privacy": 0.5})]
-    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(answer 'ppo/test-1/0'\)"
+    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(response 'ppo/test-1/0'\)"
     with pytest.raises(UserError, match=message):
         judged_answers(scored, ["harm"], "kept.jsonl")
 

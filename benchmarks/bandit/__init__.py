@@ -1,0 +1,1 @@
+"""A constrained problem whose answer is known, and the strategies on it."""

@@ -1,0 +1,1 @@
+"""How often certificates and their bounds hold."""

@@ -1,0 +1,1 @@
+"""Cost losses compared on labelled rows."""

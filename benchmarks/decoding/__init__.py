@@ -1,0 +1,1 @@
+"""What safe decoding does to a policy."""
