@@ -90,7 +90,7 @@ LINE = {"id": "p/1/0", "policy": "p", "prompt_id": "1", "prompt": "a", "response
     [
         ({"id": None}, "id must be a text"),
         ({"response": 3}, "response must be a text, not int"),
-        ({"response": "\ud800"}, "response holds \\ud800, which is no character"),
+        ({"response": "\ud800"}, "response holds \\ud800, not a character"),
         ({"sample": -1}, "sample is -1"),
         ({"sample": True}, "sample is True"),
         ({"reward": "high"}, "reward is 'high': it must be a number"),
