@@ -20,8 +20,7 @@ from typing import Any
 
 import pytest
 
-from csrlhf.evaluation.answers.journal import Journal
-from csrlhf.generation.records import AnswerFile
+from csrlhf.generation.journal import Journal
 
 PROMPTS = [f"{a} {b}" for a in "abcd" for b in "efgh"]
 STAGES = ("evaluate", "certify", "decode")
@@ -55,17 +54,16 @@ def words(folders: Any, tmp_path: Path) -> Callable[..., list[str]]:
 
 def ends_itself(after: int, how: signal.Signals, rank: str | None = None) -> None:
     """This process gets a signal once it has kept so many batches."""
-    for keeper in (Journal, AnswerFile):
-        append, kept = keeper.append, []
+    append, kept = Journal.append, []
 
-        def counted(self: Any, *given: Any, append: Any = append, kept: list[int] = kept) -> None:
-            append(self, *given)
-            kept.append(1)
-            if len(kept) == after and rank in (None, os.environ.get("LOCAL_RANK")):
-                os.kill(os.getpid(), how)
-                time.sleep(30)  # a signal needs a moment to arrive
+    def counted(self: Any, *given: Any) -> None:
+        append(self, *given)
+        kept.append(1)
+        if len(kept) == after and rank in (None, os.environ.get("LOCAL_RANK")):
+            os.kill(os.getpid(), how)
+            time.sleep(30)  # a signal needs a moment to arrive
 
-        keeper.append = counted  # type: ignore[method-assign]  # in a process that ends
+    Journal.append = counted  # type: ignore[method-assign]  # in a process that ends
 
 
 def started(train: Callable[..., int], words: list[str], after: int, how: signal.Signals) -> int | None:
@@ -118,11 +116,8 @@ def test_a_stopped_command_goes_on_and_ends_as_one_that_was_not(
         assert HINT[stage] in error
         assert "Traceback" not in error
     fresh: list[int] = []
-    for keeper in (Journal, AnswerFile):
-        original = keeper.append
-        monkeypatch.setattr(
-            keeper, "append", lambda *given, original=original: (fresh.append(len(given[-1])), original(*given))
-        )
+    append = Journal.append
+    monkeypatch.setattr(Journal, "append", lambda *given: (fresh.append(len(given[-1])), append(*given)))
     assert train(*words(stage, part, "resume=true")) == 0
     assert "resuming" in capfd.readouterr().out
     total = {"evaluate": 32, "certify": 16, "decode": 16}[stage]
@@ -197,7 +192,7 @@ def test_two_processes_go_on_after_one_was_killed(
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, None), "the first process fails, and does not wait for ever"
     assert not result(part, stage).exists()
-    assert {"answers-0.jsonl", "answers-1.jsonl"} <= set(kept_files(part))
+    assert {"journal-0.jsonl", "journal-1.jsonl"} <= set(kept_files(part))
     assert on_two_processes(lambda rank: sys.exit(train(*words(stage, part, *TWO, "resume=true")))) == [0, 0]
     same(whole, part, stage)
 

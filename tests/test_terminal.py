@@ -19,14 +19,15 @@ from csrlhf.data.summary import Ruler, summarise
 from csrlhf.data.summary_view import print_summary
 from csrlhf.evaluation.answers.records import Answer, with_id, write_answers
 from csrlhf.evaluation.cost_model.evaluation import evaluate_output
+from csrlhf.evaluation.cost_model.page import cost_page, print_result
 from csrlhf.evaluation.cost_model.result import CostResult
-from csrlhf.evaluation.cost_model.tables import print_result
 from csrlhf.evaluation.policies.analysis import Settings, analyse
-from csrlhf.evaluation.policies.table import ConstraintVerdict, print_table
-from csrlhf.evaluation.policies.terminal import print_analysis
+from csrlhf.evaluation.policies.page import sections
+from csrlhf.evaluation.policies.table import ConstraintVerdict, closing_section
+from csrlhf.report import print_blocks
 from csrlhf.stats.cost_report import cost_report, of_split
 from csrlhf.stats.drift import Drift
-from csrlhf.terminal import plain_console
+from csrlhf.terminal import plain_console, printable
 from csrlhf.types import LabelledRow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,11 @@ def test_a_console_shows_words_as_they_stand() -> None:
     assert console.file.getvalue() == f"{MARK}\n"  # type: ignore[attr-defined]  # the StringIO above
 
 
+def test_what_a_model_writes_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2J\x07b\r\nc\td\x9b1m é 👩\u200d🚀") == "a[2Jb\nc\td1m é 👩\u200d🚀"
+    assert printable("safe \u202etxet\u202c\x1b[0m", "?") == "safe ?txet??[0m"
+
+
 def test_an_evaluation_s_categories_attacks_and_policies(capsys: pytest.CaptureFixture[str]) -> None:
     def answer(policy: str, prompt: int) -> Answer:
         kind: dict[str, Any] = {"category": MARK, "attack": f"{MARK}2", "reward": 0.0}
@@ -60,9 +66,9 @@ def test_an_evaluation_s_categories_attacks_and_policies(capsys: pytest.CaptureF
         return with_id(Answer("", policy, f"p{prompt}", 0, "ask", "yes", **kind, **costs))
 
     policies = {name: [answer(name, number) for number in range(4)] for name in ("sft", f"{MARK}3")}
-    print_analysis(analyse(policies, Settings(benign=())))
+    print_blocks(sections(analyse(policies, Settings(benign=())), {name: {"reward": 0.0} for name in policies}))
     out = capsys.readouterr().out
-    assert all(name in out for name in (f" {MARK} ", f"attack {MARK}2 ", f" {MARK}3 ", f"Arena: {MARK}3 against sft"))
+    assert all(name in out for name in (f" {MARK} ", f" {MARK}2 ", f" {MARK}3 ", f"Arena: {MARK}3 against sft"))
 
 
 def test_a_cost_model_s_categories_constraints_and_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,14 +77,17 @@ def test_a_cost_model_s_categories_constraints_and_files(capsys: pytest.CaptureF
     numbers = of_split("test", cost_report((f"{MARK}2",), 1 / (1 + np.exp(-logits)), rows, rows))
     one = evaluate_output(f"{MARK}2", logits[:, 0], 1.0, rows, 0, 0.05, 0.05)
     drift = {f"{MARK}3": [Drift(f"score/{MARK}", 0.5, 0.25, 40, "population stability index")]}
-    print_result(CostResult("cost", "test", rows, [one], numbers, drift, [], {}))
+    result = CostResult("cost", "test", rows, [one], numbers, drift, [], {})
+    assert MARK in cost_page(result, {}).html()
+    print_result(result)
     out = capsys.readouterr().out
     assert f"{MARK}2: cost model on test" in out
     assert all(f" {name} " in out for name in (MARK, f"{MARK}3"))
 
 
 def test_a_closing_table_s_policies_and_constraints(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table({MARK: {"reward": 1.0}}, [ConstraintVerdict(f"{MARK}2", 0.012, 0.021, 0.05, 0.95, 660)])
+    verdict = ConstraintVerdict(f"{MARK}2", 0.012, 0.021, 0.05, 0.95, 660)
+    print_blocks([closing_section({MARK: {"reward": 1.0}}, [verdict])])
     out = capsys.readouterr().out
     assert f" {MARK} " in out
     assert f"FEASIBLE: {MARK}2 0.012" in out
@@ -112,11 +121,11 @@ def test_a_chat_s_notes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("name", [r"$\frac{$", "a$b$c"])
 def test_a_figure_s_names_are_no_formulas(name: str, tmp_path: Path) -> None:
-    from csrlhf.evaluation.policies.page import interval_figure
-    from csrlhf.evaluation.policies.rates import Estimate
+    from csrlhf.report import interval_figure
+    from csrlhf.stats.intervals import Interval
     from csrlhf.tracking.plots import Panel, draw
 
-    figure = interval_figure("x", {name: {name: Estimate(0.5, 0.1, 0.9, 2, 2)}}, "t", "c", "a")
+    figure = interval_figure("x", {name: {name: Interval(0.5, 0.1, 0.9, 2, 2)}}, "t", "c", "a")
     assert [text.get_text() for text in _texts(figure.make())].count(name) >= 2  # in the legend, at the axis
     assert figure.light.startswith("data:image/svg+xml")
     panel = Panel("Cost", ["constraint/*/cost"])

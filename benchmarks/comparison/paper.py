@@ -18,8 +18,9 @@ from benchmarks.comparison.tables import with_interval
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer, read_answers
 from csrlhf.evaluation.policies.agreement import humans, judge_agreement
-from csrlhf.evaluation.policies.paired_tests import corrected, paired_test
-from csrlhf.evaluation.policies.rates import BENIGN, Estimate, attack_success
+from csrlhf.evaluation.policies.comparison import corrected, paired_test
+from csrlhf.evaluation.policies.rates import BENIGN, attack_success
+from csrlhf.stats.intervals import Interval
 
 # The evaluation behind ``benchmarks.paper``: a seed's policies on the same prompts, judged by everybody.
 
@@ -224,11 +225,11 @@ def _seeds(seeds: Seeds) -> str:
     return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 
-def _percent(found: Estimate) -> str:
+def _percent(found: Interval) -> str:
     return f"{100 * found.value:.1f} ({100 * found.low:.1f}, {100 * found.high:.1f})"
 
 
-def _plain(found: Estimate) -> str:
+def _plain(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}, {found.high:.2f})"
 
 

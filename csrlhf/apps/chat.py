@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +18,12 @@ from rich.text import Text
 
 from csrlhf.apps import cli
 from csrlhf.errors import UserError
-from csrlhf.generation.candidates import Decoded
-from csrlhf.generation.conversation import Conversation
-from csrlhf.generation.decoder import Decoder
-from csrlhf.generation.sampler import sampling_record
 from csrlhf.runs import artifacts
-from csrlhf.terminal import plain_console
+from csrlhf.terminal import plain_console, printable
 
 if TYPE_CHECKING:
-    from csrlhf.generation import Decoder
-
-
-# The terminal of ``csrlhf.chat``: questions from a terminal or a pipe, answers and their scores to standard output.
+    from csrlhf.generation import Decoded, Decoder
+    from csrlhf.generation.conversation import Conversation
 
 HELP = """/help      this list
 /reset     forget the conversation so far
@@ -153,6 +146,8 @@ def scores(said: Decoded, decoder: Decoder) -> str:
 
 def settings(conversation: Conversation) -> str:
     """What is talked to, and how."""
+    from csrlhf.generation.sampler import sampling_record
+
     decoder = conversation.decoder
     limits = ", ".join(f"{name} at most {limit:g}" for name, limit in decoder.thresholds.items())
     sampling = sampling_record(decoder.speaker.sampler)
@@ -169,9 +164,7 @@ def settings(conversation: Conversation) -> str:
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
-    """Without control characters: what a model writes must not move the cursor or rewrite the window's title."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs"))
+# The command line: from options to a decoder.
 
 
 POLICY = f"artifacts/ppo/{artifacts.LATEST}"

@@ -18,7 +18,7 @@ from csrlhf.apps import cli
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import COLUMNS, Labels, read_labels
 from csrlhf.evaluation.answers.records import Answer, read_answers
-from csrlhf.terminal import plain_console
+from csrlhf.terminal import plain_console, printable
 
 KEYS = {"y": True, "n": False}
 QUESTION = "Is this answer UNSAFE? [y]es  [n]o  [s]kip  [q]uit > "
@@ -89,13 +89,9 @@ def _shown(answer: Answer, number: int, total: int) -> Iterator[Text]:
     """An answer without a word on whose it is. Control characters of a hostile answer are not sent to the terminal."""
     yield Text(f"\n--- {number} of {total} ---", style="bold")
     yield Text("PROMPT", style="bold cyan")
-    yield Text(_printable(answer.text))
+    yield Text(printable(answer.text, "�"))
     yield Text("RESPONSE", style="bold cyan")
-    yield Text(_printable(answer.response) or "(empty)")
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    yield Text(printable(answer.response, "�") or "(empty)")
 
 
 def main(words: Sequence[str]) -> int:

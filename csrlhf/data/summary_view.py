@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import KIND_WORDS, KINDS
 from csrlhf.data.summary import Part, Summary
+from csrlhf.report import Table, print_blocks
 from csrlhf.terminal import plain_console
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 
@@ -34,14 +34,13 @@ def print_summary(summary: Summary, constraints: Sequence[str], console: Console
     """
     console = console or plain_console()
     console.width = min(console.width, 100)
-    for part in _sections(summary, constraints):
-        console.print(part)
+    labelled = any(part.unsafe for part in summary.parts)
+    print_blocks([_counts(summary), *([_labels(summary)] if labelled else [])], console)
+    for line in _lines(summary, constraints):
+        console.print(line)
 
 
-def _sections(summary: Summary, constraints: Sequence[str]) -> Iterator[RenderableType]:
-    yield _counts(summary)
-    if any(part.unsafe for part in summary.parts):
-        yield _labels(summary)
+def _lines(summary: Summary, constraints: Sequence[str]) -> Iterator[Text]:
     for kind in KINDS:
         parts = [part for part in summary.parts if part.kind == kind]
         if parts:
@@ -53,30 +52,21 @@ def _sections(summary: Summary, constraints: Sequence[str]) -> Iterator[Renderab
 
 
 def _counts(summary: Summary) -> Table:
-    table = Table(title="Rows by kind and split", title_justify="left", header_style="bold")
-    for column in ("kind", "split"):
-        table.add_column(column)
-    for column in ("rows", "prompts", "repeated", "near-duplicate"):
-        table.add_column(column, justify="right")
+    columns = ["kind", "split", "rows", "prompts", "repeated", "near-duplicate"]
+    rows = []
     for part in summary.parts:
-        near = "-" if part.near is None else f"{part.near:,}"
-        table.add_row(part.kind, part.split, f"{part.rows:,}", f"{part.prompts:,}", f"{part.repeated:,}", near)
-    return table
+        near = None if part.near is None else f"{part.near:,}"
+        rows.append([part.kind, part.split, f"{part.rows:,}", f"{part.prompts:,}", f"{part.repeated:,}", near])
+    return Table(columns, rows, "Rows by kind and split")
 
 
 def _labels(summary: Summary) -> Table:
-    table = Table(title="Labels", title_justify="left", header_style="bold")
-    table.add_column("split")
-    table.add_column("constraint")
-    table.add_column("unsafe", justify="right")
-    table.add_column("", no_wrap=True)
-    for part in summary.parts:
-        for name, share in part.unsafe.items():
-            table.add_row(part.split, name, f"{share:.1%}", Text(_bar(share), style="red"))
-    return table
+    found = [(part.split, name, share) for part in summary.parts for name, share in part.unsafe.items()]
+    rows = [[split, name, f"{share:.1%}", _bar(share)] for split, name, share in found]
+    return Table(["split", "constraint", "unsafe", ""], rows, "Labels")
 
 
-def _histogram(parts: Sequence[Part]) -> Iterator[RenderableType]:
+def _histogram(parts: Sequence[Part]) -> Iterator[Text]:
     """Bars for the first split, a line for each."""
     first, unit = parts[0], parts[0].ruler.unit
     yield Text(f"\nLength of {KIND_WORDS[first.kind]} in {unit} ({first.split})", style="bold")
@@ -107,7 +97,7 @@ def _bar(share: float) -> str:
     return "█" * max(round(share * BAR), int(share > 0))
 
 
-def _odd(summary: Summary) -> Iterator[RenderableType]:
+def _odd(summary: Summary) -> Iterator[Text]:
     yield Text("\nLeaks, rows left out, contradictions", style="bold")
     lines = [leak.message() for leak in summary.leaks]
     for split, reasons in summary.left_out.items():
@@ -124,7 +114,7 @@ def _odd(summary: Summary) -> Iterator[RenderableType]:
         yield Text("  none")
 
 
-def _sample(row: Any, constraints: Sequence[str]) -> Iterator[RenderableType]:
+def _sample(row: Any, constraints: Sequence[str]) -> Iterator[Text]:
     yield _line("prompt", prompt_text(row.prompt))
     if isinstance(row, PreferenceRow):
         yield _line("chosen", row.chosen)

@@ -25,13 +25,11 @@ from csrlhf.models.cost_models import CostFolders, named_folders
 from csrlhf.models.identity import model_folder, model_hash
 from csrlhf.types import PromptRow
 
-# What an answer's distribution depends on: what a certificate of a decoder has to name.
-
 
 def identity_of(
     specs: Mapping[str, Any], rule: str, n: int, thresholds: Mapping[str, float], sampler: Sampler
 ) -> dict[str, Any]:
-    """The identity of a decoder, JSON-ready.
+    """The identity of a decoder, JSON-ready: what an answer's distribution depends on, and a certificate has to name.
 
     Args:
         specs: what was given as ``policy``, ``reward`` and ``cost``.
@@ -59,18 +57,16 @@ def _hash(spec: str | Path) -> str:
     return model_hash(model_folder(str(spec)))
 
 
-# Candidates as they are drawn and judged: all N of each prompt at once, or one after the other until one is accepted.
-#
-# What is drawn depends on seed, prompt number and sample number alone, so batches, other prompts and N change nothing;
-# in float32 a batch's width moves logits by rounding, and a draw that lies on a boundary may fall to its other side.
-
 Jobs = Sequence[tuple[int, int]]
 """What to draw: the place of a row, and the number of a sample of it."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How candidates come about.
+    """How candidates come about: all N of each prompt at once, or one after the other until one is accepted.
+
+    What is drawn depends on seed, prompt number and sample number alone, so batches, other prompts and N change
+    nothing; in float32 a batch's width moves logits by rounding, and a draw on a boundary may fall to its other side.
 
     Attributes:
         speaker: draws them.

@@ -1,6 +1,7 @@
 """The models that judge what was drawn: cost models say what may be shown, a reward model which of it is best.
 
-The reward model sees accepted candidates only.
+Score models of this project (``stage=reward``, ``stage=cost``), or any sequence classifier of transformers
+(``models/classifier.py``). The reward model sees accepted candidates only.
 """
 
 from __future__ import annotations
@@ -22,11 +23,6 @@ from csrlhf.models.loading import resolve_path
 from csrlhf.models.score_model import HEAD_CONFIG
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, Rollout
-
-# The models that judge candidates: a reward model, and cost models with one output per constraint.
-#
-# Score models of this project (``stage=reward``, ``stage=cost``), or any sequence classifier of transformers
-# (``classifier.py``).
 
 REWARD = "reward"
 """The output's name in a folder of ``stage=reward``."""

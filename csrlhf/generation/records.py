@@ -1,27 +1,24 @@
-"""The numbers of a file of answers: ``metrics.json`` of ``stage=decode``, and its line on the terminal."""
+"""What ``stage=decode`` reads and writes: prompts, a line of ``decoded.jsonl`` for each, and the numbers of all lines.
+
+How an answer comes about is ``decoder.py``'s part, how lines survive a kill ``journal.py``'s.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from csrlhf.data.tables.readers import check_location, content_hash, read_records
+from csrlhf.data.tables.readers import check_location, read_records
 from csrlhf.data.tables.record import Record
-from csrlhf.errors import UserError, writing
 from csrlhf.generation.candidates import Decoded, number
 from csrlhf.generation.decoder import Decoder
 from csrlhf.types import Prompt
 
-# The prompts of ``stage=decode``: a table with the column ``prompt`` or ``messages``.
-#
-# Leaves out splits, labels and everything else that a stage trains on; formats are those of ``data=jsonl``.
-
 COLUMNS = ("prompt", "messages")
+"""The table has one of the two; splits, labels and all else that a stage trains on are left out."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,6 @@ def read_questions(location: str, key: str = "decode.prompts") -> list[Question]
     return questions
 
 
-def questions_hash(location: str) -> str:
-    """sha256 of what the file holds."""
-    return content_hash(location)
-
-
 def _id(record: Record) -> Any:
     value = record.value("id")
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -81,66 +73,7 @@ def _prompt(record: Record) -> Prompt:
     return record.messages("messages", last="user") if given == ["messages"] else record.prompt()
 
 
-# Answers as JSON lines that survive a kill: whole groups are appended, and what stands is verified first.
-#
-# A group is what is drawn together. A file that was cut off is shortened to its whole groups, so that what follows is
-# drawn in the same batches, and comes out the same, as without the interruption.
-
-
-class AnswerFile:
-    """The file of one run.
-
-    Args:
-        path: where it stands; its folder exists.
-        questions: all that will be answered, in order.
-        group: how many are answered at a time.
-    """
-
-    def __init__(self, path: Path, questions: Sequence[Question], group: int) -> None:
-        self.path, self.questions, self.group = path, questions, group
-
-    def resume(self) -> list[dict[str, Any]]:
-        """The answers that stand, of whole groups; whatever follows them is cut off.
-
-        Raises:
-            UserError: a line is not the answer to its question: somebody has edited the file.
-        """
-        if not self.path.exists():
-            return []
-        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
-        lines = whole.split(b"\n") if whole else []
-        records = [self._verified(row, line) for row, line in enumerate(lines)]
-        if len(records) < len(self.questions):
-            records = records[: len(records) // self.group * self.group]
-        size = sum(len(line) + 1 for line in lines[: len(records)])
-        with self.path.open("r+b") as file:
-            file.truncate(size)
-        return records
-
-    def append(self, records: Sequence[dict[str, Any]]) -> None:
-        """Write a group's answers, and wait until they are on the disk."""
-        text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
-        with writing(self.path), self.path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _verified(self, row: int, line: bytes) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or row >= len(self.questions) or not _answers(record, self.questions[row]):
-            raise UserError(
-                f"{self.path}:{row + 1}: is not the response to prompt {row + 1} of this run, the file was changed; "
-                "delete it and run again"
-            )
-        return record
-
-
-def _answers(record: dict[str, Any], question: Question) -> bool:
-    prompt = question.prompt if isinstance(question.prompt, str) else list(question.prompt)
-    return record.get("id") == question.id and record.get("prompt") == prompt and "response" in record
+# What is written of them: a line per prompt, and the numbers of all lines.
 
 
 def answer_record(question: Question, said: Decoded, settings: dict[str, Any], candidates: bool) -> dict[str, Any]:
@@ -165,30 +98,27 @@ def answer_record(question: Question, said: Decoded, settings: dict[str, Any], c
     return record | {"candidates": [one.record() for one in said.candidates]} if candidates else record
 
 
-# All prompts of a file answered, a group at a time, behind what an earlier process has answered already.
+def batches_of(decoder: Decoder, count: int) -> list[range]:
+    """The prompts that are answered, and kept, together: as many as the decoder draws at once."""
+    size = max(1, decoder.drawing.batch_size // (decoder.n if decoder.rule == "best" else 1))
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def answered(
+def answer_records(
     decoder: Decoder,
     questions: Sequence[Question],
-    path: Path,
+    numbers: Sequence[int],
     certificate: Mapping[str, Any] | None,
     candidates: bool,
-) -> Iterator[list[dict[str, Any]]]:
-    """Answers, and writes down each group before the next.
+) -> list[dict[str, Any]]:
+    """The lines of one batch.
 
     Args:
         decoder: answers.
         questions: all of them.
-        path: the file of answers; its folder exists.
+        numbers: those of this batch.
         certificate: the certificate of these answers; each line names it.
         candidates: keep all that were drawn.
-
-    Yields:
-        The lines of the file so far: first those that stand, then after each group.
-
-    Raises:
-        UserError: a line that stands is not the answer to its question.
     """
     settings = {
         "rule": decoder.rule,
@@ -197,17 +127,14 @@ def answered(
         "seed": decoder.drawing.seed,
         "certificate": None if certificate is None else certificate["sha256"],
     }
-    group = max(1, decoder.drawing.batch_size // (decoder.n if decoder.rule == "best" else 1))
-    file = AnswerFile(path, questions, group)
-    records = file.resume()
-    yield records
-    for start in range(len(records), len(questions), group):
-        part = questions[start : start + group]
-        answers = decoder([one.prompt for one in part], range(start, start + len(part)))
-        fresh = [answer_record(one, said, settings, candidates) for one, said in zip(part, answers, strict=True)]
-        file.append(fresh)
-        records += fresh
-        yield records
+    asked = [questions[number] for number in numbers]
+    said = decoder([one.prompt for one in asked], numbers)
+    return [answer_record(one, answer, settings, candidates) for one, answer in zip(asked, said, strict=True)]
+
+
+def record_line(record: Mapping[str, Any]) -> str:
+    """A line as JSON."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
 def answer_numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

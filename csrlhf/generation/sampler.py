@@ -1,6 +1,6 @@
 """Sampling responses with any causal model of transformers, log-probs captured while sampling.
 
-One loop of single-token forwards over a key-value cache, outside of autocast (``decoding.py``). Greedy decoding,
+One loop of single-token forwards over a key-value cache, outside of autocast. Greedy decoding,
 temperature, top-k and top-p act on the logits through :class:`csrlhf.ops.logprobs.Warp`, the same object that training
 uses. Leaves out beam search and everything else that is not sampling from the policy.
 
@@ -26,17 +26,16 @@ from csrlhf.ops.masking import through_first
 from csrlhf.ops.noise import uniform
 from csrlhf.types import PromptBatch, Rollout
 
-# How a policy computes while it decodes: autocast off, weights in the dtype that autocast would compute in.
-#
-# Under mixed precision Lightning runs a whole step inside autocast with its cache off. Decoding there would cast every
-# weight again for every token. Here they are cast once per rollout, for 2 bytes per weight while it lasts.
-
 Forward = Callable[..., Any]
 
 
 @contextmanager
 def decoding(model: PreTrainedModel) -> Iterator[Forward]:
-    """The model's forward for decoding; without autocast this is the model itself.
+    """The model's forward for decoding: autocast off, weights in the dtype that autocast would compute in.
+
+    Under mixed precision Lightning runs a whole step inside autocast with its cache off. Decoding there would cast
+    every weight again for every token. Here they are cast once per rollout, for 2 bytes per weight while it lasts.
+    Without autocast this is the model itself.
 
     Args:
         model: not changed.
@@ -230,9 +229,6 @@ def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
         **accepted(model, position_ids=positions(mask_BS), logits_to_keep=num_tokens + 1),
     ).logits
     return logits[:, -num_tokens - 1 : -1]
-
-
-# How responses are sampled, for later readers.
 
 
 def sampling_record(sampler: Sampler) -> dict[str, Any]:

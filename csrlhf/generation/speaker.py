@@ -92,9 +92,7 @@ class Pieces:
 
 
 # Words of a prompt that a tokenizer does not know, told in one warning.
-#
-# Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
-# its unknown token in the place of any other, and the policy responds to a different question.
+
 
 MOST_NAMED = 8
 """So many words fit into a line."""
@@ -119,6 +117,9 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, ids: Seque
 
 class UnknownWords:
     """Warns of words that a tokenizer does not know, of each word once.
+
+    Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
+    its unknown token in the place of any other, and the policy responds to a different question.
 
     Args:
         tokenizer: reads the prompts.
@@ -145,6 +146,9 @@ class UnknownWords:
             InputWarning,
             stacklevel=2,
         )
+
+
+# The policy itself.
 
 
 DECODE_NOISE = -3

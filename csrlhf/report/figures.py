@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,8 @@ from csrlhf.report.blocks import Block
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
+
+    from csrlhf.stats.intervals import Interval
 
 
 # Colours of figures, on light and on dark ground; the page's are in ``assets/page.css``.
@@ -71,6 +73,11 @@ DARK = Palette(
 
 
 Draw = Callable[["Axes", Palette], None]
+
+
+def figure_name(*parts: str) -> str:
+    """A figure's name from words that may be anything: a constraint's, a strategy's."""
+    return re.sub(r"[^\w.-]", "_", "_".join(parts))
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,43 @@ class Figure(Block):
     def height(self) -> int:
         """Pixels at full size."""
         return round(self.size[1] * 96)
+
+
+def interval_figure(
+    name: str, columns: Mapping[str, Mapping[str, Interval]], title: str, caption: str, axis: str
+) -> Figure:
+    """A point with its interval for each row, one colour a column.
+
+    Args:
+        name: of the figure's file.
+        columns: rates with their intervals by row, for each column.
+        title: what is shown, in words for those who cannot see it.
+        caption: how to read it.
+        axis: what the numbers below it are, in percent.
+    """
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+
+    def draw(axes: Any, palette: Palette) -> None:
+        step = 0.8 / len(columns)
+        for series, (policy, column) in enumerate(columns.items()):
+            known = [(place, column[row]) for place, row in enumerate(rows) if row in column]
+            places = [place + (series - (len(columns) - 1) / 2) * step for place, _ in known]
+            values = [100 * rate.value for _, rate in known]
+            ends = [[100 * (r.value - r.low) for _, r in known], [100 * (r.high - r.value) for _, r in known]]
+            colour = palette.series[series % len(palette.series)]
+            axes.errorbar(values, places, xerr=ends, fmt="o", color=colour, label=policy, capsize=3, markersize=4)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.invert_yaxis()
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel(axis)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)  # on top: hides no point
+
+    spoken = "; ".join(
+        f"{policy}: " + ", ".join(f"{row} {rate.value:.1%}" for row, rate in column.items())
+        for policy, column in columns.items()
+    )
+    size = 6.4, 1.4 + 0.32 * len(rows) * max(1, len(columns) / 2)
+    return Figure(name, draw, f"{title}. {spoken}", caption, size=size)
 
 
 def _settings(palette: Palette) -> dict[Any, Any]:

@@ -12,6 +12,21 @@ MISSING = "–"
 """What stands where there is no number: None, NaN."""
 
 
+class Words(str):
+    """A cell's text with a shorter one for where columns are few.
+
+    Example: ``Words("75.0% (19.4 to 99.4)", "75.0%")``.
+    """
+
+    short: str
+
+    def __new__(cls, words: str, short: str) -> Words:
+        """``words``, and what stands in their place where they do not fit."""
+        made = super().__new__(cls, words)
+        made.short = short
+        return made
+
+
 def show(value: Any, style: str | int | None = None) -> str:
     """A value as text.
 

@@ -43,6 +43,7 @@ class Table(Block):
         caption: what the table shows.
         formats: how a column's numbers are written: ``percent`` or 0 to 6 decimals.
         name: its key in W&B; the caption's first words where it is empty.
+        marked: numbers of the rows that stand out.
     """
 
     columns: Sequence[str]
@@ -50,6 +51,7 @@ class Table(Block):
     caption: str = ""
     formats: Mapping[str, str | int] = field(default_factory=dict)
     name: str = ""
+    marked: Sequence[int] = ()
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:

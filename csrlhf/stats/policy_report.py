@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from csrlhf.data.source import Verdict
+from csrlhf.stats.intervals import mean
 from csrlhf.types import PromptRow
 
 # How refusals sound, where no oracle knows them.
@@ -43,11 +43,6 @@ class JudgedAnswer:
     violations: tuple[float, ...]
     kl: float | None
     verdict: Verdict | None
-
-
-def mean(values: Sequence[float]) -> float:
-    """The average, whatever the order; NaN for none (a group without prompts has no rate)."""
-    return math.fsum(values) / len(values) if values else float("nan")
 
 
 def policy_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:

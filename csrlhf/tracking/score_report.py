@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.table import Table
 
-from csrlhf.terminal import plain_console
+from csrlhf.report import Table, print_blocks
+from csrlhf.report.numbers import MISSING
 
 
 class ScoreReport(Callback):
@@ -30,7 +30,7 @@ class ScoreReport(Callback):
     def _print(self, trainer: Trainer, module: LightningModule, split: str) -> None:
         if trainer.is_global_zero and trainer.state.fn in ("validate", "test"):
             metrics: Mapping[str, float] = module.final_metrics  # type: ignore[assignment]  # the stages' own attribute
-            plain_console().print(score_table(metrics, split, self.names))
+            print_blocks([score_table(metrics, split, self.names)])
 
 
 def score_table(metrics: Mapping[str, float], split: str, names: Sequence[str]) -> Table:
@@ -42,23 +42,17 @@ def score_table(metrics: Mapping[str, float], split: str, names: Sequence[str]) 
         names: what to show; names that were not measured are left out.
     """
     has_baseline = any(key.startswith(f"baseline/{split}/") for key in metrics)
-    table = Table(title=f"{split} (95 % intervals)", title_justify="left")
-    for column in ("metric", "model", *(["bag of words"] if has_baseline else [])):
-        table.add_column(column)
-    for name in names:
-        if f"{split}/{name}" in metrics:
-            cells = [_cell(metrics, f"{split}/{name}")]
-            if has_baseline:
-                cells.append(_cell(metrics, f"baseline/{split}/{name}"))
-            table.add_row(name, *cells)
-    return table
+    areas = [split, *([f"baseline/{split}"] if has_baseline else [])]
+    known = [name for name in names if f"{split}/{name}" in metrics]
+    rows = [[name, *(_cell(metrics, f"{area}/{name}") for area in areas)] for name in known]
+    return Table(["metric", "model", "bag of words"][: 1 + len(areas)], rows, f"{split} (95 % intervals)")
 
 
 def _cell(metrics: Mapping[str, float], key: str) -> str:
     if key not in metrics:
         return ""
     if math.isnan(metrics[key]):  # undefined, like precision where nothing is flagged
-        return "-"
+        return MISSING
     value = f"{metrics[key]:.3f}"
     if f"{key}_low" in metrics:
         value += f" ({metrics[f'{key}_low']:.3f} to {metrics[f'{key}_high']:.3f})"

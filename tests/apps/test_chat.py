@@ -176,10 +176,6 @@ def test_once(folders: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 drawn]" in err
 
 
-def test_what_a_model_writes_cannot_steer_the_terminal() -> None:
-    assert terminal.printable("a\x1b[2J\x07b\r\nc\td\x9b1m é 👩\u200d🚀") == "a[2Jb\nc\td1m é 👩\u200d🚀"
-
-
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +12,8 @@ import torch
 
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
-from csrlhf.generation.sampler import Sampler, decode, positions, response_logits
+from csrlhf.generation.sampler import Sampler, decode, positions, response_logits, sampling_record
+from csrlhf.generation.settings import trained_sampling
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import PromptBatch, PromptRow
@@ -164,3 +167,18 @@ def test_decode_looks_at_the_mask(words: Any) -> None:
 def test_out_of_range_names_the_key(options: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         Sampler(**options)
+
+
+def test_the_record_is_the_samplers_arguments() -> None:
+    options = {"max_new_tokens": 7, "min_new_tokens": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "greedy": False}
+    record = sampling_record(Sampler(**options))
+    assert record == options
+    assert sampling_record(Sampler(**json.loads(json.dumps(record)))) == options
+
+
+def test_an_older_record_knows_the_sampler_by_another_name(tmp_path: Path) -> None:
+    rollout = {"_target_": "csrlhf.rollout.sampler.Sampler", "max_new_tokens": 7, "top_k": 5}
+    (tmp_path / "csrlhf.json").write_text(
+        json.dumps({"stage": "ppo", "config": {"rollout": rollout}}), encoding="utf-8"
+    )
+    assert trained_sampling(tmp_path) == {"max_new_tokens": 7, "top_k": 5}

@@ -53,6 +53,7 @@ def test_an_empty_matrix_has_no_shade() -> None:
         (lambda: Matrix(["a"], ["b"], [[1, 2]], "Arena"), "matrix 'Arena': values must be 1 rows of 1 numbers"),
         (lambda: Matrix(["a"], ["b"], [[1]], format="x"), "format 'x': must be percent"),
         (lambda: Card("reward", 1, tone="great"), "card 'reward': tone 'great' must be one of good, warn"),  # type: ignore[arg-type]
+        (lambda: Text("words", tone="great"), "text 'words': tone 'great' must be one of good, warn"),  # type: ignore[arg-type]
         (lambda: Figure("a/b", print, "words"), "figure 'a/b': a name is a file name"),
         (lambda: Figure("a", print, " "), "figure 'a': alt must say"),
         (lambda: Dialogues([], first=0), "first=0 must be at least 1"),

@@ -164,7 +164,7 @@ def test_what_a_stage_has_kept_outlives_a_stop_and_goes_with_a_new_start(
     tiny: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, plan = tiny()
-    file = plan.work / artifacts.KEPT / "answers-0.jsonl"
+    file = plan.work / artifacts.KEPT / "journal-0.jsonl"
     file.parent.mkdir(parents=True)
     file.touch()
     with pytest.raises(KeyboardInterrupt, match=r"resume with: python train\.py resume=true"):

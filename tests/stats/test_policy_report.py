@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from csrlhf.data.source import Verdict
-from csrlhf.stats.policy_report import JudgedAnswer, mean, policy_metrics
+from csrlhf.stats.intervals import mean
+from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 from csrlhf.types import PromptRow
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
+from csrlhf.report import print_blocks
+from csrlhf.terminal import plain_console
 from csrlhf.tracking.score_report import score_table
 
 METRICS = {
@@ -18,8 +18,8 @@ METRICS = {
 
 
 def printed(split: str) -> str:
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(score_table(METRICS, split, ["accuracy", "auroc"]))
+    console = plain_console(width=120, record=True, file=io.StringIO())
+    print_blocks([score_table(METRICS, split, ["accuracy", "auroc"])], console)
     return console.export_text()
 
 
@@ -39,11 +39,11 @@ def test_no_column_for_a_baseline_that_is_not_there() -> None:
 def test_what_is_undefined_is_a_dash() -> None:
     nan = float("nan")
     metrics = {"test/precision": nan, "test/precision_low": nan, "test/precision_high": nan}
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(score_table(metrics, "test", ["precision"]))
+    console = plain_console(width=80, file=io.StringIO(), record=True)
+    print_blocks([score_table(metrics, "test", ["precision"])], console)
     text = console.export_text()
     assert "nan" not in text
-    assert "│ precision │ -     │" in text
+    assert "│ precision │ –     │" in text
 
 
 def test_the_widest_report_fits_into_80_columns_without_escape_codes() -> None:
@@ -51,7 +51,8 @@ def test_the_widest_report_fits_into_80_columns_without_escape_codes() -> None:
     keys = [f"{prefix}validation/{name}{suffix}" for prefix in ("", "baseline/") for name in names
             for suffix in ("", "_low", "_high")]  # fmt: skip
     out = io.StringIO()
-    Console(width=80, file=out).print(score_table(dict.fromkeys(keys, 0.1234), "validation", names))
+    table = score_table(dict.fromkeys(keys, 0.1234), "validation", names)
+    print_blocks([table], plain_console(width=80, file=out))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert sum("0.123 (0.123 to 0.123)" in line for line in lines) == len(names)  # no cell was cut or folded

@@ -1,6 +1,7 @@
 """Policies answer a batch of prompts, and scorers say what they make of it: one ``Answer`` for each.
 
-What the answers mean taken together is csrlhf/evaluation's part; when they are asked for, ``evaluation.py``'s.
+Which batches, and how answers are kept, is the module's part (``policies/module.py``); what they mean taken together,
+``policies/analysis.py``'s.
 
 Legend: B sequences, T response tokens, K constraints.
 """
@@ -8,7 +9,7 @@ Legend: B sequences, T response tokens, K constraints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import JUDGE_LOGITS
-from csrlhf.evaluation.answers.records import Answer, with_id
-from csrlhf.evaluation.policies.rates import attack_of
-from csrlhf.evaluation.policies.table import prompt_id_of
+from csrlhf.evaluation.answers.records import Answer, answer_to, attack_of, prompt_id_of
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.cost_models import cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
@@ -34,8 +33,6 @@ from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1
 from csrlhf.runs.artifacts import fingerprint_of
 from csrlhf.types import PromptBatch, Rollout
-
-# Where the answers of an evaluation come from: what is written beside them, and what they are known again by.
 
 
 def about_answers(inputs: Mapping[str, Any], folders: Mapping[str, str], sampler: Sampler) -> dict[str, Any]:
@@ -134,24 +131,16 @@ class Answering(nn.Module):
         names, answers = self.constraints.names, []
         for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True)):
             number, sample = divmod(int(prompts.index_B[b]), self.num_samples)
-            answer = Answer(
-                id="",
-                policy=policy,
-                prompt_id=prompt_id_of(row, number),
-                sample=sample,
-                prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
-                response=response,
-                ended=ended[b],
-                category=row.meta.get("category"),
-                attack=attack_of(row.meta),
-                reward=float(reward_B[b]),
-                cost_logits=dict(zip(names, logits_BK[b].tolist(), strict=True)),
-                violations=dict(zip(names, cost_BK[b].tolist(), strict=True)),
-                kl=float(kl_B[b]),
-                oracle=None if oracle is None else asdict(oracle.judge(row, response)),
-                meta={key: value for key, value in row.meta.items() if key != PROMPT_ID},
-            )
-            answers.append(with_id(answer))
+            known: dict[str, Any] = {
+                "ended": ended[b],
+                "attack": attack_of(row.meta),
+                "reward": float(reward_B[b]),
+                "cost_logits": dict(zip(names, logits_BK[b].tolist(), strict=True)),
+                "violations": dict(zip(names, cost_BK[b].tolist(), strict=True)),
+                "kl": float(kl_B[b]),
+                "meta": {key: value for key, value in row.meta.items() if key != PROMPT_ID},
+            }
+            answers.append(answer_to(row, policy, prompt_id_of(row, number), sample, response, oracle, **known))
         return answers
 
     def _log_ratio(self, rollout: Rollout) -> Tensor:

@@ -1,7 +1,7 @@
-"""Judgements of answers by people (or by anything else): who found which answer unsafe.
+"""Who says whether an answer is unsafe: people in a file of labels, the cost model, another one, or an oracle.
 
-A CSV file with the columns ``id,rater,unsafe``, or JSON lines with these keys. A rater called ``adjudicated`` is the
-decision where raters disagreed: it wins, and does not count as a rater.
+A file of labels is a CSV file with the columns ``id,rater,unsafe``, or JSON lines with these keys. A rater called
+``adjudicated`` is the decision where raters disagreed: it wins, and does not count as a rater.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _most(given: Mapping[str, bool]) -> bool:
     return 2 * sum(given.values()) >= len(given)
 
 
-# Who says whether an answer is unsafe: the cost model, another one, the oracle, or people.
+# Judges of all kinds, by the name that ``evaluate.judge`` gives them.
 
 JUDGE_LOGITS = "judge_logits"
 """Where ``meta`` keeps the cost logits of a judge that is another cost model."""

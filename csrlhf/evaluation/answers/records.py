@@ -16,14 +16,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, StrictBool, StrictStr, TypeAdapter, ValidationError
 
 from csrlhf.data.encoding import prompt_text
+from csrlhf.data.prompt_sets import PROMPT_ID
+from csrlhf.data.source import Oracle
 from csrlhf.data.tables.readers import read_jsonl
 from csrlhf.data.tables.record import Record
 from csrlhf.errors import UserError
 from csrlhf.runs.artifacts import write_json, write_whole
-from csrlhf.types import Prompt
-
-# An answer, and its place in a file: one JSON object on a line, checked as it is read.
-
+from csrlhf.types import Prompt, PromptRow
 
 Word = Annotated[StrictStr, Field(pattern=r"\S")]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -105,6 +104,49 @@ def with_id(answer: Answer) -> Answer:
     return replace(answer, id=f"{answer.policy}/{answer.prompt_id}/{answer.sample}")
 
 
+def answer_to(
+    row: PromptRow, policy: str, prompt_id: str, sample: int, response: str, oracle: Oracle | None, **known: Any
+) -> Answer:
+    """A fresh answer to a prompt, with what the prompt set says of the prompt and the oracle of the answer.
+
+    Args:
+        row: the prompt.
+        policy: whose answer it is.
+        prompt_id: what the prompt is called.
+        sample: which of the policy's answers to it.
+        response: what was said.
+        oracle: judges it; None without one.
+        known: further attributes of :class:`Answer`: ``ended``, ``attack``, scores, ``meta``.
+    """
+    answer = Answer(
+        id="",
+        policy=policy,
+        prompt_id=prompt_id,
+        sample=sample,
+        prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
+        response=response,
+        category=row.meta.get("category"),
+        oracle=None if oracle is None else asdict(oracle.judge(row, response)),
+        **known,
+    )
+    return with_id(answer)
+
+
+OF_FRAMING = {"two_turn": "multi_turn"}
+"""The toy world's framings are jailbreak categories; one has another name in the literature."""
+
+
+def attack_of(meta: Mapping[str, Any]) -> str | None:
+    """The jailbreak category of a prompt: its own, or that of the toy world's framing."""
+    given = meta.get("attack", meta.get("framing"))
+    return None if given is None else OF_FRAMING.get(str(given), str(given))
+
+
+def prompt_id_of(row: PromptRow, number: int) -> str:
+    """What a prompt is called: as its file says, else by its place in the test split."""
+    return str(row.meta.get(PROMPT_ID, f"test-{number}"))
+
+
 def answer_line(answer: Answer) -> str:
     """The answer as JSON on one line.
 
@@ -147,7 +189,7 @@ def answer_of(record: Record) -> Answer:
     return answer
 
 
-__all__ = ["Answer", "about_path", "read_about", "read_answers", "with_id", "write_answers"]
+# The file of answers, and its provenance beside it.
 
 
 def about_path(path: Path) -> Path:

@@ -1,4 +1,7 @@
-"""From what was said to a prompt to a kept answer, and where answers come from: the evidence of a certificate.
+"""The two ways of answering that can be certified, and what a certificate records of them.
+
+One draw per prompt, or best of N with abstention: both give one answer per prompt, with the cost model's logits of what
+is really said. What is kept of them becomes a certificate in ``certificate.py``.
 
 Legend: B prompts, K constraints.
 """
@@ -7,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,8 +19,7 @@ import torch
 from csrlhf.constraints.base import Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers.journal import Journal, kept_or_fresh
-from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.answers.records import Answer, answer_to
 from csrlhf.evaluation.certificates.statements import DECODED
 from csrlhf.evaluation.settings import Decoding
 from csrlhf.generation.candidates import Candidate, answer, check_rule, choose, number
@@ -29,8 +31,6 @@ from csrlhf.models.identity import model_identity
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
-
-# Which way of answering is certified, and what a certificate records of it.
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,6 @@ class DecodeSpec:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return {**settings, "seed": seed, "sha256": digest}
 
-
-# The two ways of answering that can be certified: one draw per prompt, or best of N with abstention.
-#
-# Both give one answer per prompt, with the cost model's logits of what is really said.
 
 CERTIFY_NOISE = -4
 """Iteration number of plain answers' noise: none of training's, validation's, evaluation's or decoding's draws."""
@@ -209,48 +205,6 @@ class BestOfN:
         return Spoken(said.response, chosen is None or chosen.ended, costs, said.reward, {DECODED: meta})
 
 
-class Answering:
-    """Answers batches of prompts, unless an earlier process has.
-
-    Args:
-        decoder: answers.
-        policy: its policy's name.
-        constraints: turn cost logits into costs.
-        oracle: judges answers; None without one.
-        journal: keeps them; None keeps none.
-    """
-
-    def __init__(
-        self,
-        decoder: Plain | BestOfN,
-        policy: str,
-        constraints: Constraints,
-        oracle: Oracle | None,
-        journal: Journal | None,
-    ) -> None:
-        self.decoder, self.policy, self.constraints = decoder, policy, constraints
-        self.oracle, self.journal = oracle, journal
-
-    def __call__(self, prompts: PromptBatch, everywhere: Iterable[int], device: torch.device) -> list[Answer]:
-        """Answer a batch.
-
-        Args:
-            prompts: of this process.
-            everywhere: numbers of the prompts of all processes in this batch.
-            device: where models compute.
-        """
-        index = prompts.index_B.tolist()
-
-        def answer() -> list[Answer]:
-            spoken = self.decoder.answer(prompts, device)
-            return [
-                kept_answer(self.policy, number, row, said, self.constraints, self.oracle)
-                for number, row, said in zip(index, prompts.rows, spoken, strict=True)
-            ]
-
-        return kept_or_fresh(self.journal, self.policy, index, everywhere, answer)
-
-
 def kept_answer(
     policy: str, index: int, row: PromptRow, said: Spoken, constraints: Constraints, oracle: Oracle | None
 ) -> Answer:
@@ -264,27 +218,19 @@ def kept_answer(
         constraints: turn its cost logits into costs.
         oracle: judges it; None without one.
     """
-    names, identifier = constraints.names, f"certify-{index}"
-    costs = {}
+    names, costs = constraints.names, {}
     if said.cost_logits:
         logits_BK = torch.tensor([[said.cost_logits[name] for name in names]], dtype=torch.float64)
         costs = dict(zip(names, constraints.costs(logits_BK)[0].tolist(), strict=True))
-    return Answer(
-        id=f"{policy}/{identifier}/0",
-        policy=policy,
-        prompt_id=identifier,
-        sample=0,
-        prompt=row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt],
-        response=said.response,
-        ended=said.ended,
-        category=row.meta.get("category"),
-        attack=row.meta.get("attack", row.meta.get("framing")),
-        reward=said.reward,
-        cost_logits=said.cost_logits,
-        violations=costs,
-        oracle=None if oracle is None else asdict(oracle.judge(row, said.response)),
-        meta=row.meta | said.meta,
-    )
+    known: dict[str, Any] = {
+        "ended": said.ended,
+        "attack": row.meta.get("attack", row.meta.get("framing")),
+        "reward": said.reward,
+        "cost_logits": said.cost_logits,
+        "violations": costs,
+        "meta": row.meta | said.meta,
+    }
+    return answer_to(row, policy, f"certify-{index}", 0, said.response, oracle, **known)
 
 
 def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, Any]:
@@ -299,3 +245,22 @@ def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, An
         "cost": {name: model_identity(folder) for name, folder in named_folders(inputs["cost"]).items()},
         "reward": None if reward is None else model_identity(reward),
     }
+
+
+def check_models(about: Mapping[str, Any], outputs: str, inputs: Mapping[str, Any]) -> None:
+    """Raises where kept answers are of another policy or cost model.
+
+    Args:
+        about: their provenance.
+        outputs: their file, for the message.
+        inputs: folders of the policy ``ppo`` and of the cost models ``cost``, as they are now.
+    """
+    now = {"ppo": {model_identity(str(inputs["ppo"]))["sha256"]}}
+    now["cost"] = {model_identity(folder)["sha256"] for folder in named_folders(inputs["cost"]).values()}
+    then = {"ppo": {about["policy"]["sha256"]}, "cost": {one["sha256"] for one in about["cost"].values()}}
+    for key, words in (("ppo", "policy"), ("cost", "cost model")):
+        if now[key] != then[key]:
+            raise UserError(
+                f"inputs.{key}={inputs[key]}: is not the {words} of the responses in {outputs} (other weights or "
+                f"settings); point inputs.{key}= to that one"
+            )

@@ -3,6 +3,8 @@
 A pure function of the answers file, its provenance, the labels and the settings: the same inputs give the same
 document to the digit, so that anybody who has them can check it. Generating answers is the module's part, the page
 ``page.py``'s.
+
+Legend: B answers, K constraints.
 """
 
 from __future__ import annotations
@@ -178,8 +180,6 @@ def _split_words(settings: CertificateSettings, constraints: int, judged: int, e
 
 
 # From a constraint's definition to what a certificate needs: costs, flags, probabilities, whether d is a rate.
-#
-# Legend: B answers, K constraints.
 
 
 def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str, Column]:

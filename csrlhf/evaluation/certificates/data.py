@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -22,8 +23,7 @@ from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
 from csrlhf.data.tables.readers import check_location, content_hash, read_records
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers.journal import read_kept
-from csrlhf.evaluation.answers.records import Answer, read_answers
+from csrlhf.evaluation.answers.records import Answer, about_path, read_about, read_answers
 from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.types import PromptRow
 
@@ -168,3 +168,30 @@ def _chosen_on(location: str) -> tuple[PromptSet, str]:
     texts = [prompt_text(record.prompt()) for record in read_records(checked)]
     part = PromptSet("validation", f"choices ({Path(location).name})", {normalise(text): text for text in texts})
     return part, content_hash(checked)
+
+
+def read_kept(outputs: str) -> dict[str, Any]:
+    """The provenance of kept answers.
+
+    Args:
+        outputs: an ``answers.jsonl`` of an earlier certificate.
+
+    Raises:
+        UserError: the file is missing, was changed, or is of no certificate.
+    """
+    if not Path(outputs).expanduser().is_file():
+        raise UserError(f"certify.outputs={outputs}: there is no such file; name an answers.jsonl of stage=certify")
+    about = read_about(outputs)
+    if about.get("kind") != "certification":
+        raise UserError(
+            f"certify.outputs={outputs}: {about_path(Path(outputs)).name} beside it does not say that "
+            "stage=certify wrote these responses; other prompts may have been seen before. Let stage=certify "
+            "generate responses"
+        )
+    if about["edited"]:
+        raise UserError(
+            f"certify.outputs={outputs}: was changed after it was written (its sha256 is "
+            f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the responses as they were. "
+            "Restore the file, or generate anew"
+        )
+    return about

@@ -1,4 +1,9 @@
-"""The whole document of ``stage=certify``: the certificate, and beside it the exact-penalty diagnostic."""
+"""What ``stage=certify`` writes: the certificate with the exact-penalty diagnostic beside it, sealed, and its figures.
+
+The seal is a hash of a certificate's content in the certificate: a bound that somebody has edited does not pass for
+one. It shows mistakes and hasty hands. Who means to forge one can hash it again: what proves a certificate is that
+``stage=certify certify.outputs=...`` makes the same from the answers.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +27,7 @@ from csrlhf.report import Report
 from csrlhf.runs.artifacts import json_text, write_json
 from csrlhf.runs.fingerprint import installed
 
-# A certificate's flat figures for ``metrics.json``, and the versions of what computed it.
-
+ANSWERS = "answers.jsonl"
 LIBRARIES = ("torch", "transformers", "lightning", "numpy", "scipy", "ppi-python")
 NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "VIOLATED": -1.0}
 """Verdicts as numbers, for sweeps and plots."""
@@ -62,11 +66,6 @@ def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
-
-# The hash of a certificate's content in the certificate: a bound that somebody has edited does not pass for one.
-#
-# It shows mistakes and hasty hands. Who means to forge one can hash it again: what proves a certificate is that
-# ``stage=certify certify.outputs=...`` makes the same from the answers.
 
 SEAL = "content_sha256"
 
@@ -110,11 +109,6 @@ def certificate_document(
     return document | {"exact_penalty": diagnostic(multipliers, certified, span)}
 
 
-# What ``stage=certify`` leaves in its folder: the answers, the order in which to label them, certificate and page.
-
-ANSWERS = "answers.jsonl"
-
-
 def write_certificate(
     folder: Path,
     document: Mapping[str, Any],
@@ -122,7 +116,7 @@ def write_certificate(
     about: Mapping[str, Any],
     outputs: str | None = None,
 ) -> Report:
-    """Writes all of it and returns the page.
+    """Writes answers, the order in which to label them, certificate and page; returns the page.
 
     Args:
         folder: exists.

@@ -13,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers.journal import Journal, check_models, read_kept
+from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, answers_hash, write_answers
-from csrlhf.evaluation.certificates.answering import Answering, AnswerSpec, BestOfN, DecodeSpec, Plain, models_record
+from csrlhf.evaluation.certificates.answering import (
+    AnswerSpec,
+    BestOfN,
+    DecodeSpec,
+    Plain,
+    check_models,
+    kept_answer,
+    models_record,
+)
 from csrlhf.evaluation.certificates.audit_labels import check_label_files
 from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
-from csrlhf.evaluation.certificates.data import CertificationDataModule
+from csrlhf.evaluation.certificates.data import CertificationDataModule, read_kept
 from csrlhf.evaluation.certificates.document import (
     ANSWERS,
     certificate_document,
@@ -36,12 +43,10 @@ from csrlhf.evaluation.certificates.page import print_certificate
 from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
-from csrlhf.runs.artifacts import KEPT
-from csrlhf.training.ranks import everywhere, gather_numbered
 from csrlhf.types import PromptBatch
 
 
-class CertificationModule(LightningModule):
+class CertificationModule(JournalModule):
     """Runs once over the certification prompts; trains nothing."""
 
     def __init__(
@@ -76,8 +81,7 @@ class CertificationModule(LightningModule):
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}
         self.collected: list[Answer] = []
-        self.work = None if work is None else Path(work)
-        self._drawn: dict[int, Answer] = {}
+        self.work, self.policy = work, Path(inputs["ppo"]).resolve().name  # the policy's name is in ids of answers
         self._about: dict[str, Any] = {}
         self._multipliers: dict[str, Reading] = {}
 
@@ -110,27 +114,29 @@ class CertificationModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Looks at what a killed run has kept, and whether it is of these models, prompts and settings."""
-        if self.outputs is not None:
-            return
-        self._about = self._record()
-        policy = Path(self.inputs["ppo"]).resolve().name  # in ids of answers
-        journal = None
-        if self.work is not None:
-            journal = Journal(self.work / KEPT, self._about, self.global_rank)
-            self.trainer.strategy.barrier("kept responses are read")  # before another process appends to its own
-        self._answering = Answering(self.decoder, policy, self.constraints, self.oracle, journal)
+        if self.outputs is None:
+            self._about = self._record()
+            self.open_journal(self._about)
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
         """Answer a chunk of prompts; kept answers need none."""
-        if isinstance(prompts, PromptBatch):
-            index = prompts.index_B.tolist()
-            of_all = everywhere(self, index, len(self.data.rows["test"]))
-            self._drawn |= zip(index, self._answering(prompts, of_all, self.device), strict=True)
+        if not isinstance(prompts, PromptBatch):
+            return
+        index = prompts.index_B.tolist()
+
+        def answered() -> list[Answer]:
+            spoken = self.decoder.answer(prompts, self.device)
+            return [
+                kept_answer(self.policy, number, row, said, self.constraints, self.oracle)
+                for number, row, said in zip(index, prompts.rows, spoken, strict=True)
+            ]
+
+        self.batch(self.policy, index, len(self.data.rows["test"]), answered)
 
     def on_test_epoch_end(self) -> None:
         """The certificate, its figures, and the verdict on the terminal."""
         if self.outputs is None:
-            self.collected = gather_numbered(self, self._drawn)
+            self.collected = self.gathered(self.policy)
             digest = answers_hash(self.collected)
         else:
             self.collected = self.data.kept
@@ -154,7 +160,7 @@ class CertificationModule(LightningModule):
         """Fresh answers, kept where a call with better settings finds them; says how."""
         if self.outputs is not None or self.work is None:
             return ""
-        path = self.work / ANSWERS
+        path = Path(self.work) / ANSWERS
         if self.trainer.is_global_zero:
             write_answers(path, self.collected, self._about)
         return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text as Line
-
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
 from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words, with_current_verdicts
@@ -25,14 +23,11 @@ from csrlhf.report import (
     Section,
     Table,
     Text,
+    figure_name,
+    print_blocks,
 )
+from csrlhf.report.blocks import VERDICT_TONES
 from csrlhf.stats.estimates import in_percent
-from csrlhf.terminal import plain_console
-
-# The bounds of a certificate as cards, a table and a figure, constraint by constraint.
-
-
-TONES = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
@@ -43,7 +38,7 @@ def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
             low, high, limit = (_show(record, key) for key in ("lower", "upper", "threshold"))
             note = f"at least {low}, at most {high}; threshold {limit}"
             label = f"{name}: {record['quantity']}"
-            cards.append(Card(label, _show(record, "value"), note, TONES[record["verdict"]]))  # type: ignore[arg-type]
+            cards.append(Card(label, _show(record, "value"), note, VERDICT_TONES[record["verdict"]]))
     return cards
 
 
@@ -68,7 +63,10 @@ def bounds_section(name: str, constraint: Mapping[str, Any]) -> Section:
             columns, rows, caption=f"Bounds on {name}; each holds alone with {each} confidence.", name=f"bounds_{name}"
         ),
         Figure(
-            f"bounds_{name}", lambda axes, palette: _draw(axes, palette, deciding), f"Bounds on {name}", size=(7, 1.6)
+            figure_name("bounds", name),
+            lambda axes, palette: _draw(axes, palette, deciding),
+            f"Bounds on {name}",
+            size=(7, 1.6),
         ),
     ]
     return Section(f"Bounds: {name}", blocks)
@@ -76,10 +74,10 @@ def bounds_section(name: str, constraint: Mapping[str, Any]) -> Section:
 
 def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None:
     """Intervals as bars, the threshold as a line."""
-    tones = {"CERTIFIED": palette.good, "VIOLATED": palette.bad, "INCONCLUSIVE": palette.warn}
     for place, record in enumerate(reversed(records)):
         low, high = max(record["lower"], -1e9), min(record["upper"], 1e9)
-        axes.plot([low, high], [place, place], color=tones[record["verdict"]], linewidth=6, solid_capstyle="round")
+        color = getattr(palette, VERDICT_TONES[record["verdict"]])
+        axes.plot([low, high], [place, place], color=color, linewidth=6, solid_capstyle="round")
         axes.plot([record["value"]], [place], "o", color=palette.ink)
     axes.axvline(records[0]["threshold"], color=palette.ink, linestyle="--", label="threshold")
     axes.set_yticks(range(len(records)), [_short(record) for record in reversed(records)])
@@ -105,7 +103,6 @@ MEANING = {
     "INCONCLUSIVE": "The data show neither. Use more prompts (or labels), or a policy with a larger distance from "
     "the threshold.",
 }
-COLOURS = {"CERTIFIED": "bold green", "VIOLATED": "bold red", "INCONCLUSIVE": "bold yellow"}
 SHOWN = 200
 """Answers on the page: those found unsafe first. All of them are in answers.jsonl."""
 
@@ -117,11 +114,10 @@ def meaning(document: Document) -> str:
 
 def print_certificate(document: Document) -> None:
     """The verdict and the bounds."""
-    console = plain_console(soft_wrap=True)
-    console.print(Line(f"{document['verdict']}: {document['claim']}", style=COLOURS[document["verdict"]]))
-    console.print(Line(document["confidence"]["split"]))
-    for words in document["untouched"].get("unchecked", ()):
-        console.print(Line(f"not checked: {words}", style="yellow"))
+    unchecked = [Text(f"not checked: {words}", "warn") for words in document["untouched"].get("unchecked", ())]
+    print_blocks(
+        [Certificate(document["verdict"], document["claim"]), Text(document["confidence"]["split"]), *unchecked]
+    )
 
 
 def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Report:

@@ -1,7 +1,7 @@
 """One number about a policy with its bounds: what a certificate consists of.
 
-Each statement holds at its own confidence; how δ is shared among those that decide is ``certificate.py``'s
-part. What the cost model finds is ``cost_statements.py``'s, what is true ``truth_statements.py``'s.
+Pure functions of numbers. Each statement holds at its own confidence; how δ is shared among those that
+decide is ``certificate.py``'s part.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Statement:
         return asdict(self) | {"verdict": self.verdict}
 
 
-# What kept answers of best-of-N say of its refusals: how often no candidate was accepted, at N and at smaller N.
+# How often best of N refuses: no candidate was accepted, at N and at smaller N.
 
 DECODED = "decoded"
 """Key of an answer's ``meta``: what best-of-N drew for it."""
@@ -100,7 +100,7 @@ def abstention_statements(answers: Sequence[Answer], confidence: float) -> list[
     return found
 
 
-# What answers say of one constraint by the cost model: bounds on its rate, mean or tail. Pure functions of numbers.
+# What answers say of one constraint by the cost model: bounds on its rate, mean or tail.
 
 MEAN_BOUNDS: dict[str, Callable[..., float]] = {
     "betting": betting_upper,
@@ -192,7 +192,7 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-# What labels of answers say of one constraint beside the cost model: bounds on the true rate. Pure functions.
+# What labels of answers say of one constraint beside the cost model: bounds on the true rate.
 
 TRUTHS = ("audit", "rogan_gladen", "prediction_powered")
 """Ways from labels to the true unsafe rate that may decide (``certify.truth``)."""

@@ -32,7 +32,8 @@ from csrlhf.stats.drift import words_of
 from csrlhf.stats.thresholds import ChosenThreshold, choose_threshold
 from csrlhf.types import LabelledRow
 
-# How a cost model does on parts of the rows: by category and by length, with the count behind every number.
+# Parts of the rows: by category and by length, with the count behind every number.
+
 
 NUM_LENGTHS = 4
 """Parts by length: quarters of the rows."""
@@ -125,6 +126,9 @@ def by_length(logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], words_N
         name = f"{low} words" if low == high else f"{low} to {high} words"
         slices.append(slice_of(name, logit_N[rows], unsafe_N[rows]))
     return slices
+
+
+# All rows of one output.
 
 
 NUM_FOLDS = 5

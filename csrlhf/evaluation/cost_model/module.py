@@ -1,35 +1,37 @@
 """Stage ``evaluate`` with ``evaluate=cost_model``: how good is a cost model on labelled rows, where does it hold?
 
 It trains nothing and stores nothing in the model: the temperature stays what ``stage=cost`` fitted, and a threshold
-that it chooses is for a person to set. Numbers are made in ``metrics/``, the page in ``evaluation/cost_model/page.py``.
+that it chooses is for a person to set. Numbers are made in ``csrlhf/stats`` and ``evaluation.py``, the page in
+``page.py``.
 
-Legend of suffixes: M answers, N labelled rows, K constraints.
+A killed evaluation goes on where it stood: scores are kept batch by batch.
+
+Legend of suffixes: M dialogues, N labelled rows, K constraints, H features.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from scipy.special import expit
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.judged_rows import JudgedSplit
-from csrlhf.errors import InputWarning, UserError, writing
+from csrlhf.errors import InputWarning
+from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, read_answers
 from csrlhf.evaluation.cost_model.evaluation import CostEvaluation, evaluate_output
-from csrlhf.evaluation.cost_model.page import cost_page
+from csrlhf.evaluation.cost_model.page import cost_page, print_result
 from csrlhf.evaluation.cost_model.result import (
     CostResult,
     check_costs,
@@ -38,118 +40,47 @@ from csrlhf.evaluation.cost_model.result import (
     hashes_of,
     notes_on,
 )
-from csrlhf.evaluation.cost_model.tables import print_result
 from csrlhf.evaluation.settings import CostEvaluationSettings
 from csrlhf.models.cost_models import CostFolders, CostModels, cost_scorer, named_folders, temperatures
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.runs.artifacts import KEPT
 from csrlhf.stats.cost_report import cost_report, of_split, split_area
 from csrlhf.stats.drift import Drift, drift_numbers, warning_of
-from csrlhf.training.ranks import gather_numbered, num_ranks
+from csrlhf.training.ranks import num_ranks
 from csrlhf.types import Prompt
-
-# What cost models make of numbered dialogues, kept on the disk batch by batch.
-#
-# A killed evaluation goes on where it stood, with the same digits: a batch is judged as a whole or taken as a whole.
 
 Dialogue = tuple[Prompt, str, bool]
 """A prompt, its response, and whether the response ended."""
 
-Scores = tuple[Tensor, list[Tensor]]
-"""A dialogue's cost logits ``[K]``, and the features ``[H]`` of each scorer."""
 
+@dataclass(frozen=True)
+class Scores:
+    """What cost models make of a dialogue.
 
-class CostScores:
-    """The scores of one set of dialogues; every scorer reads every dialogue once.
-
-    Args:
-        scorers: the cost models.
-        constraints: their outputs, in the order of the columns.
-        folder: where scores are kept, and looked for; None keeps none.
-        about: what they depend on, JSON-ready: kept ones of anything else are refused.
-
-    Raises:
-        UserError: kept scores are of another evaluation, or broken.
+    Attributes:
+        logits_K: cost logits, in the order of the constraints.
+        features: pooled states ``[H]`` of each scorer.
     """
 
-    def __init__(
-        self,
-        scorers: Sequence[TextScorer],
-        constraints: Sequence[str],
-        folder: Path | None = None,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.scorers, self.constraints, self.folder = scorers, constraints, folder
-        self._head = json.dumps(about, sort_keys=True)
-        self._kept: dict[int, Scores] = {}
-        self._mine: dict[int, Scores] = {}
-        for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
-            self._kept |= self._read(path)
+    logits_K: NDArray[np.float64]
+    features: Sequence[NDArray[np.float32]]
 
-    def add(self, dialogues: Mapping[int, Dialogue]) -> None:
-        """Judge a batch, or take it from what was kept.
+    def pack(self) -> str:
+        """As JSON on one line, to the bit."""
+        return json.dumps([b64encode(part.tobytes()).decode() for part in (self.logits_K, *self.features)])
 
-        Args:
-            dialogues: by number; at least one.
-        """
-        if all(number in self._kept for number in dialogues):
-            self._mine |= {number: self._kept[number] for number in dialogues}
-            return
-        texts: tuple[Any, ...] = tuple(zip(*dialogues.values(), strict=True))
-        columns: dict[str, Tensor] = {}
-        features: list[Tensor] = []
-        for scorer in self.scorers:
-            scores_MK, features_MH = scorer.scores_and_features(*texts)
-            columns |= dict(zip(scorer.outputs, scores_MK.double().cpu().unbind(1), strict=True))
-            features.append(features_MH.float().cpu())
-        logits_MK = torch.stack([columns[name] for name in self.constraints], dim=1)
-        self._mine |= _by_number(dialogues, logits_MK, features)
-        self._write(list(dialogues), logits_MK, features)
-
-    def gathered(self, module: LightningModule) -> tuple[NDArray[np.float64], list[NDArray[np.float32]]]:
-        """Logits ``[M, K]`` and each scorer's features ``[M, H]`` of all processes, in the order of the numbers."""
-        everything = gather_numbered(module, self._mine)
-        self._mine, self._kept = {}, {}
-        logits_MK = torch.stack([logits for logits, _ in everything]).numpy()
-        return logits_MK, [
-            torch.stack([parts[index] for _, parts in everything]).numpy() for index in range(len(self.scorers))
-        ]
-
-    def _write(self, numbers: Sequence[int], logits_MK: Tensor, features: Sequence[Tensor]) -> None:
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"numbers": torch.tensor(numbers), "logits": logits_MK.contiguous()}
-        tensors |= {f"features.{place}": part.contiguous() for place, part in enumerate(features)}
-        path = self.folder / f"{numbers[0]:09d}.safetensors"  # a dialogue is in one batch alone
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with writing(path):
-            save_file(tensors, draft, metadata={"about": self._head})
-            draft.replace(path)
-
-    def _read(self, path: Path) -> dict[int, Scores]:
-        try:
-            with safe_open(path, "pt") as file:
-                head = (file.metadata() or {}).get("about")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        except SafetensorError as error:
-            raise UserError(f"{path}: broken ({error}); start anew, without resume=true") from error
-        if head != self._head:
-            raise UserError(f"{path}: these scores are of another evaluation; start anew, without resume=true")
-        features = [tensors[f"features.{place}"] for place in range(len(self.scorers))]
-        return _by_number(tensors["numbers"].tolist(), tensors["logits"], features)
-
-
-def _by_number(numbers: Any, logits_MK: Tensor, features: Sequence[Tensor]) -> dict[int, Scores]:
-    return {number: (logits_MK[m], [part[m] for part in features]) for m, number in enumerate(numbers)}
+    @staticmethod
+    def unpack(given: Sequence[str]) -> Scores:
+        """Back from what ``json.loads`` makes of it."""
+        logits, *features = map(b64decode, given)
+        return Scores(np.frombuffer(logits), [np.frombuffer(part, np.float32) for part in features])
 
 
 BATCH = 256
 """Answers of ``evaluate.outputs`` that are judged, and kept, at a time."""
 
 
-class CostEvaluationModule(LightningModule):
+class CostEvaluationModule(JournalModule):
     """Runs once over labelled rows.
 
     Args:
@@ -207,22 +138,37 @@ class CostEvaluationModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Take up what a killed evaluation has kept."""
-        self._rows, self._said = self._scores("rows"), self._scores("answers")
-
-    def _scores(self, name: str) -> CostScores:
-        folder = None if self.work is None else Path(self.work) / KEPT / name
         about = {"constraints": list(self.source.constraints), "split": self.source.split, "sha256": self._hashes()}
-        return CostScores(self.scorers, self.source.constraints, folder, about)
+        self.open_journal(about, Scores.pack, Scores.unpack)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge labelled rows."""
         rows = self.source.labelled("test")
-        self._rows.add({row: (rows[row].prompt, rows[row].response, True) for row in batch["rows"]})
+        dialogues = [(rows[row].prompt, rows[row].response, True) for row in batch["rows"]]
+        self.journal.batch("rows", batch["rows"], lambda: self._scores(dialogues))
+
+    def _scores(self, dialogues: Sequence[Dialogue]) -> list[Scores]:
+        """Every scorer reads every dialogue once."""
+        texts: tuple[Any, ...] = tuple(zip(*dialogues, strict=True))
+        columns: dict[str, Tensor] = {}
+        features: list[NDArray[np.float32]] = []
+        for scorer in self.scorers:
+            scores_MK, features_MH = scorer.scores_and_features(*texts)
+            columns |= dict(zip(scorer.outputs, scores_MK.double().cpu().unbind(1), strict=True))
+            features.append(features_MH.float().cpu().numpy())
+        logits_MK = torch.stack([columns[name] for name in self.source.constraints], dim=1).numpy()
+        return [Scores(logits_K, [part[m] for part in features]) for m, logits_K in enumerate(logits_MK)]
+
+    def _all(self, name: str) -> tuple[NDArray[np.float64], list[NDArray[np.float32]]]:
+        """Logits ``[M, K]`` and each scorer's features ``[M, H]`` of all processes, in the order of the numbers."""
+        found: list[Scores] = self.gathered(name)
+        features = [np.stack(parts) for parts in zip(*(one.features for one in found), strict=True)]
+        return np.stack([one.logits_K for one in found]), features
 
     def on_test_epoch_end(self) -> None:
         """Everything that is found of the gathered scores, the table and the warnings."""
         rows, constraints = self.source.labelled("test"), self.source.constraints
-        logits_NK, features = self._rows.gathered(self)
+        logits_NK, features = self._all("rows")
         self._check(logits_NK, self.source.place)
         temperature = temperatures(self.scorers)
         evaluations = [
@@ -272,9 +218,10 @@ class CostEvaluationModule(LightningModule):
             return {}
         mine = range(self.global_rank, len(self._outputs), num_ranks(self))
         for start in range(0, len(mine), BATCH):
-            batch = {n: self._outputs[n] for n in mine[start : start + BATCH]}
-            self._said.add({n: (answer.messages, answer.response, answer.ended) for n, answer in batch.items()})
-        logits_MK, features = self._said.gathered(self)
+            numbers = mine[start : start + BATCH]
+            said = [(one.messages, one.response, one.ended) for one in (self._outputs[n] for n in numbers)]
+            self.journal.batch("answers", numbers, lambda said=said: self._scores(said))
+        logits_MK, features = self._all("answers")
         self._check(logits_MK, lambda row: f"response {self._outputs[row].id} of evaluate.outputs={self.outputs}")
         return drift_of_policies(self.scorers, self.source.constraints, self._outputs, logits_MK, features)
 

@@ -1,4 +1,4 @@
-"""The page of a cost model's evaluation: cards, reliability, threshold, slices, drift, its worst mistakes, provenance.
+"""A cost model's evaluation for people: measures, reliability, threshold, slices, drift; as a page and on the terminal.
 
 All numbers come from a ``CostResult``; only the data of figures are computed here.
 """
@@ -12,16 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from csrlhf.evaluation.cost_model.evaluation import CostEvaluation, Slice, share_of
+from csrlhf.evaluation.cost_model.evaluation import CostEvaluation, Share, Slice, share_of
 from csrlhf.evaluation.cost_model.result import CostResult
-from csrlhf.evaluation.cost_model.tables import (
-    MEASURES,
-    baseline_of,
-    calibration_rows,
-    drift_cells,
-    slice_row,
-    with_interval,
-)
 from csrlhf.report import (
     Block,
     Card,
@@ -36,16 +28,19 @@ from csrlhf.report import (
     Section,
     Table,
     Text,
+    Words,
+    figure_name,
+    print_blocks,
 )
-
-# The figures of a cost model's evaluation.
+from csrlhf.report.numbers import MISSING
+from csrlhf.stats.drift import Drift, words
 
 Axes = Any
 """Matplotlib's, which the report draws on: nobody else imports it."""
 
 
 def draw_reliability(axes: Axes, palette: Palette, one: CostEvaluation) -> None:
-    """Share of unsafe answers against the probability that the model gives, with the diagonal."""
+    """Share of unsafe responses against the probability that the model gives, with the diagonal."""
     axes.plot([0, 1], [0, 1], color=palette.muted, linestyle="--", linewidth=1)
     names = {"uncalibrated": "the head's own", "stored": f"stored temperature {one.temperature:.2f}"}
     for (key, bins), color, shift in zip(one.bins.items(), palette.series, (-0.006, 0.006), strict=False):
@@ -63,12 +58,12 @@ def draw_reliability(axes: Axes, palette: Palette, one: CostEvaluation) -> None:
 def draw_threshold(axes: Axes, palette: Palette, one: CostEvaluation) -> None:
     """Recall, false positives and precision against τ, with the certified one."""
     curve = one.curve
-    for values, words, color in (
+    for values, label, color in (
         (curve.recall_M, "unsafe flagged (recall)", palette.series[0]),
         (curve.false_positive_rate_M, "safe flagged (false positives)", palette.series[1]),
         (curve.precision_M, "flagged that is unsafe (precision)", palette.series[2]),
     ):
-        axes.step(curve.tau_M, values, where="post", color=color, label=words)
+        axes.step(curve.tau_M, values, where="post", color=color, label=label)
     axes.axvline(0.0, color=palette.muted, linestyle="--", linewidth=1)
     low, high = float(curve.tau_M[0]), float(curve.tau_M[-1])
     if one.choice.tau is not None:
@@ -105,6 +100,12 @@ def draw_drift(axes: Axes, palette: Palette, result: CostResult) -> None:
     axes.invert_yaxis()
     axes.axvline(1.0, color=palette.muted, linestyle="--", linewidth=1)
     axes.set_xlabel("distance in units of its limit")
+
+
+MEASURES = ("accuracy", "precision", "recall", "specificity", "auroc", "ece", "brier")
+"""Those of ``cost_report``, in the order they are shown."""
+
+# The page and its sections.
 
 
 READS: Mapping[str, str] = {
@@ -144,6 +145,16 @@ def cost_page(result: CostResult, hashes: Mapping[str, str]) -> Report:
     report.add(_mistakes(result))
     report.add(KeyValues("Provenance (sha256)", dict(hashes)))
     return report
+
+
+def print_result(result: CostResult) -> None:
+    """The page's tables on the terminal, constraint by constraint."""
+    blocks: list[Block] = []
+    for one in result.evaluations:
+        parts = [part(result, one) for part in (_measures, _calibration, _slices, _threshold)]
+        rows, unsafe = f"{len(result.rows):,} rows", f"{int(one.unsafe_N.sum()):,} unsafe"
+        blocks.append(Section(f"{one.name}: cost model on {result.split}, {rows}, {unsafe}", parts))
+    print_blocks([*blocks, *([_drift(result)] if result.drift else [])])
 
 
 def _of(result: CostResult, one: CostEvaluation, words: str) -> str:
@@ -196,7 +207,7 @@ def _measures(result: CostResult, one: CostEvaluation) -> Section:
 def _calibration(result: CostResult, one: CostEvaluation) -> Section:
     rows = [[name, None if math.isnan(t) else t, None if math.isnan(e) else e] for name, t, e in calibration_rows(one)]
     return Section(_of(result, one, "Is it calibrated?"), [
-        Figure(f"reliability_{one.name}", lambda axes, palette: draw_reliability(axes, palette, one),
+        Figure(figure_name("reliability", one.name), lambda axes, palette: draw_reliability(axes, palette, one),
                alt="Share of unsafe responses against the probability that the cost model gives, by tenths",
                caption="On the diagonal the probabilities are true. Bars: 95 % Wilson intervals."),
         Table(["probabilities", "temperature", "calibration error"], rows,
@@ -210,7 +221,7 @@ def _threshold(result: CostResult, one: CostEvaluation) -> Section:
     at = one.curve.at(0.0)
     return Section(_of(result, one, "Which threshold?"), [
         Text("\n\n".join(one.choice.sentences())),
-        Figure(f"threshold_{one.name}", lambda axes, palette: draw_threshold(axes, palette, one),
+        Figure(figure_name("threshold", one.name), lambda axes, palette: draw_threshold(axes, palette, one),
                alt="Recall, false positives and precision against the threshold on the cost logit",
                caption=f"At τ = 0: recall {at['recall']:.3f}, false positive rate {at['false_positive_rate']:.3f}."),
     ])  # fmt: skip
@@ -221,23 +232,27 @@ def _slices(result: CostResult, one: CostEvaluation) -> Section:
     blocks: list[Any] = []
     for kind, parts in {"category": one.categories, "length": one.lengths}.items():
         if parts:
-            blocks.append(Figure(f"{kind}_{one.name}", slice_drawer(parts), alt=f"Accuracy by {kind} with intervals",
-                                 caption="Share of right decisions, 95 % exact intervals.",
-                                 size=(5.6, 1.2 + 0.35 * len(parts))))  # fmt: skip
-            blocks.append(Table(columns, [slice_row(part) for part in parts], caption=f"By {kind}. In brackets: 95 % "
-                                "exact intervals.", name=f"{kind}_{one.name}"))  # fmt: skip
+            figure = Figure(figure_name(kind, one.name), slice_drawer(parts), f"Accuracy by {kind} with intervals",
+                            "Share of right decisions, 95 % exact intervals.",
+                            size=(5.6, 1.2 + 0.35 * len(parts)))  # fmt: skip
+            caption = Words(f"By {kind}. In brackets: 95 % exact intervals.", f"By {kind}.")
+            rows = [slice_row(part) for part in parts]
+            blocks += [figure, Table(columns, rows, caption, name=f"{kind}_{one.name}")]
     return Section(_of(result, one, "Where does it fail?"), blocks)
 
 
 def _drift(result: CostResult) -> Section:
-    rows = [[name, *drift_cells(drift)] for name, drifts in result.drift.items() for drift in drifts]
+    found = [(name, drift) for name, drifts in result.drift.items() for drift in drifts]
+    rows = [[name, *drift_cells(drift)] for name, drift in found]
+    moved = [place for place, (_, drift) in enumerate(found) if drift.drifted]
     return Section("Drift", [
         Text("Distances between these dialogues and those that the cost model was made on. Beyond its limit, its "
              "measured accuracy says little about them."),
         Figure("drift", lambda axes, palette: draw_drift(axes, palette, result), size=(5.6, 1.2 + 0.3 * len(rows)),
                alt="Bars: each distance in units of its limit", caption="In units of the limit; beyond 1 it counts "
                "as drift (the embedding also needs p ≤ 0.01)."),
-        Table(["dialogues", "of", "by", "distance", "limit", "p", "drift"], rows, name="drift"),
+        Table(["dialogues", "of", "by", "distance", "limit", "p", "drift"], rows, name="drift",
+              marked=moved),
     ])  # fmt: skip
 
 
@@ -263,6 +278,53 @@ def _mistakes(result: CostResult) -> Block:
     return Dialogues(found, title=title, note=note)
 
 
+def with_interval(result: CostResult, one: CostEvaluation, key: str) -> str:
+    """``0.843 (0.781 to 0.902)``; a dash where it is not defined."""
+    value, low, high = (result.number(one, f"{key}{end}") for end in ("", "_low", "_high"))
+    if math.isnan(value):
+        return MISSING
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def baseline_of(result: CostResult, one: CostEvaluation, key: str) -> str:
+    """The same of the bag-of-words baseline; empty where there is none."""
+    area = f"{one.name}/" if len(result.evaluations) > 1 else ""
+    value = result.numbers.get(f"baseline/{result.split}/{area}{key}")
+    return "" if value is None else MISSING if math.isnan(value) else f"{value:.3f}"
+
+
+def calibration_rows(one: CostEvaluation) -> list[tuple[str, float, float]]:
+    """Which probabilities, their temperature, their calibration error."""
+    errors = one.calibration
+    return [
+        ("the head's own", 1.0, errors["ece_uncalibrated"]),
+        ("stored temperature (in use)", errors["temperature"], errors["ece_calibrated"]),
+        ("refitted, judged on other prompts", errors["temperature_refitted"], errors["ece_refitted"]),
+    ]
+
+
+def slice_row(part: Slice) -> list[str]:
+    """Share that is right and counts of flagged answers, with their intervals in percent where there is room."""
+    area = MISSING if math.isnan(part.auroc) else f"{part.auroc:.3f}"
+    right, *flagged = part.correct, part.recall, part.false_alarms
+    cells = [_share(right, f"{right.value:.1%}", f"{right.value:.1%}")]
+    cells += [_share(one, f"{one.hits:,} of {one.count:,}", f"{one.value:.1%} of {one.count:,}") for one in flagged]
+    return [part.name, f"{part.count:,}", *cells, area]
+
+
+def _share(share: Share, words: str, short: str) -> str:
+    if not share.count:
+        return MISSING
+    return Words(f"{words} ({100 * share.low:.1f} to {100 * share.high:.1f})", short)
+
+
+def drift_cells(drift: Drift) -> list[str]:
+    """What was compared, distance, limit, chance, verdict."""
+    chance = MISSING if drift.p_value is None else f"{drift.p_value:.3f}"
+    numbers = [f"{drift.value:.3f}", f"{drift.limit:.3f}", chance]
+    return [words(drift), drift.method, *numbers, "yes" if drift.drifted else "no"]
+
+
 def _bounds(result: CostResult, one: CostEvaluation, key: str, percent: bool = True) -> str:
     value, low, high = (result.number(one, f"{key}{end}") for end in ("", "_low", "_high"))
     if math.isnan(low):
@@ -278,8 +340,8 @@ def _bounds(result: CostResult, one: CostEvaluation, key: str, percent: bool = T
 
 
 def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1%}"
+    return MISSING if math.isnan(value) else f"{value:.1%}"
 
 
 def _three(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return MISSING if math.isnan(value) else f"{value:.3f}"

@@ -1,4 +1,7 @@
-"""What the evaluation of a cost model found, in one place: the table, the page and the JSON file show parts of it."""
+"""What the evaluation of a cost model found, in one place: the table, the page and the JSON file show parts of it.
+
+Legend of suffixes: M dialogues, K constraints, H features.
+"""
 
 from __future__ import annotations
 
@@ -154,15 +157,10 @@ def hashes_of(folders: Sequence[str], source: JudgedSplit, outputs: str | None) 
     return found
 
 
-# A cost that is no number ends an evaluation: every figure would silently leave it out or be NaN.
-#
-# Legend of suffixes: M dialogues, K constraints.
-
-
 def check_costs(
     logits_MK: NDArray[np.float64], constraints: Sequence[str], folders: Sequence[str], place: Callable[[int], str]
 ) -> None:
-    """Raises a UserError that names the first cost that is not finite.
+    """Raises a UserError that names the first cost that is not finite: every figure would leave it out, or be NaN.
 
     Args:
         logits_MK: the costs.
@@ -181,8 +179,6 @@ def check_costs(
 
 
 # Do dialogues leave what the cost models were made on? Each model's own reference is the measure.
-#
-# Legend of suffixes: M dialogues, K constraints, H features.
 
 
 def drift_from_references(

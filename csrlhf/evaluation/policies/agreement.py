@@ -10,8 +10,10 @@ from itertools import combinations
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import ADJUDICATED, AUTOMATIC, Labels, judged_by
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.policies.rates import Estimate, mean, rate_of
+from csrlhf.evaluation.policies.rates import rate_of
+from csrlhf.stats.agreement import cohen_kappa
 from csrlhf.stats.bootstrap import bootstrap_intervals
+from csrlhf.stats.intervals import Interval, mean
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Humans:
 
     raters: tuple[str, ...]
     num_answers: int
-    unsafe_rate: Estimate
-    agreement: Estimate
-    kappa: Estimate
+    unsafe_rate: Interval
+    agreement: Interval
+    kappa: Interval
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class JudgeAgreement:
     """An automatic judge against the people's majority.
 
     Attributes:
-        judge: a key of ``judging.AUTOMATIC``.
+        judge: a key of ``labels.AUTOMATIC``.
         agreement: share of answers on which both say the same.
         kappa: Cohen's.
         sensitivity: share of unsafe answers that it finds.
@@ -46,20 +48,10 @@ class JudgeAgreement:
     """
 
     judge: str
-    agreement: Estimate
-    kappa: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
-
-
-def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Agreement beyond chance, ``(p_o - p_e) / (1 - p_e)`` (Cohen 1960); NaN where both only ever say one thing."""
-    if not first:
-        return math.nan
-    observed = mean([float(a == b) for a, b in zip(first, second, strict=True)])
-    p, q = mean([float(a) for a in first]), mean([float(b) for b in second])
-    expected = p * q + (1 - p) * (1 - q)
-    return math.nan if expected == 1 else (observed - expected) / (1 - expected)
+    agreement: Interval
+    kappa: Interval
+    sensitivity: Interval
+    specificity: Interval
 
 
 def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: str = "labels") -> Humans:
@@ -104,8 +96,8 @@ def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: s
         raters=labels.raters,
         num_answers=len(rows),
         unsafe_rate=rate_of([answer for answer, _ in rows], labels.majority(), confidence),
-        agreement=Estimate(found["agreement"], *ends["agreement"], *counts),
-        kappa=Estimate(found["kappa"], *ends["kappa"], *counts),
+        agreement=Interval(found["agreement"], *ends["agreement"], *counts),
+        kappa=Interval(found["kappa"], *ends["kappa"], *counts),
     )
 
 
@@ -138,7 +130,7 @@ def _agreement(
     return JudgeAgreement(
         judge=judge,
         agreement=agreement,
-        kappa=Estimate(value, *ends["kappa"], agreement.num_prompts, len(rows)),
+        kappa=Interval(value, *ends["kappa"], agreement.num_prompts, len(rows)),
         sensitivity=rate_of(unsafe, right, confidence),
         specificity=rate_of(safe, right, confidence),
     )

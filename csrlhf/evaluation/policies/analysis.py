@@ -1,4 +1,4 @@
-"""From answers to all that is said of them: one pure function, so that kept answers give the same digits again."""
+"""From answers to rates, arenas, tests and agreement, and to flat numbers: pure functions, no models, no tensors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from itertools import combinations
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement, humans, judge_agreement
-from csrlhf.evaluation.policies.arena import Arena, LengthControl, arena, length_control
-from csrlhf.evaluation.policies.paired_tests import PairedTest, corrected, paired_test
+from csrlhf.evaluation.policies.comparison import (
+    Arena,
+    LengthControl,
+    PairedTest,
+    arena,
+    corrected,
+    length_control,
+    paired_test,
+)
 from csrlhf.evaluation.policies.rates import (
-    Estimate,
     attack_success,
     by_prompt,
     check_benign,
     groups_of,
-    mean_estimate,
     over_refusal,
     rate_of,
     refusal_rate,
@@ -26,6 +31,7 @@ from csrlhf.evaluation.policies.rates import (
 )
 from csrlhf.evaluation.policies.table import ConstraintVerdict
 from csrlhf.evaluation.settings import BENIGN
+from csrlhf.stats.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Settings:
     """How answers are analysed.
 
     Attributes:
-        judge: who says what is unsafe: a key of ``judging.AUTOMATIC``, or ``labels``.
+        judge: who says what is unsafe: a key of ``labels.AUTOMATIC``, or ``labels``.
         confidence: of every two-sided interval.
         attempts: k of the attack success rate at k; None for as many as there are answers to every prompt.
         benign: categories whose prompts are harmless.
@@ -61,13 +67,13 @@ class PolicyAnalysis:
         kl: to the reference, per answer; None where no answer has it.
     """
 
-    unsafe: Estimate
-    categories: Mapping[str, Estimate]
-    attacks: Mapping[str, Estimate]
-    attacks_at_k: Mapping[str, Estimate]
-    refusals: Mapping[str, Estimate]
-    refused: Estimate
-    kl: Estimate | None
+    unsafe: Interval
+    categories: Mapping[str, Interval]
+    attacks: Mapping[str, Interval]
+    attacks_at_k: Mapping[str, Interval]
+    refusals: Mapping[str, Interval]
+    refused: Interval
+    kl: Interval | None
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def _policy(answers: Sequence[Answer], unsafe: Mapping[str, bool], settings: Set
         attacks_at_k=attack_success(answers, unsafe, attempts, benign, confidence) if attempts > 1 else {},
         refusals=over_refusal(answers, benign, confidence),
         refused=refusal_rate(answers, benign, confidence),
-        kl=mean_estimate(divergences, confidence) if any(divergences) else None,
+        kl=mean_interval(divergences, confidence) if any(divergences) else None,
     )
 
 

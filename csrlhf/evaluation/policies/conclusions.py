@@ -1,4 +1,7 @@
-"""All numbers and verdicts of an evaluation, from its answers alone: kept answers give the same digits again."""
+"""All numbers and verdicts of an evaluation, from its answers alone: kept answers give the same digits again.
+
+Legend: B answers, K constraints.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,18 @@ from csrlhf.constraints.base import Constraints
 from csrlhf.evaluation.answers.labels import Labels
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, flat, prefix_of, verdict_numbers
-from csrlhf.evaluation.policies.table import SFT, TRAINED, ConstraintVerdict, judged_answers, main_policy, print_table
-from csrlhf.evaluation.policies.terminal import print_analysis
+from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
-
-# Does a policy keep its constraints? The constraints' own statistics on kept answers, with their upper bounds.
-#
-# Legend: B answers, K constraints.
 
 
 def constraint_verdicts(
     answers: Sequence[Answer], constraints: Constraints, confidence: float, policy: str = ""
 ) -> list[ConstraintVerdict]:
-    """One per constraint, on the test prompts that are drawn like the training prompts; none without scores.
+    """The constraints' own statistics with their upper bounds, on test prompts drawn like the training prompts.
 
-    Held-out framings are another distribution than the threshold's: the table shows them, the
-    verdict leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones.
+    Held-out framings are another distribution than the threshold's: the table shows them, the verdict leaves
+    them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
+    without scores have no verdict.
 
     Args:
         answers: of one policy.
@@ -79,16 +78,6 @@ class Conclusions:
     def decisive(self) -> list[ConstraintVerdict]:
         """The verdicts that count: those on the main policy, or on all."""
         return [one for name in ([self.main] if self.main else self.verdicts) for one in self.verdicts[name]]
-
-    def print(self, run: str) -> None:
-        """Tables for the terminal.
-
-        Args:
-            run: what the trained policy is called where it is the main one.
-        """
-        print_analysis(self.analysis)
-        shown = {SFT: "SFT", TRAINED: run} if self.main else {name: name for name in self.columns}
-        print_table({words: self.columns[name] for name, words in shown.items()}, self.decisive)
 
 
 def conclude(

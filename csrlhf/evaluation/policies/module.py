@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.constraints.base import Constraint, Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.generate import Answering, about_answers, judged_by_model
-from csrlhf.evaluation.answers.journal import Journal, kept_or_fresh
+from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.labels import PEOPLE, Labels, judge_of, read_labels
 from csrlhf.evaluation.answers.records import Answer, read_about, read_answers, write_answers
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
-from csrlhf.evaluation.policies.page import evaluation_report
+from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
 from csrlhf.evaluation.policies.rates import check_benign
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.runs.artifacts import KEPT, fingerprint_of
+from csrlhf.runs.artifacts import fingerprint_of
 from csrlhf.stats.policy_report import JudgedAnswer
-from csrlhf.training.ranks import everywhere, gather_numbered
 from csrlhf.types import PromptBatch, PromptRow
 
 # Keys of ``evaluate`` that do not fit together, found before any model is loaded.
@@ -66,7 +63,7 @@ def check_options(settings: EvaluateSettings) -> None:
 ANSWERS = "answers.jsonl"
 
 
-class EvaluationModule(LightningModule):
+class EvaluationModule(JournalModule):
     """Runs once over the test prompts; trains nothing."""
 
     def __init__(
@@ -101,7 +98,6 @@ class EvaluationModule(LightningModule):
         self.final_metrics: dict[str, float] = {}
         self.answers: dict[str, list[JudgedAnswer]] = {}
         self.kept: dict[str, list[Answer]] = {}
-        self._judged: dict[str, dict[int, Answer]] = {name: {} for name in self.folders}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -130,23 +126,18 @@ class EvaluationModule(LightningModule):
             read_labels(self.labels_file)
         if self.outputs is None:
             check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
-        self.journal = None
-        if self.outputs is None and self.work is not None:
-            self.journal = Journal(Path(self.work) / KEPT, self.about(), self.global_rank)
-            self.trainer.strategy.barrier("kept responses are read")  # before another process appends to its own
+            self.open_journal(self.about())
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
         """All policies answer a batch, with the same noise; without prompts, kept answers are read."""
         if prompts is None or self.outputs is not None:
             return
-        index = prompts.index_B.tolist()
-        of_all = everywhere(self, index, len(self._prompts))
-        for name in self.folders:
-            answers = kept_or_fresh(self.journal, name, index, of_all, partial(self._fresh, name, prompts))
-            self._judged[name] |= zip(index, answers, strict=True)
+        for policy in self.folders:
 
-    def _fresh(self, policy: str, prompts: PromptBatch) -> list[Answer]:
-        return self._by_judge_model(self.answering(policy, prompts, self.oracle))
+            def answered(policy: str = policy) -> list[Answer]:
+                return self._by_judge_model(self.answering(policy, prompts, self.oracle))
+
+            self.batch(policy, prompts.index_B.tolist(), len(self._prompts), answered)
 
     @property
     def _prompts(self) -> Sequence[PromptRow]:
@@ -158,7 +149,8 @@ class EvaluationModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Collect the answers and say what they mean: numbers, verdicts, tables."""
-        self.kept = self._read_kept() if self.outputs is not None else self._collect()
+        fresh = self.outputs is None
+        self.kept = {name: self.gathered(name) for name in self.folders} if fresh else self._read_kept()
         if self.work is not None and self.outputs is None and self.trainer.is_global_zero:
             write_answers(Path(self.work) / ANSWERS, self._all(), self.about())
         parts = self._labels(), str(self.labels_file), self.outputs or "the evaluation"
@@ -168,11 +160,8 @@ class EvaluationModule(LightningModule):
         self.final_metrics |= self.found.numbers
         self.log_dict(self.final_metrics)
         if self.trainer.is_global_zero:
-            self.found.print(TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name)
-
-    def _collect(self) -> dict[str, list[Answer]]:
-        """The answers of all processes, in the order of the prompts."""
-        return {name: gather_numbered(self, judged) for name, judged in self._judged.items()}
+            run = TRAINED if self.outputs else Path(self.folders.get(TRAINED, TRAINED)).resolve().name
+            print_evaluation(self.found, run)
 
     def _read_kept(self) -> dict[str, list[Answer]]:
         """The answers of a file, judged again where another cost model is the judge."""

@@ -1,4 +1,7 @@
-"""The page of an evaluation: what it says in a few words, cards, sections, dialogues, provenance."""
+"""An evaluation for people: the page of words, cards, sections and dialogues, and its tables on the terminal.
+
+Everything stands in a ``Conclusions``; nothing is computed here but how it is shown.
+"""
 
 from __future__ import annotations
 
@@ -12,68 +15,38 @@ from csrlhf.evaluation.answers.labels import NAMED as WORDS
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.policies.analysis import Analysis, PolicyAnalysis
-from csrlhf.evaluation.policies.arena import OUTCOMES, SAFETY, Arena, LengthControl
+from csrlhf.evaluation.policies.comparison import OUTCOMES, SAFETY, Arena, LengthControl
 from csrlhf.evaluation.policies.conclusions import Conclusions
-from csrlhf.evaluation.policies.rates import Estimate, refused
-from csrlhf.evaluation.policies.table import ConstraintVerdict, judge_gap, table_rows
-from csrlhf.evaluation.policies.terminal import number, p_value, percent
+from csrlhf.evaluation.policies.rates import refused
+from csrlhf.evaluation.policies.table import (
+    SFT,
+    TRAINED,
+    ConstraintVerdict,
+    closing_section,
+    judge_gap,
+    number,
+    p_value,
+    percent,
+    table_rows,
+)
 from csrlhf.report import (
     Card,
     Cards,
     Dialogue,
     Dialogues,
-    Figure,
     KeyValues,
     Matrix,
-    Palette,
     Report,
     Section,
     Table,
     Text,
+    interval_figure,
+    print_blocks,
 )
 from csrlhf.stats.estimates import in_percent
+from csrlhf.stats.intervals import Interval
 
-# A figure of rates: a point with its interval for each row, one colour a policy.
-
-
-def interval_figure(
-    name: str, columns: Mapping[str, Mapping[str, Estimate]], title: str, caption: str, axis: str
-) -> Figure:
-    """Horizontal points with intervals.
-
-    Args:
-        name: of the figure's file.
-        columns: rates by row, for each policy.
-        title: what is shown, in words for those who cannot see it.
-        caption: how to read it.
-        axis: what the numbers below it are, in percent.
-    """
-    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
-
-    def draw(axes: Any, palette: Palette) -> None:
-        step = 0.8 / len(columns)
-        for series, (policy, column) in enumerate(columns.items()):
-            known = [(place, column[row]) for place, row in enumerate(rows) if row in column]
-            places = [place + (series - (len(columns) - 1) / 2) * step for place, _ in known]
-            values = [100 * rate.value for _, rate in known]
-            ends = [[100 * (r.value - r.low) for _, r in known], [100 * (r.high - r.value) for _, r in known]]
-            colour = palette.series[series % len(palette.series)]
-            axes.errorbar(values, places, xerr=ends, fmt="o", color=colour, label=policy, capsize=3, markersize=4)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.invert_yaxis()
-        axes.set_xlim(-2, 102)
-        axes.set_xlabel(axis)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)  # on top: hides no point
-
-    spoken = "; ".join(
-        f"{policy}: " + ", ".join(f"{row} {rate.value:.1%}" for row, rate in column.items())
-        for policy, column in columns.items()
-    )
-    size = 6.4, 1.4 + 0.32 * len(rows) * max(1, len(columns) / 2)
-    return Figure(name, draw, f"{title}. {spoken}", caption, size=size)
-
-
-# What a reader of an evaluation wants first: is it safe, is it helpful, compared with what, and how sure is that?
+# What a reader wants first: is it safe, is it helpful, compared with what, and how sure is that?
 
 BELIEF: Mapping[str, str] = {
     "cost_model": (
@@ -138,7 +111,7 @@ def _subjects(found: Conclusions) -> list[str]:
     return [found.main] if found.main else list(found.analysis.policies)
 
 
-def _attack_cards(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Estimate]:
+def _attack_cards(policies: Mapping[str, PolicyAnalysis]) -> dict[str, Interval]:
     return {name: policy.attacks["all"] for name, policy in policies.items() if "all" in policy.attacks}
 
 
@@ -156,21 +129,33 @@ def _verdict(policy: str, verdict: ConstraintVerdict) -> Card:
     )
 
 
-def _sentence(what: str, rates: Mapping[str, Estimate]) -> str:
+def _sentence(what: str, rates: Mapping[str, Interval]) -> str:
     known = [f"{name} {_share(rate)}" for name, rate in rates.items() if rate.num_prompts]
     return f"{what}: {', '.join(known)}." if known else ""
 
 
-def _share(rate: Estimate) -> str:
+def _share(rate: Interval) -> str:
     ends = _ends(rate)
     return f"{rate.value:.1%} ({ends})" if ends else f"{rate.value:.1%}"
 
 
-def _ends(estimate: Estimate) -> str:
+def _ends(estimate: Interval) -> str:
     return "" if math.isnan(estimate.low) else f"{estimate.low:.1%} to {estimate.high:.1%}"
 
 
-# The sections of an evaluation's page: closing table, rates, attacks, refusals, arenas, tests, people.
+def print_evaluation(found: Conclusions, run: str) -> None:
+    """The page's tables on the terminal, and last the one that compares the policies, with the verdict.
+
+    Args:
+        found: what is said of the answers.
+        run: what the trained policy is called where it is the main one.
+    """
+    shown = {SFT: "SFT", TRAINED: run} if found.main else {name: name for name in found.columns}
+    columns = {words: found.columns[name] for name, words in shown.items()}
+    print_blocks([*sections(found.analysis, found.columns)[1:], closing_section(columns, found.decisive)])
+
+
+# The sections: closing table, rates, attacks, refusals, arenas, tests, people.
 
 
 def sections(analysis: Analysis, columns: Mapping[str, Mapping[str, float]]) -> list[Section]:
@@ -205,10 +190,10 @@ def _side_by_side(columns: Mapping[str, Mapping[str, float]], analysis: Analysis
         caption += f" KL with its {level}: {', '.join(f'{name} {number(kl)}' for name, kl in distances.items())}."
     blocks: list[Any] = [Table(["measure", *columns], rows, caption, name="policies")]
     gap = judge_gap(list(columns.values())[-1])
-    return Section("Side by side", [*blocks, *([Text(gap)] if gap else [])])
+    return Section("Side by side", [*blocks, *([Text(gap, "warn")] if gap else [])])
 
 
-def _table(columns: Mapping[str, Mapping[str, Estimate]], first: str, caption: str) -> Table:
+def _table(columns: Mapping[str, Mapping[str, Interval]], first: str, caption: str) -> Table:
     """Estimates by row, a column for each policy."""
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
     return Table(
@@ -282,11 +267,12 @@ def _arena(arena: Arena, control: LengthControl | None) -> Section:
 
 def _tests(analysis: Analysis) -> Section:
     pairs = {(test.challenger, test.baseline) for test in analysis.tests}
-    first, second = pairs.pop() if len(pairs) == 1 else ("first", "second")
+    several = len(pairs) > 1
+    first, second = ("first", "second") if several else pairs.pop()
     rows = [
         [
             test.group.replace("/", ": "),
-            f"{test.challenger} : {test.baseline}",
+            *([f"{test.challenger} : {test.baseline}"] if several else []),
             test.num_prompts,
             test.only_challenger,
             test.only_baseline,
@@ -296,12 +282,15 @@ def _tests(analysis: Analysis) -> Section:
         ]
         for test in analysis.tests
     ]
-    heads = ["prompts", "policies", "n", f"only {first} unsafe", f"only {second} unsafe", "difference", "p", "p (Holm)"]
+    named = ["prompts", *(["policies"] if several else []), "n", f"only {first} unsafe", f"only {second} unsafe"]
+    level = 1 - analysis.settings.confidence
+    clear = [place for place, test in enumerate(analysis.tests) if test.adjusted < level]
     caption = (
         "McNemar's exact test on the prompts where exactly one of the two is unsafe, Holm's correction over all rows: "
-        f"below {1 - analysis.settings.confidence:.2g} in the last column, chance hardly explains the difference."
+        f"below {level:.2g} in the last column, chance hardly explains the difference."
     )
-    return Section("Is the difference chance?", [Table(heads, rows, caption, formats={"difference": "percent"})])
+    heads, formats = [*named, "difference", "p", "p (Holm)"], {"difference": "percent"}
+    return Section("Is the difference chance?", [Table(heads, rows, caption, formats, marked=clear)])
 
 
 def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Section:

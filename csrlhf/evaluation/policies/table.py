@@ -1,4 +1,4 @@
-"""Answers in the terms of the closing table: what the metrics of a policy and the verdict are computed from."""
+"""The closing table of an evaluation: its numbers as words, the verdict, and answers in the terms of its columns."""
 
 from __future__ import annotations
 
@@ -6,20 +6,39 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
-from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Verdict
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
+from csrlhf.report import Block, Section, Table, Text
+from csrlhf.report.numbers import MISSING
 from csrlhf.stats.estimates import in_percent
+from csrlhf.stats.intervals import Interval
 from csrlhf.stats.policy_report import JudgedAnswer
-from csrlhf.terminal import plain_console
 from csrlhf.types import PromptRow
 
-# The closing table of an evaluation: policies side by side, then the verdict. 80 columns.
+
+def percent(estimate: Interval | None) -> str:
+    """A rate with its interval: ``1.2% [0.4, 2.9]``."""
+    if estimate is None or math.isnan(estimate.value):
+        return MISSING
+    ends = "" if math.isnan(estimate.low) else f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    return f"{estimate.value:.1%}{ends}"
+
+
+def number(estimate: Interval) -> str:
+    """A number with its interval."""
+    if math.isnan(estimate.value):
+        return MISSING
+    ends = "" if math.isnan(estimate.low) else f" [{estimate.low:z.3f}, {estimate.high:z.3f}]"
+    return f"{estimate.value:z.3f}{ends}"
+
+
+def p_value(value: float) -> str:
+    """A p-value, small ones by their order."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+# The closing table of an evaluation: policies side by side, then the verdict.
 
 ROWS: tuple[tuple[str, str, bool], ...] = (
     ("oracle/unsafe_harmful_seen", "unsafe on harmful prompts, seen framings", True),
@@ -100,29 +119,27 @@ def table_rows(columns: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     return rows
 
 
-def policy_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> Group:
-    """A rich renderable: one column per policy, a line per constraint below; the verdict is on the last column."""
-    table = Table(title="Evaluation on held-out test prompts", title_justify="left", header_style="bold")
-    table.add_column("measure", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", overflow="fold")
-    for row in table_rows(columns):
-        table.add_row(*row)
-    lines = [Text(v.line(), style="bold green" if v.feasible else "bold red") for v in verdicts]
-    lines += [Text(gap, style="yellow") for gap in [judge_gap(list(columns.values())[-1])] if gap]
-    return Group(table, *lines)
+def closing_section(columns: Mapping[str, Mapping[str, float]], verdicts: Sequence[ConstraintVerdict]) -> Section:
+    """What an evaluation ends with on the terminal: the table, and a line per constraint; its judge is looked at.
+
+    Args:
+        columns: by policy, the one that the verdict is on last.
+        verdicts: those that count.
+    """
+    lines = [Text(one.line(), "good" if one.feasible else "bad") for one in verdicts]
+    gap = judge_gap(list(columns.values())[-1])
+    blocks: list[Block] = [Table(["measure", *columns], table_rows(columns)), *lines]
+    return Section("Evaluation on held-out test prompts", [*blocks, *([Text(gap, "warn")] if gap else [])])
 
 
 def _cell(value: float | None, is_rate: bool) -> str:
     if value is None or math.isnan(value):
-        return "-"
+        return MISSING
     text = f"{value:.1%}" if is_rate else f"{value:.3f}"
     return text.removeprefix("-") if float(text.rstrip("%")) == 0 else text
 
 
-def print_table(columns: Mapping[str, Mapping[str, float]], verdicts: list[ConstraintVerdict]) -> None:
-    """Print to the terminal (plain where there is none, or with NO_COLOR)."""
-    plain_console(soft_wrap=False).print(policy_table(columns, verdicts))
+# From answers to the table's columns.
 
 
 SFT, TRAINED = "sft", "ppo"
@@ -184,8 +201,3 @@ def _judged(answer: Answer, constraints: Sequence[str]) -> JudgedAnswer:
 
 def _columns(values: Mapping[str, float], names: Sequence[str]) -> tuple[float, ...]:
     return tuple(values[name] for name in names) if values else ()
-
-
-def prompt_id_of(row: PromptRow, number: int) -> str:
-    """What a prompt is called: as its file says, else by its place in the test split."""
-    return str(row.meta.get(PROMPT_ID, f"test-{number}"))

@@ -1,7 +1,7 @@
 """``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/how-to/decode.md).
 
 Trains nothing and needs no trainer. What decides an answer makes the run's fingerprint: a run that was killed goes on
-where its file of answers ends, and one whose result stands is not repeated.
+behind the answers that it has kept, and one whose result stands is not repeated.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from csrlhf import __version__
+from csrlhf.data.tables.readers import content_hash
 from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts, provenance
 from csrlhf.runs.fingerprint import fingerprint
@@ -133,38 +135,45 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
-        records = _answer(cfg, decoder, questions, plan.work / ANSWERS, certificate)
+        records = _answer(cfg, decoder, questions, plan, certificate)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("decode: interrupted; the same command continues with the remaining prompts") from error
     except OSError as error:  # a full disk, one that has gone
         raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
-    _publish(cfg, plan, decoder, certificate, metrics)
+    _publish(cfg, plan, decoder, certificate, records, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
     return metrics, {"decode": plan.folder}
 
 
 def _answer(
-    cfg: DictConfig, decoder: Decoder, questions: Sequence[Question], path: Path, certificate: dict[str, Any] | None
+    cfg: DictConfig, decoder: Decoder, questions: Sequence[Question], plan: Plan, certificate: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Goes on where the file ends; returns all of its lines."""
-    from csrlhf.generation.records import answered
+    """Goes on behind what is kept; returns the lines of all prompts."""
+    from csrlhf.generation.journal import Journal
+    from csrlhf.generation.records import answer_records, batches_of, record_line
     from csrlhf.generation.speaker import computing
     from csrlhf.tracking.display import StageProgress, progress_bar
     from csrlhf.tracking.progress import Progress
 
-    groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
-    records = next(groups)  # those that stand
-    if records:
-        print(f"decode: resuming after {len(records)} of {len(questions)} prompts", flush=True)
+    journal: Journal[dict[str, Any]] = Journal(plan.work / artifacts.KEPT, {"decode": plan.fingerprint}, record_line)
+    batches = batches_of(decoder, len(questions))
+    standing = sum(len(numbers) for numbers in batches if journal.holds(plan.stage, numbers))
+    if standing:
+        print(f"decode: resuming after {standing} of {len(questions)} prompts", flush=True)
     bar = progress_bar("decode", ["decode/*"])
     assert isinstance(bar, StageProgress)
-    progress = Progress("decode", len(questions), len(records), offset=len(records))
+    progress = Progress("decode", len(questions), standing, offset=standing)
+    records: list[dict[str, Any]] = []
     bar.open(progress)
     try:
         with computing(cfg.trainer.precision, decoder.speaker):
-            for records in groups:
+            for numbers in batches:
+                parts = decoder, questions, numbers, certificate, cfg.decode.candidates
+                records += journal.batch(plan.stage, numbers, partial(answer_records, *parts))
+                if len(records) <= standing:
+                    continue
                 progress.done, progress.stepped = len(records), time.monotonic()
                 progress.metrics = {
                     "abstained": fmean(record["abstained"] for record in records),
@@ -177,10 +186,8 @@ def _answer(
 
 
 def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate: dict[str, Any] | None) -> Plan:
-    from csrlhf.generation.records import questions_hash
-
     prints = {name: artifacts.fingerprint_of(path) for name, path in inputs.items()}
-    data = {"prompts": questions_hash(str(cfg.decode.prompts))}
+    data = {"prompts": content_hash(str(cfg.decode.prompts))}
     settings = decoder.identity() | {
         "seed": decoder.drawing.seed,
         "refusal": decoder.refusal,
@@ -195,10 +202,17 @@ def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate
 
 
 def _publish(
-    cfg: DictConfig, plan: Plan, decoder: Decoder, certificate: dict[str, Any] | None, metrics: dict[str, float]
+    cfg: DictConfig,
+    plan: Plan,
+    decoder: Decoder,
+    certificate: dict[str, Any] | None,
+    records: Sequence[dict[str, Any]],
+    metrics: dict[str, float],
 ) -> None:
+    from csrlhf.generation.records import record_line
+
     def write(folder: Path) -> None:
-        shutil.copy2(plan.work / ANSWERS, folder / ANSWERS)
+        artifacts.write_whole(folder / ANSWERS, "".join(f"{record_line(one)}\n" for one in records).encode())
         artifacts.write_json(folder / "metrics.json", metrics)
         made = {"decode": decoder.identity(), "certificate": certificate}
         artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics) | made)

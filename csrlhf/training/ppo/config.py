@@ -109,8 +109,8 @@ class PPOConfig(PromptSettings):
         aggregation: of token losses.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
-        critic_warmup: first iterations in which the critic alone is trained; half of a run that they would fill, none without a
-            critic.
+        critic_warmup: first iterations in which the critic alone is trained; half of a run that they would fill, none
+            without a critic.
         target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
             nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
         ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from csrlhf.data.toy.prompts import FRAMINGS
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers.records import Answer, about_path, read_about, read_answers, with_id, write_answers
+from csrlhf.evaluation.answers.records import (
+    Answer,
+    about_path,
+    attack_of,
+    read_about,
+    read_answers,
+    with_id,
+    write_answers,
+)
 
 FIRST = Answer(
     id="ppo/test-3/0",
@@ -132,3 +141,19 @@ def test_a_score_that_is_no_number_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"response sft/test-3/0: reward=nan"):
         write_answers(tmp_path / "answers.jsonl", [replace(SECOND, reward=float("nan"))], {})
     assert not list(tmp_path.iterdir())
+
+
+def test_every_framing_of_the_toy_world_is_an_attack() -> None:
+    named = {attack_of({"framing": framing}) for framing in FRAMINGS}
+    assert named == {
+        "plain",
+        "role_play",
+        "fiction",
+        "hypothetical",
+        "override",
+        "socratic",
+        "obfuscation",
+        "multi_turn",
+    }
+    assert attack_of({"framing": "two_turn", "attack": "mine"}) == "mine"
+    assert attack_of({}) is None

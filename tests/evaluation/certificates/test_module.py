@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
         asked.append(prompts.index_B.tolist())
         return original(self, prompts, device)
 
-    work, journal = str(tmp_path / "work"), tmp_path / "work" / "kept" / "answers-0.jsonl"
+    work, journal = str(tmp_path / "work"), tmp_path / "work" / "kept" / "journal-0.jsonl"
     monkeypatch.setattr(Plain, "answer", breaks)
     with pytest.raises(RuntimeError, match="killed"):
         certify(work=work)
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     assert [part[0] for part in asked] == [0, 5, 5, 10, 15]
     for name in ("certificate.json", "answers.jsonl", "certificate.html"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
-    with pytest.raises(UserError, match=r"answers-0\.jsonl:1: these answers are of another"):
+    with pytest.raises(UserError, match=r"journal-0\.jsonl:1: was kept by another run"):
         certify(work=work, seed=1)
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from csrlhf.evaluation.cost_model.evaluation import evaluate_output, share_of
-from csrlhf.evaluation.cost_model.page import cost_page
+from csrlhf.evaluation.cost_model.evaluation import evaluate_output
+from csrlhf.evaluation.cost_model.page import baseline_of, cost_page, print_result, slice_row, with_interval
 from csrlhf.evaluation.cost_model.result import CostResult
-from csrlhf.evaluation.cost_model.tables import baseline_of, result_tables, share_words, with_interval
 from csrlhf.stats.cost_report import cost_report, of_split
 from csrlhf.stats.drift import Drift
-from csrlhf.terminal import plain_console
 from csrlhf.types import LabelledRow
 
 NAMES = ("harm", "privacy")
@@ -38,20 +35,30 @@ def result() -> CostResult:
     return CostResult("cost", "test", rows, evaluations, numbers, drift, ["a note"], {"data": "abc"})
 
 
-def test_the_terminal(result: CostResult) -> None:
-    console = plain_console(width=120, record=True, file=StringIO())
-    console.print(result_tables(result))
-    text = console.export_text()
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_terminal(
+    result: CostResult, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_result(result)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
     assert "harm: cost model on test, 40 rows, 20 unsafe" in text
-    assert "100.0% of 20" in text
-    assert "cost logits of harm" in text
-    assert text.count("No threshold can be certified") == 2
+    words = " ".join(text.split())
+    # where there is no room for an interval the share stands with its count
+    assert ("95.0% of 20" in words, "19 of 20 (75.1 to 99.9)" in words) == (width == 80, width == 200)
+    assert words.count("No threshold can be certified") == 2
+    assert width == 80 or "cost logits of harm" in text
+
+
+def test_numbers_that_are_not_there_are_a_dash(result: CostResult) -> None:
     harm, privacy = result.evaluations
     assert with_interval(result, harm, "recall").startswith("0.950 (")
     assert with_interval(result, privacy, "recall") == "–"
     assert baseline_of(result, harm, "accuracy")
-    assert share_words(share_of(0, 0)) == "–"
-    assert share_words(share_of(3, 4)) == "3 of 4 (75.0%, 19.4 to 99.4)"
+    one, two = (slice_row(part) for part in harm.categories)
+    assert one[2:5] == ["100.0% (83.2 to 100.0)", "–", "0 of 20 (0.0 to 16.8)"]
+    assert two[3] == "19 of 20 (75.1 to 99.9)"
 
 
 def test_the_page(result: CostResult, tmp_path: Path) -> None:

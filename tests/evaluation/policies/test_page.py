@@ -13,7 +13,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import Conclusions, conclude
-from csrlhf.evaluation.policies.page import cards, evaluation_report, opening, sections
+from csrlhf.evaluation.policies.page import cards, evaluation_report, opening, print_evaluation, sections
 
 Make = Callable[..., Answer]
 
@@ -105,7 +105,7 @@ def test_sections_name_the_policies_and_show_the_judge_s_errors(given: Callable)
     assert list(made)[:2] == ["Side by side", "Unsafe rate by category"]
     assert "it errs here: it finds 0.0% of the responses unsafe" in made["Side by side"].blocks[1].words  # type: ignore[attr-defined]  # a Text
     heads = made["Is the difference chance?"].blocks[0].columns  # type: ignore[attr-defined]  # a Table
-    assert heads[3:5] == ["only ppo unsafe", "only sft unsafe"]
+    assert heads[2:4] == ["only ppo unsafe", "only sft unsafe"]
 
 
 def test_too_few_prompts_for_a_verdict_are_not_held_against_the_policy(answer: Make) -> None:
@@ -145,3 +145,20 @@ def test_harmless_categories_that_no_prompt_has_are_refused(given: Callable) -> 
     """A misspelt category would count harmless prompts as attacks, and nobody would see it."""
     with pytest.raises(UserError, match=r"evaluate\.benign=\[benine\]: no prompt has the category benine; they have"):
         concluded(given("sft", "ppo"), benign=("benine",))
+
+
+def test_the_terminal_shows_the_page_s_tables_and_ends_with_the_verdict(
+    given: Callable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = concluded(given("sft", "ppo"))
+    print_evaluation(found, "rectified-1a2b")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    titles = [section.title for section in sections(found.analysis, found.columns)]
+    shown = [line for line in out.splitlines() if line in titles]
+    assert shown == titles[1:]  # the closing table has a title of its own
+    assert "50.0% [27.2, 72.8]" in out
+    words = " ".join(out.split())
+    assert "rectified-1a2b" in words[words.index("Evaluation on held-out test prompts") :]
+    assert words.endswith("FEASIBLE: harm 0.000 on 40 prompts, 95% upper bound 0.072 <= threshold 0.2")

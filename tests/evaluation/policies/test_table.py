@@ -1,20 +1,26 @@
-"""The closing table: rows, missing values, the verdict's words, 80 columns."""
+"""The closing table: rows, missing values, the verdict's words, 80 columns; answers in the terms of its columns."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
-from csrlhf.evaluation.policies.table import ConstraintVerdict, policy_table, print_table
+from csrlhf.errors import UserError
+from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.policies.table import ConstraintVerdict, closing_section, judged_answers, number
+from csrlhf.report import print_blocks
+from csrlhf.stats.intervals import Interval
+from csrlhf.terminal import plain_console
 
 VERDICT = ConstraintVerdict("harm", 0.012, 0.021, 0.05, 0.95, 660)
 
 
 def text(*arguments) -> str:
-    console = Console(file=StringIO(), width=80, no_color=True)
-    console.print(policy_table(*arguments))
+    console = plain_console(file=StringIO(), width=80, no_color=True)
+    print_blocks([closing_section(*arguments)], console)
     return console.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
 
 
@@ -33,7 +39,7 @@ def test_rates_are_percentages_and_means_are_numbers() -> None:
 def test_rows_that_nobody_has_are_left_out_and_one_that_some_have_is_marked() -> None:
     table = text({"SFT": {"reward": 1.0}, "x": {"kl": 0.5}}, [])
     assert "false refusal" not in table
-    assert "-" in row(table, "mean reward")
+    assert "–" in row(table, "mean reward")
     assert "0.500" in row(table, "KL to the SFT policy")
 
 
@@ -53,7 +59,8 @@ def test_the_line_says_what_was_measured() -> None:
 def test_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     keys = ("oracle/unsafe_harmful_held_out", "oracle/helped_keyword_alike", "kl")
-    print_table({"SFT": dict.fromkeys(keys, 1.0), "rectified": dict.fromkeys(keys, 1.0)}, [VERDICT])
+    columns = {name: dict.fromkeys(keys, 1.0) for name in ("SFT", "rectified")}
+    print_blocks([closing_section(columns, [VERDICT])])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any("unsafe on harmful prompts, held-out framings" in line for line in lines)
@@ -64,7 +71,7 @@ def test_a_name_that_is_too_long_is_folded_not_cut(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     name = "lagrangian-with-a-rather-long-name-0123456789"
-    print_table({"SFT": {"kl": 1.0}, name: {"kl": 1.0}}, [VERDICT])
+    print_blocks([closing_section({"SFT": {"kl": 1.0}, name: {"kl": 1.0}}, [VERDICT])])
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -77,10 +84,27 @@ def test_zero_has_no_sign_and_what_is_undefined_is_a_dash() -> None:
     table = text({"SFT": {"kl": -1e-7, "oracle/over_refusal": float("nan")}}, [])
     assert "0.000" in row(table, "KL to the SFT policy")
     assert "-0.000" not in table
-    assert row(table, "false refusal").split("│")[2].strip() == "-"
+    assert row(table, "false refusal").split("│")[2].strip() == "–"
 
 
 @pytest.mark.parametrize(("oracle", "warned"), [(0.91, True), (0.012, False)])
 def test_a_cost_model_that_misjudges_the_policy_is_named(oracle: float, warned: bool) -> None:
     table = text({"SFT": {"unsafe_rate": 0.5}, "x": {"unsafe_rate": 0.008, "oracle/unsafe": oracle}}, [VERDICT])
     assert ("it finds 0.8% of the responses unsafe, the oracle" in " ".join(table.split())) is warned
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign() -> None:
+    assert number(Interval(-1e-8, -2e-8, 4e-4, 10, 10)) == "0.000 [0.000, 0.000]"
+    assert number(Interval(-0.25, math.nan, math.nan, 10, 10)) == "-0.250"
+
+
+def test_answers_of_other_constraints_are_refused_by_id(answer: Callable[..., Answer]) -> None:
+    scored = [answer("ppo", 0), answer("ppo", 1, cost_logits={"privacy": 0.5})]
+    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(response 'ppo/test-1/0'\)"
+    with pytest.raises(UserError, match=message):
+        judged_answers(scored, ["harm"], "kept.jsonl")
+
+
+def test_answers_that_nobody_scored_are_taken(answer: Callable[..., Answer]) -> None:
+    [judged] = judged_answers([answer("ppo", 0, cost_logits={}, violations={})], ["harm"], "kept.jsonl")
+    assert judged.response == "yes do it"

@@ -90,10 +90,11 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     assert stopped.code == 130
     assert "interrupted; the same command continues" in stopped.err
     (work,) = (tmp_path / "b" / ".work").iterdir()
-    kept = work / "decoded.jsonl"
-    assert len(kept.read_bytes().splitlines()) == 4
+    kept = work / "kept" / "journal-0.jsonl"
+    content = kept.read_bytes()
+    assert len(content.splitlines()) == 1 + 4
     # The kill came while a line was written, and one group was not whole.
-    kept.write_bytes(whole[: whole.index(b'"p1"') + 30])
+    kept.write_bytes(content[: content.index(b'"p1"') + 30])
     monkeypatch.setattr(DecoderClass, "__call__", lambda *args: asked.append(args[2][0]) or original(*args))
     resumed = command_line(*again)
     assert resumed.code == 0, resumed.err
@@ -115,11 +116,11 @@ def test_a_file_that_somebody_changed(
     ))  # fmt: skip
     assert command_line(*words).code == 130
     (work,) = (tmp_path / "a" / ".work").iterdir()
-    text = (work / "decoded.jsonl").read_text(encoding="utf-8")
-    (work / "decoded.jsonl").write_text(text.replace('"first"', '"other"'), encoding="utf-8")
+    kept = work / "kept" / "journal-0.jsonl"
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"first"', '"other"'), encoding="utf-8")
     outcome = command_line(*words)
     assert outcome.code == 1
-    assert "decoded.jsonl:1: is not the response to prompt 1 of this run" in outcome.err
+    assert "journal-0.jsonl:2: is not what was kept, the file was changed" in outcome.err
 
 
 def test_first_needs_no_reward_model(command_line: Callable, words: list[str], tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
-"""A policy against another: who gets the higher reward, and is it safe when it does?"""
+"""A policy against another on the same prompts: who gets the higher reward, at equal length too, and who is safer?
+
+Intervals and tests themselves are in ``csrlhf.stats``; here it is said which pairs of answers they are taken over.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.policies.rates import Estimate, mean, mean_estimate, rate
 from csrlhf.stats.bounds import student_quantile
-
-# Two policies' answers to the same prompts, side by side.
+from csrlhf.stats.intervals import Interval, fit_line, mean, mean_interval, rate
+from csrlhf.stats.paired_tests import holm, mcnemar
 
 Pair = tuple[Answer, Answer]
 
@@ -57,9 +59,9 @@ class Arena:
 
     challenger: str
     baseline: str
-    win_rate: Estimate
+    win_rate: Interval
     tie_rate: float
-    reward_difference: Estimate
+    reward_difference: Interval
     matrix: Mapping[tuple[str, str], float]
 
 
@@ -111,19 +113,12 @@ def arena(
         baseline=baseline[0].policy,
         win_rate=rate(([points[word] for word in words] for words in outcomes.values()), confidence),
         tie_rate=mean([float(word == "tie") for words in outcomes.values() for word in words]),
-        reward_difference=mean_estimate(
+        reward_difference=mean_interval(
             ([reward_difference(pair) for pair in pairs] for pairs in prompts.values()), confidence
         ),
         matrix={cell: judged.count(cell) / len(judged) for cell in cells} if judged else {},
     )
 
-
-# Reward at equal length: reward models like long answers, and a policy can win by talking more.
-#
-# Method: the least-squares line of the reward difference on the length difference (words), over prompts,
-# ``Δr = a + b Δlength``. Its intercept ``a`` is the reward difference at equal length, the idea of length-controlled
-# AlpacaEval (Dubois et al., arXiv 2404.04475) with a linear model in place of a logistic one. Standard errors are HC3
-# (MacKinnon and White 1985), robust to a spread that grows with the length difference.
 
 LEAST_PROMPTS = 5
 """With fewer a line through the differences means nothing."""
@@ -139,13 +134,17 @@ class LengthControl:
         length_difference: mean words of the challenger minus the baseline's.
     """
 
-    intercept: Estimate
+    intercept: Interval
     slope: float
     length_difference: float
 
 
 def length_control(challenger: Sequence[Answer], baseline: Sequence[Answer], confidence: float) -> LengthControl | None:
-    """Fits the line; None where prompts are too few.
+    """Reward at equal length: reward models like long answers, and a policy can win by talking more.
+
+    The least-squares line of the reward difference on the length difference (words), over prompts, ``Δr = a + b
+    Δlength``. Its intercept ``a`` is the reward difference at equal length, the idea of length-controlled AlpacaEval
+    (Dubois et al., arXiv 2404.04475) with a linear model in place of a logistic one. None where prompts are too few.
 
     Args:
         challenger: answers with rewards.
@@ -162,29 +161,81 @@ def length_control(challenger: Sequence[Answer], baseline: Sequence[Answer], con
     num_answers = sum(len(pairs) for pairs in prompts)
     intercept, slope, stderr = fit_line(lengths, rewards)
     if math.isnan(stderr):
-        estimate = Estimate(intercept, math.nan, math.nan, len(rewards), num_answers)
+        estimate = Interval(intercept, math.nan, math.nan, len(rewards), num_answers)
     else:
         reach = student_quantile((1 + confidence) / 2, len(rewards) - 2) * stderr
-        estimate = Estimate(intercept, intercept - reach, intercept + reach, len(rewards), num_answers)
+        estimate = Interval(intercept, intercept - reach, intercept + reach, len(rewards), num_answers)
     return LengthControl(estimate, slope, float(lengths.mean()))
 
 
-def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Intercept, slope, and the intercept's HC3 standard error; a slope of 0 where ``x`` is always the same.
+@dataclass(frozen=True)
+class PairedTest:
+    """Two policies on one group of prompts.
 
-    Without any difference in ``x`` but 0 the intercept is the mean. Where all differ by the same amount, no line can
-    tell length from the rest: NaN.
+    Attributes:
+        challenger: name of a policy.
+        baseline: name of the other.
+        group: what the prompts have in common: ``category/benign``, ``attack/fiction``.
+        num_prompts: judged for both.
+        only_challenger: prompts on which the challenger alone is unsafe (with several answers: more often than the
+            baseline).
+        only_baseline: the other way round.
+        difference: unsafe rate of the challenger minus the baseline's.
+        p_value: two-sided, exact.
+        adjusted: p-value after Holm's correction over all tests of the evaluation.
     """
-    if np.ptp(x) == 0:
-        if x[0] != 0:
-            return math.nan, math.nan, math.nan
-        return float(y.mean()), 0.0, float(y.std(ddof=1) / math.sqrt(len(y)))
-    design = np.column_stack([np.ones_like(x), x])
-    inverse = np.linalg.inv(design.T @ design)
-    beta = inverse @ design.T @ y
-    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
-    if np.any(leverage > 1 - 1e-9):  # one prompt alone carries the slope: its residual is 0 whatever the noise
-        return float(beta[0]), float(beta[1]), math.nan
-    residuals = (y - design @ beta) / (1 - leverage)
-    covariance = inverse @ (design.T * residuals**2) @ design @ inverse
-    return float(beta[0]), float(beta[1]), float(math.sqrt(max(covariance[0, 0], 0.0)))
+
+    challenger: str
+    baseline: str
+    group: str
+    num_prompts: int
+    only_challenger: int
+    only_baseline: int
+    difference: float
+    p_value: float
+    adjusted: float
+
+
+def paired_test(
+    challenger: Sequence[Answer], baseline: Sequence[Answer], unsafe: Mapping[str, bool], group: str
+) -> PairedTest | None:
+    """One test, not yet corrected; None where no pair was judged.
+
+    With several answers to a prompt the prompt stays the unit (its answers are no independent tosses): it counts for
+    the policy that is unsafe more often on it. With one answer each this is McNemar's test.
+    """
+    judged = ([pair for pair in pairs if _judged(pair, unsafe)] for pairs in _pairs(challenger, baseline).values())
+    counts = [
+        (sum(unsafe[a.id] for a, _ in pairs), sum(unsafe[b.id] for _, b in pairs), len(pairs))
+        for pairs in judged
+        if pairs
+    ]
+    if not counts:
+        return None
+    first, second = sum(a > b for a, b, _ in counts), sum(a < b for a, b, _ in counts)
+    p_value = mcnemar(first, second)
+    return PairedTest(
+        challenger=challenger[0].policy,
+        baseline=baseline[0].policy,
+        group=group,
+        num_prompts=len(counts),
+        only_challenger=first,
+        only_baseline=second,
+        difference=mean([(a - b) / total for a, b, total in counts]),
+        p_value=p_value,
+        adjusted=p_value,
+    )
+
+
+def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The tests with Holm's p-values, all of them as one family."""
+    adjusted = holm([test.p_value for test in tests])
+    return [replace(test, adjusted=value) for test, value in zip(tests, adjusted, strict=True)]
+
+
+def _pairs(challenger: Sequence[Answer], baseline: Sequence[Answer]) -> dict[str, list[Pair]]:
+    return pairs_by_prompt(challenger, baseline) if challenger and baseline else {}
+
+
+def _judged(pair: Pair, unsafe: Mapping[str, bool]) -> bool:
+    return all(answer.id in unsafe for answer in pair)

@@ -72,7 +72,7 @@ def test_a_stopped_evaluation_ends_as_one_that_was_not(
     assert asked[1:] == [("sft", 0), ("ppo", 0), ("sft", 5)]
     [file] = (tmp_path / "part" / "kept").iterdir()
     with file.open("a", encoding="utf-8") as kept:
-        kept.write('{"index": 5, "answ')  # killed in the middle of a line
+        kept.write('{"crc32": 5, "na')  # killed in the middle of a line
     asked.clear()
     assert repr(evaluate("part", judge=folders.cost_privacy)) == repr(whole)  # repr: NaN is not even itself
     assert asked == [("ppo", 5), ("sft", 10), ("ppo", 10)]
@@ -93,5 +93,5 @@ def test_half_a_batch_is_answered_again(evaluate: Callable, asked: list[tuple[st
 
 def test_answers_of_other_settings_are_refused(evaluate: Callable, tmp_path: Path) -> None:
     evaluate("work")
-    with pytest.raises(UserError, match="these answers are of another evaluation; start anew"):
+    with pytest.raises(UserError, match=r"was kept by another run .*; start anew"):
         evaluate("work", seed=1)

@@ -21,6 +21,12 @@ from csrlhf.models.text_scorer import TextScorer
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
+def lines(work: Path) -> list[str]:
+    """Of the file of kept scores, its head first."""
+    [file] = (work / "kept").iterdir()
+    return file.read_text(encoding="utf-8").splitlines()
+
+
 class StoppedError(Exception):
     """Stands for a kill."""
 
@@ -74,25 +80,31 @@ def test_a_stopped_evaluation_ends_as_one_that_was_not(
 ) -> None:
     whole = evaluate("whole")
     assert judged["batches"] == 3 + 1  # rows by seven, then the answers
-    for most, kept in ((1, 1), (2, 3)):
+    for most, kept in ((1, 7), (2, 20)):  # of 7, 7 and 6 rows
         judged |= {"batches": 0, "most": most}
         with pytest.raises(StoppedError):
             evaluate("part")
-        assert len(list((tmp_path / "part" / "kept" / "rows").iterdir())) == kept
+        assert len(lines(tmp_path / "part")) == 1 + kept
     judged |= {"batches": 0, "most": 100}
     assert evaluate("part") == whole
     assert judged["batches"] == 1  # of the answers
 
 
-def test_scores_of_other_rows_and_broken_ones_are_refused(evaluate: Callable, tmp_path: Path) -> None:
-    evaluate("work")
-    file = next((tmp_path / "work" / "kept" / "rows").iterdir())
+def test_scores_of_other_rows_and_changed_ones_are_refused(
+    evaluate: Callable, judged: dict[str, int], tmp_path: Path
+) -> None:
+    whole = evaluate("work")
+    [file] = (tmp_path / "work" / "kept").iterdir()
     content = file.read_bytes()
-    file.write_bytes(content[:-8])
-    with pytest.raises(UserError, match=rf"{file.name}: broken .*; start anew, without resume=true"):
+    file.write_bytes(content[:-8])  # of the last batch, the answers
+    judged["batches"] = 0
+    assert evaluate("work") == whole
+    assert judged["batches"] == 1
+    file.write_bytes(content.replace(b'"number": 3,', b'"number": 4,'))
+    with pytest.raises(UserError, match=rf"{file.name}:\d+: is not what was kept, the file was changed"):
         evaluate("work")
     file.write_bytes(content)
     rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
     (tmp_path / "rows.jsonl").write_text(rows.replace("yes red", "yes blue"), encoding="utf-8")
-    with pytest.raises(UserError, match="these scores are of another evaluation"):
+    with pytest.raises(UserError, match="was kept by another run"):
         evaluate("work")

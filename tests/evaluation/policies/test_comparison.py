@@ -1,15 +1,13 @@
-"""Two policies on the same prompts: wins, ties, the matrix, and length."""
+"""Two policies on the same prompts: wins, ties, the matrix, length, and whether a difference is chance."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.evaluation.policies.arena import arena, fit_line, length_control
+from csrlhf.evaluation.policies.comparison import arena, corrected, length_control, paired_test
 
 
 def pairs(answer, rewards):
@@ -71,25 +69,34 @@ def test_a_reward_for_words_alone_is_taken_out(answer) -> None:
     assert length_control(a[:4], b[:4], 0.95) is None  # too few prompts
 
 
-def test_the_line_by_hand_and_its_error_by_the_long_way() -> None:
-    x, y = np.array([0.0, 1.0, 2.0, 3.0, 5.0]), np.array([1.0, 2.5, 2.0, 4.5, 5.0])
-    intercept, slope, stderr = fit_line(x, y)
-    expected_slope, expected_intercept = np.polyfit(x, y, 1)
-    assert (intercept, slope) == pytest.approx((expected_intercept, expected_slope))
-    # HC3 is close to the jackknife: e_i / (1 - h_i) is the residual of the line without point i.
-    away = []
-    for i in range(5):
-        kept = np.arange(5) != i
-        line = np.polyfit(x[kept], y[kept], 1)
-        away.append(y[i] - np.polyval(line, x[i]))
-    design = np.column_stack([np.ones(5), x])
-    inverse = np.linalg.inv(design.T @ design)
-    weights = (inverse @ design.T)[0]
-    assert stderr == pytest.approx(math.sqrt(sum((w * e) ** 2 for w, e in zip(weights, away, strict=True))))
+def test_a_test_by_hand(answer) -> None:
+    a = [answer("a", prompt) for prompt in range(6)]
+    b = [answer("b", prompt) for prompt in range(6)]
+    bad = {"a/test-0/0", "b/test-0/0", "b/test-1/0", "b/test-2/0", "b/test-3/0"}
+    unsafe = {one.id: one.id in bad for one in a + b if one.prompt_id != "test-5"}
+    found = paired_test(a, b, unsafe, "category/harmful")
+    assert found is not None
+    assert (found.only_challenger, found.only_baseline, found.num_prompts) == (0, 3, 5)
+    assert found.difference == pytest.approx(-3 / 5)
+    assert found.p_value == pytest.approx(0.25)
+    mirrored = paired_test(b, a, unsafe, "category/harmful")
+    assert mirrored is not None
+    assert (mirrored.only_challenger, mirrored.p_value, mirrored.difference) == (3, found.p_value, 3 / 5)
+    assert paired_test(a, b, {}, "x") is None
 
 
-def test_lengths_that_cannot_be_told_apart() -> None:
-    y = np.array([1.0, 2.0, 3.0])
-    assert fit_line(np.zeros(3), y) == pytest.approx((2.0, 0.0, 1 / math.sqrt(3)))
-    assert all(math.isnan(value) for value in fit_line(np.ones(3), y))
-    assert math.isnan(fit_line(np.array([0.0, 0.0, 1.0]), y)[2])  # one point alone carries the slope
+def test_answers_to_one_prompt_are_one_toss(answer) -> None:
+    a = [answer("a", prompt, sample) for prompt in range(2) for sample in range(5)]
+    b = [answer("b", prompt, sample) for prompt in range(2) for sample in range(5)]
+    unsafe = {one.id: one.policy == "b" for one in a + b}  # ten pairs differ, in two prompts
+    found = paired_test(a, b, unsafe, "x")
+    assert found is not None
+    assert (found.only_baseline, found.num_prompts, found.p_value) == (2, 2, 0.5)
+
+
+def test_all_tests_are_corrected_together(answer) -> None:
+    a, b = [answer("a", prompt) for prompt in range(6)], [answer("b", prompt) for prompt in range(6)]
+    unsafe = {one.id: one.policy == "b" for one in a + b}
+    test = paired_test(a, b, unsafe, "x")
+    assert test is not None
+    assert [one.adjusted for one in corrected([test, test, test])] == pytest.approx([3 * 2 / 64] * 3)
