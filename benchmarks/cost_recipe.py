@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from benchmarks.cost_fit import fit_and_predict, prepare_torch
 from benchmarks.cost_table import Predictions, table
 from benchmarks.folds import NUM_FOLDS, fold_numbers, prompt_groups
+from csrlhf.config import search_path
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.errors import UserError
@@ -57,6 +58,7 @@ COST_KEYS = (
 
 def recipe(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The settings of one recipe, read from the project's own configuration."""
+    search_path.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", ["stage=cost", "data=jsonl", "model=minilm", *overrides])
     if config.cost.loss != "semantic":
