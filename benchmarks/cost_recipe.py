@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.cost_models.fit import NUM_FOLDS, fit_and_predict, fold_numbers, prepare_torch, prompt_groups
 from benchmarks.cost_models.table import Predictions, table
+from csrlhf.config import search_path
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.errors import UserError
@@ -56,6 +57,7 @@ COST_KEYS = (
 
 def recipe(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The settings of one recipe, read from the project's own configuration."""
+    search_path.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", ["stage=cost", "data=jsonl", "model=minilm", *overrides])
     if config.cost.loss != "semantic":

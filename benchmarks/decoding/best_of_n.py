@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from csrlhf.generation import Candidate, choose
-from csrlhf.generation.candidates import RULES, accepts
+from csrlhf.generation.candidates import accepts
+from csrlhf.generation.config import Rule
 
 COUNTS = (1, 4, 16)
 FULL, HALF = "τ = 0", "misses half"
@@ -112,7 +113,7 @@ def lines_of(judged: Sequence[Sequence[Judged]], policy: str) -> list[Line]:
     for cost_model, threshold in ((FULL, 0.0), (HALF, half_blind(judged))):
         accepted = at(judged, threshold)
         found += [
-            measure(accepted, policy, cost_model, rule, n) for rule in RULES for n in COUNTS if n <= len(judged[0])
+            measure(accepted, policy, cost_model, rule, n) for rule in Rule for n in COUNTS if n <= len(judged[0])
         ]
     return found
 

@@ -169,7 +169,7 @@ def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
         plain = OmegaConf.create({"given": given})  # a mapping or a list as a config has it
         return type_problem(OmegaConf.select(cfg, key), plain.given)
     holder, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, holder)._get_node(name) if holder else cfg._get_node(name)
+    node: Any = OmegaConf.select(cfg, holder)._get_node(name) if holder else cfg._get_node(name)
     try:
         OmegaConf.update(cfg.copy(), key, given)
     except ValidationError:
@@ -249,7 +249,7 @@ def unknown_key(key: str, words: Sequence[str] | None = None, place: str = "") -
         return f"{key}: {group} starts without keys, as +{group}._target_=... or ~{group} asks for; write +{key}=..."
     cfg = _composed(words)
     holder, _, name = key.rpartition(".")
-    listed = OmegaConf.select(cfg, holder) if holder else None
+    listed: Any = OmegaConf.select(cfg, holder) if holder else None
     close = []
     if OmegaConf.is_dict(listed) and "_target_" in listed and not difflib.get_close_matches(name, listed, 1, 0.85):
         taken = _arguments(holder, listed["_target_"])

@@ -200,7 +200,7 @@ def training_loader(
         trainer: of the stage; None outside of one.
         accumulate: micro-batches per batch.
     """
-    if trainer is not None and trainer.overfit_batches:
+    if trainer is not None and trainer.overfit_batches:  # type: ignore[attr-defined]  # set in a connector
         return batch_loader(collate, list(SharedBatches(batches_of, 0, *ranks_of(trainer), accumulate)))
     epoch = trainer.current_epoch if trainer is not None else 0
     sampler = SharedBatches(batches_of, epoch, *ranks_of(trainer), accumulate)

@@ -126,8 +126,9 @@ class PromptDataModule(LightningDataModule):
         rank, num_ranks = ranks_of(self.trainer)
         if self.batch_size % num_ranks:
             raise UserError(f"ppo.batch_size={self.batch_size} must be a multiple of the {num_ranks} processes")
-        fixed = self.trainer is None or self.trainer.overfit_batches  # the first prompts in every epoch
-        start = 0 if fixed else self.trainer.current_epoch * self.iterations_per_epoch
+        trainer: Any = self.trainer  # which knows overfit_batches, though its class does not say so
+        fixed = trainer is None or trainer.overfit_batches  # the first prompts in every epoch
+        start = 0 if fixed else trainer.current_epoch * self.iterations_per_epoch
         count = min(self.iterations_per_epoch, self.iterations - start)
         iterations = _Iterations(self, start, count, rank, num_ranks)
         return DataLoader(iterations, batch_size=None, shuffle=False)

@@ -129,7 +129,7 @@ def test_test_split(make: Any) -> None:
 def test_resuming_in_the_middle_gives_the_batches_that_come_next(make: Any, tiny: ModuleType, tmp_path: Path) -> None:
     def run(epochs: int, checkpoint: Path | None = None) -> tuple[Any, list[list[str]]]:
         reader = Reader()
-        data = make(iterations_per_epoch=2)
+        data = make(eval_every=2)
         trainer = tiny.fit(reader, data, tmp_path, epochs, checkpoint=checkpoint, limit_val_batches=0)
         return trainer, reader.seen
 
@@ -144,7 +144,7 @@ def test_resuming_in_the_middle_gives_the_batches_that_come_next(make: Any, tiny
 
 def test_the_last_epoch_ends_at_the_last_iteration(make: Any, tiny: ModuleType, tmp_path: Path) -> None:
     reader = Reader()
-    tiny.fit(reader, make(iterations=5, iterations_per_epoch=2), tmp_path, 3, limit_val_batches=0)
+    tiny.fit(reader, make(iterations=5, eval_every=2), tmp_path, 3, limit_val_batches=0)
     assert len(reader.seen) == 5
 
 
@@ -166,8 +166,7 @@ def test_a_batch_must_divide_over_the_processes(make: Any, monkeypatch: pytest.M
     [
         ("batch_size", "ppo.batch_size"),
         ("iterations", "ppo.iterations"),
-        ("iterations_per_epoch", "ppo.eval_every"),
-        ("eval_batch_size", "evaluate.batch_size"),
+        ("eval_every", "ppo.eval_every"),
         ("num_validation", "ppo.num_validation"),
     ],
 )

@@ -131,7 +131,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
-        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), {"decode": plan.folder}
+        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
@@ -144,7 +144,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     _publish(cfg, plan, decoder, certificate, records, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
-    return metrics, {"decode": plan.folder}
+    return metrics, plan.folder
 
 
 def _answer(

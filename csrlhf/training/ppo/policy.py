@@ -307,7 +307,8 @@ class PolicyModule(PolicyBase):
         self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
         check_warmup(self.ppo.critic_warmup, data.iterations)
         self.update.start(data)
-        judged = self.trainer.limit_val_batches and not self.trainer.overfit_batches  # of one batch nothing is claimed
+        trainer: Any = self.trainer  # which knows overfit_batches, though its class does not say so
+        judged = trainer.limit_val_batches and not trainer.overfit_batches  # of one batch nothing is claimed
         if self.penalty.constrains and judged:
             check_reachable(
                 self.constraints, self.selection.level(len(self.constraints.names)), len(data.rows["validation"])

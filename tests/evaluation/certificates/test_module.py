@@ -226,7 +226,7 @@ def test_without_a_file_it_is_the_test_split(certify: Certify, tiny: ModuleType)
     [
         ({"decode": "beam"}, r"certify\.decode=beam"),
         ({"rule": "worst"}, r"certify\.rule=worst"),
-        ({"decode": "best_of_n", "rule": "first", "n": 0, "refusal": "no"}, r"certify\.n=0: must be a whole number"),
+        ({"decode": "best_of_n", "rule": "first", "n": 0, "refusal": "no"}, r"certify\.n=0: must be >= 1"),
         ({"decode": "best_of_n", "rule": "first", "refusal": ""}, r"certify\.refusal='': is empty"),
         ({"decode": "best_of_n", "rule": "first", "refusal": "no", "threshold": {"harn": 0.0}}, r"certify\.threshold="),
     ],

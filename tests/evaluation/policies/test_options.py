@@ -202,6 +202,7 @@ def test_answers_from_elsewhere_without_scores(evaluate: Callable, tmp_path: Pat
         ({"policies": {"a/b": "x"}}, r"'a/b' is part of metric keys"),
         ({"policies": {"a": "x"}, "outputs": "y"}, r"evaluate\.outputs: names existing responses"),
         ({"samples_per_prompt": 0}, r"evaluate\.samples_per_prompt=0"),
+        ({"batch_size": 0}, r"evaluate\.batch_size=0"),
         ({"attempts": 2}, r"evaluate\.attempts=2: there are evaluate\.samples_per_prompt=1"),
         ({"attempts": 0}, r"evaluate\.attempts=0"),
         ({"tie": -1.0}, r"evaluate\.tie=-1\.0"),
