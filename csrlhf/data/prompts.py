@@ -7,6 +7,7 @@ Each rank takes its slice of the global batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
