@@ -105,8 +105,9 @@ def test_changed_data_changes_the_fingerprint(plan: Callable[..., Plan], tmp_pat
         "+trainer.limit_train_batches=1",
         "trainer.precision=bf16-mixed",
         "stage.monitor=validation/auroc",
-        "module.label_smoothing=0.3",
-        "datamodule.batch_size=3",
+        "cost.label_smoothing=0.3",
+        "cost.batch_size=4",
+        "datamodule.max_tokens=9",
         "callbacks.averaging={_target_: csrlhf.tracking.averaging.MovingAverage, decay: 0.9}",
     ],
 )
