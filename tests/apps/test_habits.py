@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "bin" / "python").chmod(0o755)
     (made / "train.py").symlink_to(ROOT / "train.py")
     for text in blocks("yaml"):
-        path = made / text.splitlines()[0].removeprefix("# ")
+        path = made / text.splitlines()[1].removeprefix("# ")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return made
