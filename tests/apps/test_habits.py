@@ -122,7 +122,9 @@ def test_a_reader_that_has_gone_is_no_error(ran: dict[str, Ran], folder: Path) -
 
 def test_a_batch_that_is_overfitted_is_learned_by_heart(ran: dict[str, Ran], folder: Path) -> None:
     assert of(ran, "stage=sft debug=overfit").code == 0
-    losses = history(folder / "artifacts" / "debug" / "sft" / "history.csv", "train/loss")
+    # Beside the result of debug=fast, which the commands after it have put back in its place.
+    runs = [history(path, "train/loss") for path in (folder / "artifacts" / "debug").glob("sft*/history.csv")]
+    losses = max(runs, key=len)
     assert losses[0] > 1
     assert losses[-1] < 0.02
 
