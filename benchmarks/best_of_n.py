@@ -3,7 +3,8 @@
 Unsafe answers by the toy world's oracle, refusals for want of an accepted answer, and reward, for N in 1, 4, 16 and
 both rules; of the SFT policy and the trained one; with the cost model at τ = 0, and at the τ at which it misses half
 of the policy's unsafe answers (what a weaker or exploited cost model does). All is computed from one draw of 16
-candidates per prompt, kept under ``--out``: N = 4 from its four blocks of four. docs/decode.md shows table and figure.
+candidates per prompt, kept under ``--out``: N = 4 from its four blocks of four. Table and figure:
+docs/how-to/decode.md.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def draw(folder: Path, name: str, rows: Sequence[PromptRow], n: int) -> list[lis
 
 def table(lines: Sequence[Line]) -> str:
     """As Markdown."""
-    names = ("policy", "cost model", "rule", "N", "unsafe answers", "refused", "helped", "reward", "drawn")
+    names = ("policy", "cost model", "rule", "N", "unsafe responses", "refused", "helped", "reward", "drawn")
     head = f"| {' | '.join(names)} |\n|{'---|' * 3}{'--:|' * 6}"
     rows = [
         f"| {one.policy} | {one.cost_model} | {one.rule} | {one.n} | {one.unsafe:.2%} ± {one.unsafe_half:.2%} | "

@@ -3,8 +3,8 @@
 Semantic (labels) against pairwise (Safe-RLHF) cost loss on the same MiniLM with the same recipe and equal compute:
 five folds by prompt, three seeds, beside bag of words and a regular expression of refusals. Every fit runs in a
 process of its own and its held-out predictions are kept under ``--output`` as it ends: called again, the program makes
-what is missing, and prints tables of the seeds that are complete. docs/cost_model.md says what is measured and what
-came out.
+what is missing, and prints tables of the seeds that are complete. Measures and
+results: docs/explanation/cost_model.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Simulated worlds with a known truth, at least 5,000 replicates each, fixed seeds. A one-sided binomial test asks whether
 the coverage is at least 1 - δ, Bonferroni over the scenarios; negative controls (Student's t, a plug-in for best-of-N,
 the naive flag rate, ...) must fail it. Each scenario is kept in ``--out`` when it is done; called again, the program
-makes what is missing. A whole study writes its table into docs/certificates.md.
+makes what is missing. A whole study writes its table into docs/explanation/certificates.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.certificates.world import Outcome, Scenario, run
 from csrlhf.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "certificates.md"
+PAGE = ROOT / "docs" / "explanation" / "certificates.md"
 FULL = 5000
 """Replicates from which on the table is one for the page."""
 

@@ -3,7 +3,7 @@
 Semantic (labels) and pairwise (Safe-RLHF) cost models, each with ``penalty=rectified`` and ``penalty=lagrangian`` as
 their YAML has them. Everything that is finished is kept under ``--out``; called again, the program makes what is
 missing. ``--base artifacts/penalties`` takes the SFT, reward and cost models that ``benchmarks.penalties`` has made.
-docs/losses.md says what is measured.
+docs/explanation/losses.md says what is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import choose, loss_settings
 from benchmarks.comparison.tables import cost_table
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 

@@ -4,8 +4,8 @@ On the toy world. CS-RLHF is a semantic cost model under a fixed rectified penal
 Lagrangian penalty: two of the runs of ``python -m benchmarks.losses``, whose folder this program shares. The policies
 of a seed, of each run the handed-over and the last one, answer the same test prompts several times, plain ones and
 jailbreaks; the oracle is the truth.
-Everything that is finished is kept; called again, the program makes what is missing. docs/paper.md holds the paper's
-claims against what comes out.
+Everything that is finished is kept; called again, the program makes what is missing. docs/explanation/paper.md
+compares the results with the paper's claims.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.comparison.program import Program, call, parser
 from benchmarks.comparison.settings import loss_settings
 from benchmarks.comparison.tables import cost_table
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SEEDS, SMOKE_SEEDS = (0, 1, 2), (0,)
 TABLE = "paper.md"

@@ -3,7 +3,7 @@
 Two phases: ``--screen`` runs about 15 settings on two seeds, ``--finalists`` the best of each family on five; without
 either, both. The multipliers of fixed strategies are multiples of λ*, which is estimated first. Everything that is
 finished is kept under ``--out``; called again, the program makes what is missing. ``--table`` reports what is finished,
-also while another call is running. docs/comparison.md says what is measured.
+also while another call is running. docs/explanation/comparison.md says what is measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.comparison.settings import (
     unscaled,
 )
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 SCREEN_SEEDS, FINALIST_SEEDS, SMOKE_SEEDS = (0, 1), (0, 1, 2, 3, 4), (0,)
 FINALISTS_FILE = "finalists.json"

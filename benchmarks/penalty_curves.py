@@ -1,4 +1,4 @@
-"""Figure and table of docs/penalties.md: every strategy on the bandit whose answer is known.
+"""Figure and table of docs/reference/penalties.md: every strategy on the bandit whose answer is known.
 
 ``python -m benchmarks.penalty_curves`` writes both in half a minute. Each setting runs with five seeds, of which the
 first is drawn.
@@ -14,7 +14,7 @@ from benchmarks.bandit.curves import BEST, LIMIT, NOISE, OPTIMAL, Setting, draw,
 from benchmarks.bandit.problem import Path
 
 ROOT = File(__file__).resolve().parent.parent
-IMAGE, PAGE = ROOT / "docs" / "images" / "penalties.png", ROOT / "docs" / "penalties.md"
+IMAGE, PAGE = ROOT / "docs" / "images" / "penalties.png", ROOT / "docs" / "reference" / "penalties.md"
 MARKS = ("<!-- table: python -m benchmarks.penalty_curves -->", "<!-- end of table -->")
 COLUMNS = (
     "strategy", "cost", "predicted", "swing of the cost", "steps above d", "short of the optimum", "mean weight / λ*",

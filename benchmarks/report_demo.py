@@ -64,7 +64,7 @@ def draw_rates(axes: Any, palette: Any) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.9)
     axes.set_xlim(0, 8)
-    axes.set_xlabel("unsafe answers, %")
+    axes.set_xlabel("unsafe responses, %")
     axes.grid(visible=False)
 
 
@@ -85,7 +85,7 @@ def draw_curves(axes: Any, palette: Any) -> None:
     axes.set_xlim(0, 200)
     axes.set_ylim(0, 55)
     axes.set_xlabel("iteration")
-    axes.set_ylabel("unsafe answers, %")
+    axes.set_ylabel("unsafe responses, %")
 
 
 def dialogues() -> list[Dialogue]:
@@ -118,8 +118,8 @@ def demo() -> Report:
         Cards(
             [
                 Card("unsafe on harmful prompts", "1.3 %", "95 % upper bound 2.4 %", "good"),
-                Card("over-refusal", "7.1 %", "of 220 benign prompts", "warn"),
-                Card("attack success at 10", "12.4 %", "SFT: 81.0 %", "bad"),
+                Card("false refusal", "7.1 %", "of 220 benign prompts", "warn"),
+                Card("attack success rate at 10", "12.4 %", "SFT: 81.0 %", "bad"),
                 Card("reward", "1.23", "SFT: 0.87, at equal length"),
             ]
         )
@@ -144,7 +144,7 @@ def demo() -> Report:
                     {"unsafe": "percent", "SFT": "percent"},
                 ),
                 Figure("rates", draw_rates, "Points: 0 to 2.7 % unsafe by attack", "Points with 95 % intervals."),
-                Figure("curves", draw_curves, "Two falling curves", "Unsafe answers on validation prompts."),
+                Figure("curves", draw_curves, "Two falling curves", "Unsafe responses on validation prompts."),
             ],
         )
     )

@@ -34,7 +34,7 @@ from csrlhf.evaluation.answers.records import Answer, read_about, read_answers
 from csrlhf.runs import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "certify.md"
+PAGE = ROOT / "docs" / "how-to" / "certify.md"
 FULL = 200
 """Simulated certificates per scenario from which on the table is one for the page."""
 

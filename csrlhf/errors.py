@@ -13,7 +13,7 @@ from pathlib import Path
 
 NO_SPACE = "No space left on device"
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""No space on the disk, or none of one's own."""
+"""No space on the disk, or the user's quota is used up."""
 
 
 class UserError(ValueError):

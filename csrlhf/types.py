@@ -23,7 +23,7 @@ Prompt = str | Messages
 class PromptRow:
     """A prompt to answer. ``meta`` is what an oracle or a report needs (category, framing, ...).
 
-    Example: ``PromptRow("how do i bake bread ?", {"category": "benign", "framing": "plain"})``.
+    Example: ``PromptRow("how do i clean the clock ?", {"category": "benign", "framing": "plain"})``.
     """
 
     prompt: Prompt

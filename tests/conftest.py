@@ -199,7 +199,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "my_penalty", raising=False)
-    page = (REPOSITORY / "docs" / "add_a_penalty.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "tutorials" / "add_a_penalty.md").read_text(encoding="utf-8")
     code = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "my_penalty.py").write_text(code, encoding="utf-8")
     return tmp_path

@@ -213,7 +213,7 @@ def test_a_broken_run_goes_on_with_its_memory(
             given.append("resume=true")
         outcome = command_line(*given)
         assert outcome.code == 0, outcome.err
-        assert ("going on from" in outcome.out) == broken
+        assert ("resuming from" in outcome.out) == broken
         rows = read_history(tmp_path / str(broken) / "ppo" / "run" / "history.csv")
         histories.append([row["penalty/tolerance"] for row in rows if "penalty/tolerance" in row])
     assert len(histories[0]) == 6

@@ -26,7 +26,7 @@ from csrlhf.generation.records import AnswerFile
 PROMPTS = [f"{a} {b}" for a in "abcd" for b in "efgh"]
 STAGES = ("evaluate", "certify", "decode")
 RESULT = {"evaluate": "answers.jsonl", "certify": "certificate.json", "decode": "decoded.jsonl"}
-HINT = {"evaluate": "resume=true", "certify": "resume=true", "decode": "the same command goes on"}
+HINT = {"evaluate": "resume=true", "certify": "resume=true", "decode": "the same command continues"}
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
@@ -124,7 +124,7 @@ def test_a_stopped_command_goes_on_and_ends_as_one_that_was_not(
             keeper, "append", lambda *given, original=original: (fresh.append(len(given[-1])), original(*given))
         )
     assert train(*words(stage, part, "resume=true")) == 0
-    assert "going on" in capfd.readouterr().out
+    assert "resuming" in capfd.readouterr().out
     total = {"evaluate": 32, "certify": 16, "decode": 16}[stage]
     assert sum(fresh) == total - 8  # two batches of four answers are not drawn again
     same(whole, part, stage)
@@ -232,5 +232,5 @@ def test_the_program_itself(
     assert not result(part, stage).exists(), "it was too fast to be killed"
     resumed = subprocess.run([*start, *made[1], "resume=true"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on" in resumed.stdout
+    assert "resuming" in resumed.stdout
     same(whole, part, stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import itertools
 import json
 import os
@@ -21,22 +22,24 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+import csrlhf
 from csrlhf.config import search_path
 from csrlhf.config.overrides import from_nothing
 from csrlhf.data.source import Verdict
+from csrlhf.data.toy.tokenizer import build_tokenizer
 from csrlhf.stats.cost_report import cost_report
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
 from csrlhf.types import LabelledRow, PromptRow
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_OURS = {"key=value", "constraint=capped", "advantage=to_go", "data=tickets", "rollout=cooling"}
-"""The general form, and the choices of the package in docs/extend.md, which tests/test_plugins.py runs."""
+"""The general form, and the choices of the package in docs/how-to/extend.md, which tests/test_plugins.py runs."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def example() -> Iterator[None]:
-    """The package of docs/add_a_penalty.md, as if installed."""
+    """The package of docs/tutorials/add_a_penalty.md, as if installed."""
     point = EntryPoint("external_penalty", "external_penalty.conf", search_path.ENTRY_POINT_GROUP)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples" / "external_penalty"))
@@ -131,8 +134,28 @@ def test_every_override_in_the_prose_composes(page: Path) -> None:
     assert not refused(sorted(words - NOT_OURS)), page.name
 
 
+def test_the_python_of_the_readme_calls_what_there_is() -> None:
+    [code] = blocks(ROOT / "README.md", "python")
+    assert len(code.splitlines()) <= 6
+    for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Attribute):
+            function = getattr(csrlhf, call.func.attr)
+            given = {keyword.arg: None for keyword in call.keywords if keyword.arg is not None}
+            inspect.signature(function).bind(*call.args, **given)
+    [settings] = re.findall(r"csrlhf\.train\((.*)\)$", code, re.MULTILINE)
+    assert eval(f"csrlhf.compose({settings})", {"csrlhf": csrlhf}).penalty._target_.endswith("Lagrangian")
+
+
+def test_every_prompt_that_is_asked_in_an_example_has_words_that_the_toy_world_knows() -> None:
+    pages = [*PAGES, ROOT / "examples" / "quickstart.ipynb", *sorted((ROOT / "csrlhf").rglob("*.py"))]
+    prompts = {prompt for page in pages for prompt in re.findall(r"[\"'`](how do i [^\"'`\\{]*\?)", text(page))}
+    assert len(prompts) > 2
+    known = set(build_tokenizer().get_vocab())
+    assert not {prompt: unknown for prompt in prompts if (unknown := set(prompt.split()) - known)}
+
+
 def test_every_choice_of_every_group_is_listed() -> None:
-    page = text(ROOT / "docs" / "configuration.md").partition("\n## Groups\n")[2].partition("\n## ")[0]
+    page = text(ROOT / "docs" / "reference" / "configuration.md").partition("\n## Groups\n")[2].partition("\n## ")[0]
     for group in sorted(path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"):
         options = {path.stem for path in group.glob("*.yaml")}
         row = re.search(rf"^\| `{group.name}` \|([^|]*)\|", page, re.MULTILINE)
@@ -169,7 +192,7 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_key_that_people_type_is_explained() -> None:
-    page = text(ROOT / "docs" / "configuration.md")
+    page = text(ROOT / "docs" / "reference" / "configuration.md")
     documented = set(re.findall(r"`([\w.<>]+)`", page))
     areas = ("penalty", "constraints", "ppo", "advantage", "rollout", "evaluate", "certify", "sft", "reward", "cost",
              "model", "data", "inputs", "pipeline", "seed", "artifacts", "name", "resume", "debug",
@@ -182,12 +205,12 @@ def test_every_key_that_people_type_is_explained() -> None:
             cfg: Any = OmegaConf.to_container(compose("train", overrides=choice), resolve=False)
         for key in keys({area: cfg[area] for area in areas}):
             shared = re.sub(r"^(sft|reward|cost)\.", "<stage>.", key)
-            assert {key, shared} & documented, f"{choice}: {key} is not in docs/configuration.md"
+            assert {key, shared} & documented, f"{choice}: {key} is not in docs/reference/configuration.md"
 
 
 def documented_metrics() -> list[re.Pattern[str]]:
-    """One pattern per key of docs/metrics.md; ``<name>`` stands for any word, ``(`_low`)`` for a suffix."""
-    page = text(ROOT / "docs" / "metrics.md")
+    """One pattern per key of docs/reference/metrics.md; ``<name>`` stands for any word, ``(`_low`)`` for a suffix."""
+    page = text(ROOT / "docs" / "reference" / "metrics.md")
     patterns = [re.escape(key) for key in re.findall(r"`([a-z_]+/[\w/<>]+|<split>/[\w/<>]+)`", page)]
     measures = "accuracy|precision|recall|specificity|auroc|ece|brier|pair_accuracy"
     patterns = [re.sub(r"<split>", "(validation|test)", pattern) for pattern in patterns]
@@ -238,7 +261,7 @@ def test_every_metric_in_the_source_is_explained() -> None:
     for file, key in found:
         if key in ONLY_IN_ERRORS:
             continue
-        assert is_documented(key, patterns), f"{file} logs {key}, which is not in docs/metrics.md"
+        assert is_documented(key, patterns), f"{file} logs {key}, which is not in docs/reference/metrics.md"
 
 
 def test_every_metric_of_the_reports_is_explained() -> None:
@@ -253,12 +276,12 @@ def test_every_metric_of_the_reports_is_explained() -> None:
             before, baseline, after = key.partition("baseline/")
             reported += [f"{baseline}{split}/{before}{after}" for split in JUDGED]
     for key in reported:
-        assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/metrics.md"
+        assert is_documented(key.replace("eval/sft/", "eval/"), patterns), f"{key} is not in docs/reference/metrics.md"
 
 
 def tree() -> list[str]:
-    """The paths of the README's annotated tree."""
-    [block] = [block for block in blocks(ROOT / "README.md", "text") if "train.py    " in block]
+    """The paths of the annotated tree in CONTRIBUTING.md."""
+    [block] = [block for block in blocks(ROOT / "CONTRIBUTING.md", "text") if "train.py    " in block]
     paths, folders = [], [""]
     for line in block.splitlines():
         name, phrase = re.split(r"\s{2,}", line.strip(), maxsplit=1) if "  " in line.strip() else (line.strip(), "-")
@@ -281,7 +304,7 @@ def test_the_tree_names_what_exists_and_leaves_out_no_module() -> None:
     for path in map(Path, tracked):
         first, *rest = path.parts
         top = first + ("/" if rest else "")
-        assert top in named or top in (".gitignore", ".pre-commit-config.yaml", "README.md"), top
+        assert top in named or top in (".gitignore", ".pre-commit-config.yaml"), top
         if first in ("csrlhf", "conf") and rest:
             second = f"{first}/{rest[0]}" + ("/" if len(rest) > 1 else "")
             assert second in named, second
@@ -308,13 +331,18 @@ def test_the_commands_of_the_readme_run_in_a_fresh_clone(tmp_path: Path) -> None
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     own_data(clone)
     lines = "\n".join(blocks(clone / "README.md", "bash")).splitlines()
-    script = "\n".join(["set -e", *(line for line in lines if line != "make test")])  # we are make test
+    [python] = blocks(clone / "README.md", "python")
+    # Into make's environment, and not into the one that runs this test; the installation is an edit of itself there.
+    script = "\n".join(
+        ["set -e", "make install", "source .venv/bin/activate", *lines, f"python - <<'END'\n{python}END\n"]
+    )
     hidden = ("VIRTUAL_ENV", "PYTHONPATH", "OMP_NUM_THREADS", "PYTEST_CURRENT_TEST")
     variables = {key: value for key, value in os.environ.items() if key not in hidden} | {"WANDB_MODE": "offline"}
     done = subprocess.run(["bash", "-c", script], cwd=clone, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "FEASIBLE" in done.stdout
-    assert done.stdout.count(": unchanged, ") == 3  # penalty=lagrangian re-uses SFT, reward and cost model
+    # penalty=lagrangian re-uses SFT, reward and cost model; the same in Python finds all five stages done
+    assert done.stdout.count(": unchanged, ") == 3 + 5
     runs = sorted(path.name.split("-")[0] for path in (clone / "artifacts" / "ppo").iterdir() if not path.is_symlink())
     assert runs == ["lagrangian", "rectified", "rectified"]  # the demo, the other penalty, the other cost model
     assert "baseline/validation/auroc" in json.loads((clone / "mine/cost/metrics.json").read_text(encoding="utf-8"))

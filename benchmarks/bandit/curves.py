@@ -1,4 +1,4 @@
-"""The settings in which docs/penalties.md compares the strategies on the bandit, and their figure.
+"""The settings in which docs/reference/penalties.md compares the strategies on the bandit, and their figure.
 
 Legend of suffixes: S steps.
 """
@@ -19,7 +19,7 @@ from benchmarks.bandit.problem import Path, ascend, example
 from csrlhf import penalties as p
 from csrlhf.penalties import Penalty
 
-# The settings in which docs/penalties.md compares the strategies on the bandit, with what theory says of each.
+# What is compared, with what theory says of each.
 #
 # The step is ``1 + λ`` times 1 (moving multipliers: ``1 + λ*``), so that constant normalisers leave all the same step.
 

@@ -82,7 +82,7 @@ def bernoulli(rate: float, count: int, delta: float) -> Simulate:
 
 
 def bernoulli_lower(rate: float, count: int, delta: float) -> Simulate:
-    """The same from below: what REFUSED rests on."""
+    """The same from below: what VIOLATED rests on."""
     return lambda rng, replicates: lower(
         per_count(lambda k: clopper_pearson_lower(k, count, 1 - delta), rng.binomial(count, rate, replicates)), rate
     )

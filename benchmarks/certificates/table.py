@@ -1,4 +1,4 @@
-"""The coverage study's table: what came out, beside what had to, between its marks in docs/certificates.md."""
+"""The coverage study's table, realised beside nominal, between its marks in docs/explanation/certificates.md."""
 
 from __future__ import annotations
 

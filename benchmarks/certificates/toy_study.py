@@ -85,7 +85,7 @@ def key_of(record: dict[str, Any]) -> str | None:
     """A short name of the statements that are counted; None for the others."""
     if "finds unsafe" in record["quantity"] and record["decides"]:
         return "by the cost model"
-    if "answers that are truly unsafe" not in record["quantity"]:
+    if "responses that are truly unsafe" not in record["quantity"]:
         return None
     if record["decides"]:
         return "by labels: audit"

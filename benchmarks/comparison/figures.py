@@ -24,7 +24,7 @@ SMOOTHING = 5
 def draw_outcomes(runs: Sequence[Run], path: Path) -> None:
     """Unsafe rate over prompts drawn like the training prompts against the share of harmless prompts helped.
 
-    That unsafe rate is what the threshold d speaks of, here by the oracle's count. A panel each for the handed-over and
+    That unsafe rate is what the threshold d is about, here by the oracle's count. A panel each for the selected and
     the last policy; a colour per family, a marker per setting, 95 % intervals in both directions.
     """
     plt = _pyplot()
@@ -50,7 +50,9 @@ def draw_outcomes(runs: Sequence[Run], path: Path) -> None:
         axis.set_xlim(left=-0.1)
         axis.set_xticks([0, 1, 3, 10, 30], ["0", "1", "3", "10", "30"])
         axis.set_title(whose, loc="left", fontsize=10, fontweight="bold")
-        axis.set_xlabel("unsafe answers, % of prompts drawn like the training prompts (dashed: threshold)", fontsize=8)
+        axis.set_xlabel(
+            "unsafe responses, % of prompts drawn like the training prompts (dashed: threshold)", fontsize=8
+        )
         _tidy(axis)
     axes[0].set_ylabel("harmless prompts helped, %", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=5, frameon=False, fontsize=8)

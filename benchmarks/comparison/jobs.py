@@ -21,7 +21,7 @@ from csrlhf import __version__
 from csrlhf.runs.artifacts import write_json
 from csrlhf.runs.processes import run_program
 from csrlhf.sweeping import pool
-from csrlhf.sweeping.pool import thread_variables
+from csrlhf.sweeping.pool import Command, thread_variables
 
 WEIGHTS = "model.safetensors"
 LAST = "-last"
@@ -29,12 +29,10 @@ LAST = "-last"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One command.
+class Job(Command):
+    """One command, named after its run; for the models of a seed after the stage, and what is special about it.
 
     Attributes:
-        stage: what the command trains or judges.
-        name: of the run; for the models of a seed the stage, or the stage and what is special about it.
         seed: of everything.
         root: the artifacts folder.
         overrides: what the result depends on.
@@ -43,18 +41,12 @@ class Job:
         twin: a policy folder and the one beside it: where both hold the same weights, there is nothing to judge.
     """
 
-    stage: str
-    name: str
     seed: int
     root: Path
     overrides: tuple[str, ...]
     places: tuple[str, ...]
     result: Path
     twin: tuple[Path, Path] | None = None
-
-    @property
-    def why_needless(self) -> str:
-        return "the last policy is the one handed over"
 
     @property
     def title(self) -> str:
@@ -83,12 +75,17 @@ class Job:
         content = json.loads(self.record.read_text(encoding="utf-8"))
         return content["overrides"] == list(self.overrides) and content["version"] == __version__
 
-    def needless(self) -> bool:
-        """Whether the last policy is the one that is handed over: its figures stand already."""
+    def needless(self) -> str:
+        """Why the command is not needed (the last policy is the selected one, whose figures exist), else empty."""
         if self.twin is None:
-            return False
+            return ""
         one, other = (folder / WEIGHTS for folder in self.twin)
-        return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        same = one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+        return "the last policy is the selected one" if same else ""
+
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
+        self.record.unlink(missing_ok=True)
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""
@@ -174,8 +171,8 @@ Runner = Callable[[Job, int], int]
 
 def run_job(job: Job, threads: int) -> int:
     """``python train.py ...`` with its output in the job's log."""
-    words = [sys.executable, "-m", "csrlhf.sweeping.logged", str(job.log), str(ROOT / "train.py"), *job.words()]
-    return run_program(words, os.environ | thread_variables(threads))
+    words = [sys.executable, str(ROOT / "train.py"), *job.words()]
+    return run_program(words, os.environ | thread_variables(threads), job.log)
 
 
 def pin_threads(threads: int) -> None:

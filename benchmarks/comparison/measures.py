@@ -128,7 +128,7 @@ class Run:
     Attributes:
         setting: what was run.
         seed: with which seed.
-        rates: by name; those of the last policy end with ``_last``, the others are the handed-over policy's.
+        rates: by name; those of the last policy end with ``_last``, the others are the selected policy's.
         numbers: by name; NaN where there is nothing to measure (the cost of a run that never was feasible).
         costs: the training batches' cost, one per iteration.
         threshold: d.

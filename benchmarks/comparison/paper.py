@@ -1,6 +1,6 @@
 """The tables of ``benchmarks.paper`` as Markdown, from the answers of all seeds.
 
-Truth is the oracle's verdict. Rates count the first answer to each prompt; only attack success at k uses all. Where
+Truth is the oracle's verdict. Rates count the first answer to each prompt; the attack success rate at k uses all. Where
 seeds are put together their prompts count once each: trainings differ more than such intervals say, so the table of
 policies resamples seeds as well (``measures.estimate``).
 """
@@ -102,14 +102,14 @@ PAIRS = (
     ("cs_rlhf_last", "safe_rlhf_last"),
     *((policy, "sft") for policy in POLICIES if policy != "sft"),
 )
-"""Policies that a paired test compares: handed over with handed over, last with last, and each with the SFT policy."""
+"""Policies that a paired test compares: selected with selected, last with last, and each with the SFT policy."""
 
 HELP = {"helped, benign": ("benign", "helped"), "helped, alike": ("keyword_alike", "helped")}
 
 
 def policy_table(seeds: Seeds) -> str:
-    """Unsafe rates on nominal and jailbreak prompts, help, over-refusal and reward; a row per policy."""
-    titles = ["policy", *(f"unsafe, {name}" for name in PROMPTS), *HELP, "over-refusal", "reward"]
+    """Unsafe rates on nominal and jailbreak prompts, help, false refusals and reward; a row per policy."""
+    titles = ["policy", *(f"unsafe, {name}" for name in PROMPTS), *HELP, "false refusal", "reward"]
     lines = _head(titles)
     for policy, name in POLICIES.items():
         of = [_first(answers_of(answers, policy)) for answers in seeds.values()]
@@ -125,7 +125,7 @@ def policy_table(seeds: Seeds) -> str:
 
 
 def attack_table(seeds: Seeds) -> str:
-    """Attack success at one and at k answers by jailbreak category, over the prompts of all seeds."""
+    """Attack success rate at one and at k answers by jailbreak category, over the prompts of all seeds."""
     every = [answer for answers in seeds.values() for answer in answers]
     unsafe = verdicts(every, "oracle")
     at = {
@@ -138,8 +138,9 @@ def attack_table(seeds: Seeds) -> str:
     lines = _head(titles)
     for attack in ["all", *sorted(attacks, key=lambda name: (name != "plain", name))]:
         lines.append(_row([attack, *(_percent(at[key][attack]) for key in at)]))
-    return f"**Attack success** on harmful prompts, at one answer and at any of {SAMPLES} (percent):\n\n" + "\n".join(
-        lines
+    return (
+        f"**Attack success rate** on harmful prompts, with one response and with any of {SAMPLES} (percent):\n\n"
+        + "\n".join(lines)
     )
 
 
@@ -162,7 +163,7 @@ def paired_table(seeds: Seeds) -> str:
         "n",
         "first alone unsafe",
         "second alone",
-        "ratio of unsafe answers",
+        "ratio of unsafe responses",
         "p, Holm",
     ]
     lines = _head(titles)

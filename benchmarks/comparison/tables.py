@@ -46,7 +46,7 @@ OUTCOME_COLUMNS = (
     ("unsafe, held-out", "unsafe_held_out"),
     ("helped, benign", "helped_benign"),
     ("helped, alike", "helped_keyword_alike"),
-    ("over-refusal", "over_refusal"),
+    ("false refusal", "over_refusal"),
 )
 """Title and rate, in percent."""
 
@@ -74,7 +74,7 @@ def write_csv(runs: Sequence[Run], path: Path) -> None:
 
 
 def markdown(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
-    """Three tables: what the handed-over policy does, what the last one does, and how training went.
+    """Three tables: what the selected policy does, what the last one does, and how training went.
 
     Args:
         runs: finished runs.

@@ -48,10 +48,10 @@ def check_advantages(estimator: Any, advantages: Any, rewards_BTC: Tensor) -> No
             critic = ", which the critic learns from (needs_critic)" if field in ("returns_BTC", "values_BTC") else ""
             raise UserError(
                 f"{name} a {type(advantages).__name__} without the tensor {field}{critic}; it has to return "
-                "csrlhf.types.Advantages (docs/extend.md)"
+                "csrlhf.types.Advantages (docs/how-to/extend.md)"
             )
         if list(value.shape) != shape:
-            raise UserError(f"{name} {field} of shape {list(value.shape)}; it must be {shape} (docs/extend.md)")
+            raise UserError(f"{name} {field} of shape {list(value.shape)}; it must be {shape} (docs/how-to/extend.md)")
 
 
 NORMALISE = ("none", "whiten", "scale")
@@ -108,8 +108,8 @@ def check_samples(estimator: Any, samples_per_prompt: int) -> None:
     """Raise a UserError where an estimator is given fewer responses than it compares, or says nothing of a critic."""
     if not isinstance(getattr(estimator, "needs_critic", None), bool):
         raise UserError(
-            f"advantage: {type(estimator).__name__} has no attribute needs_critic; set it to True (it is handed a "
-            "critic's values) or False (docs/extend.md)"
+            f"advantage: {type(estimator).__name__} has no attribute needs_critic; set it to True (it gets the "
+            "critic's values) or False (docs/how-to/extend.md)"
         )
     needed = getattr(estimator, "min_samples", 1)
     if samples_per_prompt < needed:

@@ -1,4 +1,4 @@
-"""``group_norm``: scores standardised within a prompt's responses (GRPO, arXiv 2402.03300): no critic."""
+"""``group_norm``, or ``grpo``: scores standardised within a prompt's responses (arXiv 2402.03300): no critic."""
 
 from __future__ import annotations
 

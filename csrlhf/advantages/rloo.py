@@ -39,7 +39,7 @@ class RLOO(Estimator):
         groups: Groups,
         total: Total = alone,
     ) -> Advantages:
-        """Advantages of a rollout; a response without tokens is nobody's baseline. See the base class."""
+        """Advantages of a rollout; a response without tokens enters no baseline. See the base class."""
         scores_BC, counted_B = sequence_scores(rewards_BTC, mask_BT)
         channels_BTC = spread(leave_one_out(scores_BC, counted_B, groups, total), mask_BT)
         mixed_BT = normalise_mix(self.normalise, mix_channels(channels_BTC, weights), mask_BT, total)

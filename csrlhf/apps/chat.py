@@ -1,4 +1,4 @@
-"""``python -m csrlhf.chat``: talk to a policy in the terminal, best of N with abstention (docs/decode.md).
+"""``python -m csrlhf.chat``: chat with a policy in the terminal, by rejection sampling (docs/how-to/decode.md).
 
 An answer is shown when it is accepted, not while it is drawn: streaming a candidate that is rejected in the end would
 show what must not be shown. Where nothing can be rejected (``--cost none`` or ``--threshold none``) one candidate
@@ -163,7 +163,7 @@ def settings(conversation: Conversation) -> str:
         f"cost       {decoder.specs['cost'] or 'none: nothing is rejected'}",
         f"rule       {decoder.rule} of {decoder.n}" + (f", cost logit of {limits}" if limits else ""),
         "sampling   " + ", ".join(f"{name} {value}" for name, value in sampling.items()),
-        f"answers    {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
+        f"responses  {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
     ]
     if not conversation.remembers:
         lines.append("memory     none: the policy's chat template takes a single turn")
@@ -200,23 +200,23 @@ def main(words: Sequence[str]) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy; see docs/decode.md.")
+    parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy (docs/how-to/decode.md).")
     add = parser.add_argument
     add("--policy", default=POLICY, help="folder or hub name (%(default)s)")
-    add("--reward", help=f"reward model, or none ({SCORERS['reward']} where it stands)")
+    add("--reward", help=f"reward model, or none ({SCORERS['reward']} if it exists)")
     add("--cost", action="append", help=f"cost model, several times for several, or none ({SCORERS['cost']} likewise)")
-    add("--best-of", type=int, default=1, metavar="N", help="the most candidates per answer (%(default)s)")
+    add("--best-of", type=int, default=1, metavar="N", help="the most candidates per response (%(default)s)")
     add(
         "--threshold", default="0", help="highest cost logit that is shown: 0, harm=0,privacy=-1, or none (%(default)s)"
     )
     add("--rule", choices=("best", "first"), help="best by reward, or first accepted (best where there is a reward)")
-    add("--refusal", help="the answer where every candidate is rejected")
+    add("--refusal", help="the response where every candidate is rejected")
     add("--temperature", type=float, help="of sampling; this and the next as in the policy's training, where known")
     add("--top-k", type=int)
     add("--top-p", type=float)
     add("--max-new-tokens", type=int)
-    add("--greedy", action="store_true", default=None, help="the likeliest token each time; one candidate")
-    add("--seed", type=int, default=0, help="of the draws (%(default)s)")
+    add("--greedy", action="store_true", default=None, help="greedy decoding; one candidate")
+    add("--seed", type=int, default=0, help="seed of the samples (%(default)s)")
     add("--device", help="cpu, cuda, ... (a GPU where there is one)")
     add("--once", metavar="PROMPT", help="answer this alone: the answer on stdout, its scores on stderr")
     return parser.parse_args(words)

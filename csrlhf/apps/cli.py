@@ -1,4 +1,4 @@
-"""The edge between a person and the program: what they can mend is told in one line, exit code 1.
+"""The edge between a person and the program: errors that they can fix are reported in one line, exit code 1.
 
 ``error: <key or file>: <what is wrong>; <what to do>`` on stderr, without a traceback (``debug=true`` shows
 it as well). An exception that no input explains is a bug and keeps its traceback. Ctrl-C ends with 130.
@@ -12,9 +12,10 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -22,6 +23,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from csrlhf.config import overrides
@@ -32,12 +34,16 @@ PYTHON_FORMAT = warnings.formatwarning
 INTERRUPTED = 130
 """Exit code of a program stopped by Ctrl-C: 128 + SIGINT."""
 
+ERROR = "error: "
+"""What the line on stderr begins with that says what is wrong."""
+
 
 def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates the function below ``@hydra.main``: checks the overrides' types, then runs it.
 
     Errors are reported here and leave as SystemExit, which Hydra passes on untouched; any other
-    exception it would announce with a line of its own.
+    exception it would announce with a line of its own. In a process of a launcher's (SLURM, Ray) the report stands in
+    the run's log; the error travels back to the program that has started the runs, and is told there.
     """
 
     @functools.wraps(task)
@@ -48,9 +54,19 @@ def one_line_errors(task: Callable[..., Any]) -> Callable[..., Any]:
             overrides.check_added(cfg)
             return task(cfg)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # reported, none is swallowed
-            sys.exit(report(error))
+            code = report(error)
+            if isinstance(error, Exception) and _started_by_a_launcher():
+                raise UserError(one_line(error) or f"{error!r}; the run's log has the traceback") from None
+            sys.exit(code)
 
     return wrapped
+
+
+def _started_by_a_launcher() -> bool:
+    """Whether this is one of the runs of ``-m`` in a process, or on a machine, of its own."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return "basic_launcher" not in HydraConfig.get().launcher._target_
 
 
 def format_warning(
@@ -94,17 +110,22 @@ def report(error: BaseException) -> int:
     if message is None or "debug=true" in sys.argv:
         traceback.print_exception(error)
     if message is not None:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"{ERROR}{message}", file=sys.stderr)
     return 1
 
 
-def one_line(error: BaseException) -> str | None:
-    """The message for the user, or None where no input explains the error."""
-    message = _message(error)
+def one_line(error: BaseException, words: Sequence[str] | None = None) -> str | None:
+    """The message for the user, or None where no input explains the error.
+
+    Args:
+        error: what was raised.
+        words: all overrides; None for those of the command line.
+    """
+    message = _message(error, words)
     return None if message is None else " ".join(message.split())
 
 
-def _message(error: BaseException) -> str | None:
+def _message(error: BaseException, words: Sequence[str] | None) -> str | None:
     hint = " (debug=true shows where)"
     if isinstance(error, UserError):
         return str(error)
@@ -116,7 +137,10 @@ def _message(error: BaseException) -> str | None:
         return f"cannot read the override '{error.override}'; write key=value (quote values with special characters)"
     if isinstance(error, ConfigCompositionException):
         found = re.search(r"Could not override '([^']*)'", str(error))
-        return overrides.unknown_key(found.group(1)) if found else str(error)
+        key = getattr(error.__cause__, "full_key", None) or (
+            found and found.group(1)
+        )  # the inner one of ppo={cilp:0.1}
+        return overrides.unknown_key(key, words) if found and key else str(error)
     if isinstance(error, OmegaConfBaseException):
         if isinstance(error.__cause__, UserError):
             return str(error.__cause__)

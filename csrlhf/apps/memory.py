@@ -1,6 +1,6 @@
 """``python -m csrlhf.memory key=value ...``: what each stage will hold in memory per device, before anything is run.
 
-Takes the words that train.py takes. Nothing is trained, and of a model on the Hub only its configuration is read.
+Takes the overrides of train.py. Nothing is trained, and of a model on the Hub only its configuration is read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """``python -m csrlhf.sweep FILE --local``: a W&B sweep file on this machine, without account and network.
 
 ``python -m csrlhf.sweep FOLDER [FOLDER ...] --report`` makes table, plots, λ* and page of finished runs again, or of
-several sweeps together. With an account the same files run by ``wandb sweep`` and ``wandb agent`` (docs/sweeps.md).
+several sweeps together. With an account, ``wandb sweep`` and ``wandb agent`` run the same files
+(docs/how-to/sweeps.md).
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from pathlib import Path
 
 from csrlhf.apps import cli
 from csrlhf.errors import UserError
-from csrlhf.sweeping.keys import check_keys
 from csrlhf.sweeping.local import Local
-from csrlhf.sweeping.lock import alone
 from csrlhf.sweeping.pool import pin_threads
 from csrlhf.sweeping.report import write_report
-from csrlhf.sweeping.spec import Spec, read_spec
+from csrlhf.sweeping.spec import Spec, check_keys, read_spec
+from csrlhf.sweeping.study import run_name
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,19 +82,19 @@ def _run(spec: Spec, path: Path, options: argparse.Namespace) -> int:
     )  # fmt: skip
     if options.dry_run:
         for point in local.points():
-            print(shlex.join(["python", *local.task(point).start, *local.task(point).words]))
+            task = local.task(run_name(point, spec.varied), point)
+            print(shlex.join(["python", *task.start, *task.words]))
         return 0
     pin_threads(options.threads, Path(__file__).resolve().parents[2])
     if "early_terminate" in spec.content:
         print("early_terminate is W&B's: here every run goes to its end", flush=True)
-    with alone(out):
-        try:
-            local.make()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("stopped; the same command goes on from here") from None
-        for task in local.failed:
-            print(f"failed: {task.title}, see {task.log}; the same command tries it again", file=sys.stderr, flush=True)
-        print(write_report([out], out, options.threshold, options.wandb), flush=True)
+    try:
+        local.make()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues from here") from None
+    for task in local.failed:
+        print(f"failed: {task.title}, see {task.log}; the same command retries it", file=sys.stderr, flush=True)
+    print(write_report([out], out, options.threshold, options.wandb), flush=True)
     return 1 if local.failed else 0
 
 

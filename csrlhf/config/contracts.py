@@ -1,7 +1,7 @@
 """Whether the classes that a config names can stand where they are named: asked before they are built.
 
-Looks at the objects that people may bring (docs/extend.md): is the class there, does it take the keys, is it of the
-right kind. The answer speaks of the keys that people type. What a class computes is checked where it is used.
+Looks at the objects that people may bring (docs/how-to/extend.md): is the class there, does it take the keys, is it of
+the right kind. Errors name the keys that people type. What a class computes is checked where it is used.
 """
 
 from __future__ import annotations
@@ -136,14 +136,14 @@ def _check_kind(key: str, place: str, made: type) -> None:
         base_name, methods = BASES[key]
         base: Any = load(key, base_name)
         if not issubclass(made, base):
-            raise UserError(f"{said}: must inherit from {base_name} (docs/extend.md)")
+            raise UserError(f"{said}: must inherit from {base_name} (docs/how-to/extend.md)")
         if methods and all(getattr(made, method) is getattr(base, method) for method in methods):
             raise UserError(
-                f"{said}: defines neither {' nor '.join(methods)}; it has to bring one of them (docs/extend.md)"
+                f"{said}: defines neither {' nor '.join(methods)}; it has to bring one of them (docs/how-to/extend.md)"
             )
         _check_calls(said, made, base, CALLS[key])
     elif key == "advantage" and not any("__call__" in vars(base) for base in made.__mro__):
-        raise UserError(f"{said}: defines no __call__, by which advantages are asked for (docs/extend.md)")
+        raise UserError(f"{said}: defines no __call__, by which advantages are asked for (docs/how-to/extend.md)")
     elif key == "data":
         lacking = [method for method in SOURCE_METHODS if not hasattr(made, method)]
         if lacking:
@@ -164,8 +164,8 @@ def _check_calls(said: str, made: type, base: type, calls: Mapping[str, tuple[st
             signature.bind("self", *handed, **dict.fromkeys(optional))
         except TypeError as error:
             raise UserError(
-                f"{said}: {method} cannot take what it is handed, {method}({', '.join(('self', *handed))}): {error} "
-                "(docs/extend.md)"
+                f"{said}: {method} must accept {method}({', '.join(('self', *handed))}): {error} "
+                "(docs/how-to/extend.md)"
             ) from error
 
 

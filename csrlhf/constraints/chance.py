@@ -22,7 +22,7 @@ class Chance(Constraint):
             window: see :class:`Constraint`.
             ema: likewise.
         """
-        super().__init__(check_threshold(threshold, "indicator", "a rate of unsafe answers"), window, ema)
+        super().__init__(check_threshold(threshold, "indicator", "a rate of unsafe responses"), window, ema)
         self.tau = finite("tau", tau)
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:

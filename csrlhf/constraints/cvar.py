@@ -37,11 +37,11 @@ class CVaR(Constraint):
             window: see :class:`Constraint`.
             ema: likewise; of the batches' tail means.
         """
-        checked = check_threshold(threshold, check_scale(scale), "the mean cost of the worst answers")
+        checked = check_threshold(threshold, check_scale(scale), "the mean cost of the worst responses")
         super().__init__(checked, window, ema)
         if not 0 <= alpha < 1:
             raise UserError(
-                f"constraints.<name>.alpha={alpha}: must be in [0, 1), e.g. 0.9: the worst tenth of the answers counts"
+                f"constraints.<name>.alpha={alpha}: must be in [0, 1), e.g. 0.9 for the worst tenth of the responses"
             )
         self.alpha, self.scale, self.tau = float(alpha), scale, finite("tau", tau)
 
@@ -63,7 +63,7 @@ class CVaR(Constraint):
         count = cost_N.numel()
         if count < self.least_count:
             raise UserError(
-                f"constraints.<name>.alpha={self.alpha:g}: the worst {1 - self.alpha:.3g} of {count} answers is less "
+                f"constraints.<name>.alpha={self.alpha:g}: the worst {1 - self.alpha:.3g} of {count} responses is less "
                 f"than one, and nothing could be learned from it; take {self.least_count} or more (ppo.batch_size, "
                 "ppo.num_validation), or a smaller alpha"
             )

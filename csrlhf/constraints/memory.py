@@ -1,6 +1,6 @@
 """What a constraint remembers of earlier batches: the last N costs, or moving averages of their moments.
 
-A batch is noisy, and a gate or a dual step that follows it hovers. The state stands in buffers, is the same on every
+A batch is noisy, and a gate or a dual step that follows it chatters. The state is in buffers, is the same on every
 process (it is fed with the costs of all of them) and is checkpointed with the policy module.
 
 Legend: N answers of all processes.
@@ -152,7 +152,7 @@ def make_memory(window: int, ema: float) -> Window | Average | None:
     """
     if window < 0 or window != int(window):
         raise UserError(
-            f"constraints.<name>.window={window}: the number of answers whose costs are kept, a whole number >= 0 "
+            f"constraints.<name>.window={window}: the number of responses whose costs are kept, a whole number >= 0 "
             "(0 looks at the current batch alone)"
         )
     if not 0 <= ema < 1:

@@ -51,5 +51,5 @@ class Pessimistic(Constraint):
         return costs_of(cost_logits_B, self.scale, self.tau)
 
     def kappa(self, count: float) -> float:
-        """The margin in deviations; 0 of a single answer, whose deviation nobody knows."""
+        """The margin in deviations; 0 for a single answer, whose deviation is unknown."""
         return student_quantile(1 - self.delta, count - 1) / math.sqrt(count) if count > 1 else 0.0

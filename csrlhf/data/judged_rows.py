@@ -23,7 +23,7 @@ SPLITS_TO_JUDGE = ("validation", "test")
 
 
 class JudgedSplit:
-    """A source whose chosen split stands in the place of its test split: what stages that only evaluate ask for."""
+    """A source whose chosen split replaces its test split, for stages that only evaluate."""
 
     def __init__(self, source: DataSource, split: Split) -> None:
         """Keep the source; everything that is not redefined here is its own."""

@@ -255,7 +255,7 @@ def _refuse_known(own: PromptSet, known: Known, key: str) -> int | None:
         named = "; ".join(f"{own.quote(text)}, one of the {part.name}" for text, part in list(equal.items())[:NAMED])
         more = f"; and {len(equal) - NAMED:,} more" if len(equal) > NAMED else ""
         raise UserError(
-            f"{key}: {len(equal):,} of {len(own.texts):,} prompts had a part in training or selection, and a "
-            f"certificate on them would be worth nothing: {named}{more}. Leave them out, or name other prompts"
+            f"{key}: {len(equal):,} of {len(own.texts):,} prompts were used in training or selection, which "
+            f"would invalidate the certificate: {named}{more}. Leave them out, or name other prompts"
         )
     return None if known.generated else len({first for leak in leaks for first, _ in leak.pairs})

@@ -46,7 +46,7 @@ class PromptFile(TableData):
         for record in (line.record for line in lines if line.record.has("id")):
             identifier = str(record.value("id"))
             if identifier in seen:
-                raise record.error(f"the id {identifier!r} stands there and in {seen[identifier]}: ids are unique")
+                raise record.error(f"the id {identifier!r} occurs there and in {seen[identifier]}: ids are unique")
             seen[identifier] = record.place
 
 

@@ -53,7 +53,7 @@ class Part:
         rows: how many there are.
         prompts: different ones, after normalisation.
         repeated: rows whose texts stood in an earlier row already.
-        contradicting: rows whose texts stand in another row with another label, or pair in the other order.
+        contradicting: rows whose texts occur in another row with another label, or pair in the other order.
         near: prompts that have a near-duplicate among the split's other prompts; None where not looked for.
         unsafe: share of rows labelled unsafe, by constraint.
         lengths: of (a sample of) the rows, with the ruler's unit.
@@ -144,7 +144,7 @@ class Summary:
     samples: list[Any] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """Flat numbers, keyed as in docs/metrics.md."""
+        """Flat numbers, keyed as in docs/reference/metrics.md."""
         numbers: dict[str, float] = {}
         for part in self.parts:
             area = f"data/{part.split}/{part.kind}"

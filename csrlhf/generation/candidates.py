@@ -23,14 +23,14 @@ RULES = ("best", "first")
 class Candidate:
     """One answer that was drawn.
 
-    Example: ``Candidate(0, "bake it for an hour .", True, {"harm": -3.1}, reward=1.2, accepted=True)``.
+    Example: ``Candidate(0, "take a cloth .", True, {"harm": -3.1}, reward=1.2, accepted=True)``.
 
     Attributes:
         sample: its number among the answers to its prompt, from 0. Sample ``i`` is the same however many are drawn.
         response: its text.
         ended: False where it was cut off at ``max_new_tokens``.
         costs: the cost logit of each constraint; above the threshold means rejected. NaN where there is no number.
-        reward: None for a rejected one (nobody asks the reward model then), and without a reward model.
+        reward: None for a rejected one (it is not scored then), and without a reward model.
         accepted: not empty, and no cost above its threshold. A cost that is no number is above every threshold.
     """
 

@@ -22,7 +22,7 @@ class Conversation:
 
     Attributes:
         remembers: whether the policy reads earlier turns.
-        turns: of both sides. An abstention stands there as the refusal that was shown.
+        turns: of both sides. An abstention appears as the refusal that was shown.
     """
 
     def __init__(self, decoder: Decoder) -> None:

@@ -138,7 +138,7 @@ class Decoder:
         drawing: how the two make candidates.
 
     Example:
-        ``Decoder("artifacts/ppo/latest", "artifacts/reward", "artifacts/cost", n=8)(["how do i bake bread ?"])``.
+        ``Decoder("artifacts/ppo/latest", "artifacts/reward", "artifacts/cost", n=8)(["how do i clean the clock ?"])``.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Decoder:
         Args:
             policy: a folder of ``stage=ppo`` or ``stage=sft``, or any causal model of transformers.
             reward: a folder of ``stage=reward``, or a classifier of transformers with one label; ``best`` needs one.
-            cost: folders of ``stage=cost`` or classifiers, see ``load_costs``. None judges nobody: every answer passes.
+            cost: folders of ``stage=cost`` or classifiers, see ``load_costs``. None: every answer is accepted.
             n: the most candidates per prompt.
             threshold: the highest cost logit that is accepted, for all constraints or by name.
             rule: ``best`` draws N and takes the accepted one with the highest reward, ``first`` the first accepted one.
@@ -222,7 +222,7 @@ class Decoder:
         return self.n == 1 and all(limit == math.inf for limit in self.thresholds.values())
 
     def stream(self, prompt: Any, index: int, show: Callable[[str], None]) -> Decoded:
-        """Answer one prompt, and hand over each new piece of the answer as soon as it is drawn.
+        """Respond to one prompt, and show each new piece of the response as soon as it is sampled.
 
         Args:
             prompt: as for a call.
@@ -234,7 +234,7 @@ class Decoder:
         """
         if not self.can_stream:
             raise UserError(
-                "stream: an answer that may be rejected is not shown while it is drawn; set n=1 and threshold=inf, or "
+                "stream: a response that may be rejected is not shown while it is drawn; set n=1 and threshold=inf, or "
                 "leave out the cost model"
             )
         [row] = self.check([prompt])
@@ -293,6 +293,6 @@ def decode(
         options: of :class:`Decoder`: ``n``, ``threshold``, ``rule``, ``refusal``, ``seed``, how to sample, ...
 
     Example:
-        ``decode("artifacts/ppo/latest", ["how do i bake bread ?"], "artifacts/reward", "artifacts/cost")[0].response``.
+        ``decode("artifacts/ppo/latest", ["how do i hack the server ?"], "artifacts/reward", "artifacts/cost")[0]``.
     """
     return Decoder(policy, reward, cost, **options)(prompts)

@@ -118,7 +118,7 @@ def _is_ours(spec: str) -> bool:
 
 
 class Judges:
-    """The judges of a decoder. What is wrong with one of them is told once: it is wrong in every batch.
+    """The judges of a decoder. A problem with one of them is reported once: it recurs in every batch.
 
     Args:
         reward: see ``load_reward``; None ranks nothing.
@@ -175,7 +175,7 @@ class Judges:
         rewards = [one.reward for one in tries if one.accepted]
         if rewards and all(math.isnan(value or 0.0) for value in rewards):
             raise UserError(
-                f"{self._names['reward']}: gives NaN for every accepted answer to prompts[{place}]; the model "
+                f"{self._names['reward']}: gives NaN for every accepted response to prompts[{place}]; the model "
                 "is broken: make it again, or set rule=first"
             )
 
@@ -187,14 +187,14 @@ class Judges:
         if any(cut_short(self.cost, *one) for one in zip(prompts, responses, ended, strict=True)):
             self._warn(
                 "cut",
-                f"{self._names['cost']}: judged the beginning of some answers alone, as the dialogues are longer "
+                f"{self._names['cost']}: judged the beginning of some responses alone, as the dialogues are longer "
                 "than it reads; lower max_new_tokens, or take a cost model that was trained on longer ones",
             )
         rows = self.cost.score(prompts, responses, ended).tolist()
         broken = [b for b, row in enumerate(rows) if any(map(math.isnan, row))]
         if broken:
-            problem = f"gives NaN for an answer to the prompt {prompt_text(prompts[broken[0]])[:40]!r}"
-            self._warn("cost", f"{self._names['cost']}: {problem}; such answers count as rejected")
+            problem = f"gives NaN for a response to the prompt {prompt_text(prompts[broken[0]])[:40]!r}"
+            self._warn("cost", f"{self._names['cost']}: {problem}; such responses count as rejected")
         return [dict(zip(self.cost.outputs, row, strict=True)) for row in rows]
 
     def _rewards(
@@ -207,8 +207,8 @@ class Judges:
         values = dict(zip(rows, scores[:, 0].tolist(), strict=True))
         broken = [b for b, value in values.items() if math.isnan(value)]
         if broken:
-            problem = f"gives NaN for an answer to the prompt {prompt_text(prompts[broken[0]])[:40]!r}"
-            self._warn("reward", f"{self._names['reward']}: {problem}; such answers rank behind all others")
+            problem = f"gives NaN for a response to the prompt {prompt_text(prompts[broken[0]])[:40]!r}"
+            self._warn("reward", f"{self._names['reward']}: {problem}; such responses rank behind all others")
         return values
 
     def _warn(self, kind: str, message: str) -> None:

@@ -55,7 +55,7 @@ def read_questions(location: str, key: str = "decode.prompts") -> list[Question]
     for row, record in enumerate(records):
         name = _id(record) if record.has("id") else row
         if name in places:
-            raise record.error(f"the id {name!r} stands in {places[name]} already; give every prompt one of its own")
+            raise record.error(f"the id {name!r} is already in {places[name]}; give every prompt its own id")
         places[name] = record.place
         questions.append(Question(name, _prompt(record), record.place))
     return questions
@@ -132,7 +132,7 @@ class AnswerFile:
             record = None
         if not isinstance(record, dict) or row >= len(self.questions) or not _answers(record, self.questions[row]):
             raise UserError(
-                f"{self.path}:{row + 1}: is not the answer to prompt {row + 1} of this run, the file was changed; "
+                f"{self.path}:{row + 1}: is not the response to prompt {row + 1} of this run, the file was changed; "
                 "delete it and run again"
             )
         return record
@@ -181,7 +181,7 @@ def answered(
         decoder: answers.
         questions: all of them.
         path: the file of answers; its folder exists.
-        certificate: what speaks of these answers; each line names it.
+        certificate: the certificate of these answers; each line names it.
         candidates: keep all that were drawn.
 
     Yields:
@@ -211,7 +211,7 @@ def answered(
 
 
 def answer_numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What docs/metrics.md lists under ``decode/``.
+    """What docs/reference/metrics.md lists under ``decode/``.
 
     Args:
         records: lines of the file; at least one.
@@ -234,6 +234,6 @@ def summary(metrics: Mapping[str, float]) -> str:
     """The same in one line."""
     reward = f", mean reward {metrics['decode/reward']:.3f}" if "decode/reward" in metrics else ""
     return (
-        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} refused for want of an "
-        f"accepted answer, {metrics['decode/tried']:.2f} candidates each{reward}"
+        f"decode: {metrics['decode/prompts']:.0f} prompts, {metrics['decode/abstained']:.1%} without an "
+        f"accepted response, {metrics['decode/tried']:.2f} candidates each{reward}"
     )

@@ -232,7 +232,7 @@ def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
     return logits[:, -num_tokens - 1 : -1]
 
 
-# How responses are drawn, for whoever reads them later.
+# How responses are sampled, for later readers.
 
 
 def sampling_record(sampler: Sampler) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def check_choice(n: int, rule: str, refusal: str, has_reward: bool, greedy: bool
     if rule == "best" and not has_reward:
         raise UserError("rule=best: ranks by reward, and there is no reward model; give one (reward=...) or rule=first")
     if greedy and n > 1:
-        raise UserError(f"n={n}: greedy decoding draws the same answer every time; set n=1 or greedy=false")
+        raise UserError(f"n={n}: greedy decoding draws the same response every time; set n=1 or greedy=false")
     if not refusal.strip():
         raise UserError(f"refusal={refusal!r}: is empty; say what is answered where every candidate is rejected")
 

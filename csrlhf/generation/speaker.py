@@ -94,7 +94,7 @@ class Pieces:
 # Words of a prompt that a tokenizer does not know, told in one warning.
 #
 # Tokenizers that fall back to bytes or pieces read anything. One that knows whole words alone (the toy world's) puts
-# its unknown token in the place of any other, and the policy answers a question that nobody asked.
+# its unknown token in the place of any other, and the policy responds to a different question.
 
 MOST_NAMED = 8
 """So many words fit into a line."""
@@ -192,7 +192,7 @@ class Speaker:
         self.policy.to(device)  # type: ignore[arg-type]  # the stubs of transformers know no devices
 
     def check(self, prompts: Sequence[Any], places: Sequence[str] | None = None) -> list[PromptRow]:
-        """The prompts, each of them well-formed and with room for an answer; warns of words that nobody taught.
+        """The prompts, each of them well-formed and with room for an answer; warns of unknown words.
 
         Args:
             prompts: texts, or conversations that end with the user's turn.

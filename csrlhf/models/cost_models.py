@@ -35,7 +35,7 @@ class CostModels(nn.Module):
         """Keep the scorers.
 
         Args:
-            scorers: each output stands in exactly one of them.
+            scorers: each output is in exactly one of them.
             outputs: names of the columns, in the order to give them.
         """
         super().__init__()
@@ -129,8 +129,8 @@ def finite_scores(key: str, scorer: TextScorer | CostModels, scores_BK: Tensor, 
         (b, k), count = broken_N2[0].tolist(), len(set(broken_N2[:, 0].tolist()))
         name = scorer.outputs[k]
         raise UserError(
-            f"{key}={_folder(scorer, name)}: the score {name} is {float(scores_BK[b, k])} for an answer to the prompt "
-            f"{prompt_text(prompts[b])[:40]!r} ({count} of the batch's {len(prompts)} answers have such a score); "
+            f"{key}={_folder(scorer, name)}: the score {name} is {float(scores_BK[b, k])} for a response to the prompt "
+            f"{prompt_text(prompts[b])[:40]!r} ({count} of the batch's {len(prompts)} responses have such a score); "
             "the model's weights are broken, make it again"
         )
     return scores_BK

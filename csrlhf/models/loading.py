@@ -152,11 +152,11 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         config = AutoConfig.from_pretrained(path)
         if getattr(config, "is_encoder_decoder", False):
             raise UserError(
-                f"{spec}: an encoder with a decoder ({config.model_type}) is no score model; use either alone"
+                f"{spec}: an encoder with a decoder ({config.model_type}) is not a score model; use one of the two"
             )
         unknown = [key for key in options or {} if not hasattr(config, key)]
         if unknown:
-            raise UserError(f"model.score.options.{unknown[0]} is no configuration key of {spec}")
+            raise UserError(f"model.score.options.{unknown[0]} is not a configuration key of {spec}")
         config.update(dict(options or {}))
         trunk = AutoModel.from_pretrained(path, config=config, dtype="float32")
     if getattr(trunk, "pooler", None) is not None:

@@ -28,7 +28,7 @@ def plain_classifier(
         pooling: of the score model.
 
     Returns:
-        The classifier and None, or None and what stands in the way.
+        The classifier and None, or None and the reason.
     """
     if pooling != "last":
         return None, f"it reads its backbone with pooling {pooling}, and no classifier of transformers does"
@@ -83,7 +83,7 @@ def readme(config: Mapping[str, Any]) -> str:
         ]
     else:
         lines += [
-            f"It is no plain classifier of transformers: {config['no_classifier_because']}.",
+            f"It is not a plain classifier of transformers: {config['no_classifier_because']}.",
             "AutoModelForSequenceClassification would draw a head at random.",
         ]
     return "\n".join(lines) + "\n"

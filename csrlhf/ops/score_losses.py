@@ -62,7 +62,7 @@ def pairwise_cost_loss(
     Args:
         first_BK: cost logits of each pair's first response, > 0 means unsafe.
         second_BK: of its second response.
-        order_BK: +1 where the first response is the more harmful one, -1 where the second is, 0 where nobody said:
+        order_BK: +1 where the first response is the more harmful one, -1 where the second is, 0 if not compared:
             there the comparison is left out.
         first_unsafe_BK: 1.0 where the first response violates the constraint.
         second_unsafe_BK: likewise of the second.

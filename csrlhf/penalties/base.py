@@ -95,7 +95,7 @@ class Penalty(PreciseState):
     """Base class of all strategies. A new one overrides :meth:`weights`, and :meth:`update` if it moves."""
 
     constrains = True
-    """False: the strategy ignores the constraints, so the policy with the highest reward is handed over."""
+    """False: the strategy ignores the constraints, so the policy with the highest reward is selected."""
 
     recheck = False
     """True: :meth:`weights` is asked again in each minibatch, with the surrogate violation (``p3o``)."""

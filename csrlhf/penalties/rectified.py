@@ -2,7 +2,7 @@
 
 Its gradient is a gate, λ or 0, on the rank-averaged batch; a per-sample hinge would be another objective.
 Beside the paper's plain gate stand a safety margin and a smoothed gate, because the plain one opens and
-closes on a noisy batch mean and hovers at the threshold (docs/algorithm.md).
+closes on a noisy batch mean and hovers at the threshold (docs/explanation/algorithm.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a report is made of beside tables, figures and dialogues: text, cards, key-values, certificates, sections.
 
-A block holds content only. How it looks stands in ``assets/``; ``kind`` names its macro there.
+A block holds content only. Its look is defined in ``assets/``; ``kind`` names its macro there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_block(block: Any) -> None:
     """Raises a TypeError for what no report can show."""
     if not isinstance(block, Block):
         known = "Text, Cards, Table, Matrix, Figure, Dialogues, Certificate, KeyValues, Section"
-        raise TypeError(f"{block!r} is no block of a report ({known})")
+        raise TypeError(f"{block!r} is not a block of a report ({known})")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Cards(Block):
 
     @property
     def columns(self) -> int:
-        """How many stand in a row: rows are filled alike, so that no card is left alone in the last one."""
+        """Cards per row: rows are filled evenly, so that no card is left alone in the last one."""
         rows = max(1, math.ceil(len(self.cards) / 5))
         return math.ceil(len(self.cards) / rows)
 
@@ -101,11 +101,11 @@ class KeyValues(Block):
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """Names and what stands beside them."""
+        """Names and their values."""
         return [(str(key), show(value)) for key, value in self.values.items()]
 
 
-VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+VERDICT_TONES: Mapping[str, Tone] = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Certificate(Block):
     """A verdict with the claim that it is about, and what the claim rests on.
 
     Attributes:
-        verdict: CERTIFIED, REFUSED, INCONCLUSIVE, or another word (neutral).
+        verdict: CERTIFIED, VIOLATED, INCONCLUSIVE, or another word (neutral).
         claim: one sentence.
         facts: bound, threshold, confidence, counts, ...
         reasons: why the verdict is what it is, and what it assumes; one sentence each.

@@ -1,6 +1,6 @@
 """Sample dialogues, shown with filters: what was really said.
 
-Answers are hostile input. They stand in the page as data, in a block of JSON, and ``assets/page.js`` writes them as
+Answers are untrusted input. The page embeds them as data, in a block of JSON, and ``assets/page.js`` writes them as
 text.
 """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 
-# Colours of figures, on light and on dark ground; the page's own stand in ``assets/page.css``.
+# Colours of figures, on light and on dark ground; the page's are in ``assets/page.css``.
 
 
 @dataclass(frozen=True)

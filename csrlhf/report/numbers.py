@@ -1,4 +1,4 @@
-"""Numbers as words: how a value stands in a cell, in one place for tables, matrices and dialogues."""
+"""Numbers as text: how a value is shown in a cell, in one place for tables, matrices and dialogues."""
 
 from __future__ import annotations
 

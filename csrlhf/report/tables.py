@@ -55,7 +55,7 @@ class Table(Block):
     def __post_init__(self) -> None:
         for column, style in self.formats.items():
             if column not in self.columns:
-                raise ValueError(f"table {self.caption!r}: formats names {column!r}, which is no column")
+                raise ValueError(f"table {self.caption!r}: formats names {column!r}, which is not a column")
             check_style(style)
         for row in self.rows:
             if len(row) != len(self.columns):

@@ -1,7 +1,7 @@
 """From a stage's config to its trainer, module and data. The only place, beside the rehearsal, that builds them.
 
 Hooks that it uses beside Lightning's: ``module.tokenizer`` is handed to the DataModule; ``logger.begin_stage``, where a
-logger has it (tracking/stage_logger.py), is told the plan.
+logger has it (tracking/stage_logger.py), gets the plan.
 """
 
 from __future__ import annotations

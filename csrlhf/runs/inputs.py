@@ -1,4 +1,4 @@
-"""Which folders a stage reads: those the user names, else what stands in the artifacts folder.
+"""Which folders a stage reads: those the user names, else those in the artifacts folder.
 
 An input is one folder. The cost models may be several, as a mapping or a list; each then has a key of its own,
 ``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``.
@@ -16,7 +16,7 @@ from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 
 NAMED_STAGES = {"ppo", "evaluate", "certify"}
-"""Stages whose results stand beside each other, one folder per run."""
+"""Stages with one result folder per run."""
 
 SOURCES = {"sft": ("sft", "ppo"), "reward": ("reward",), "cost": ("cost",), "ppo": ("ppo", "sft")}
 """Which stages' results an input takes: a trained policy can be trained on, or an SFT policy judged, but a cost model
@@ -79,7 +79,7 @@ def named_paths(cfg: DictConfig) -> dict[str, str]:
 
 
 def replaced_inputs(cfg: DictConfig) -> set[str]:
-    """Inputs that the stage does not read, since another key stands in for them."""
+    """Inputs that the stage does not read, since another key replaces them."""
     asked = OmegaConf.select(cfg, "stage.paths", default=())
     if "policies" not in cfg.evaluate:  # a cost model is evaluated: it reads kept answers itself
         return set()

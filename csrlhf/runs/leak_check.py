@@ -205,7 +205,7 @@ USED = ("train", "validation")
 
 
 def known_to(inputs: Mapping[str, str]) -> Known:
-    """Everything that took part in making what a certificate speaks of.
+    """Everything that took part in training and selecting what a certificate covers.
 
     Args:
         inputs: folders of the policy, the cost models and whatever else decides what is said.

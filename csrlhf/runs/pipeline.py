@@ -10,8 +10,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -41,13 +43,22 @@ class StageError(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class Composed:
+    """A stage of the pipeline: the words that run it, its config and the chosen option of each group."""
+
+    words: list[str]
+    cfg: DictConfig
+    choices: dict[str, str]
+
+
 def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> dict[str, float]:
     """Runs all stages and prints where the results are.
 
     Args:
         cfg: the composed config of ``stage=pipeline``.
         overrides: the user's overrides, handed to every stage.
-        program: the words that start this program.
+        program: the command that starts this program.
 
     Returns:
         The metrics of all stages; later ones win where keys are equal.
@@ -56,36 +67,50 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> di
         UserError: started as one rank of a multi-process launcher.
         StageError: a stage ended with an error.
     """
-    stages = list(cfg.stage.stages)
-    refuse_ranks(os.environ, stages, readable(program))
-    kept = [item for item in overrides if not item.startswith("stage=")]
-    words = {stage: from_nothing([*kept, f"stage={stage}", *cfg.pipeline[stage]]) for stage in stages}
-    composed = {stage: _compose(words[stage]) for stage in stages}  # all at once: a mistake shows before any work
+    refuse_ranks(os.environ, cfg.stage.stages, readable(program))
+    composed = compose_stages(cfg, overrides)  # all at once: a mistake shows before any work
     variables = {GROUP: f"pipeline-{datetime.now():%Y%m%d-%H%M%S}"} | os.environ
     rehearsed = False
     metrics: dict[str, float] = {}
-    plans: list[Plan] = []
-    inputs: list[str] = []
-    for stage, (stage_cfg, choices) in composed.items():
-        if plans and plans[-1].stage == "ppo":  # several runs stand side by side: name the one to evaluate
-            stage_cfg.inputs.ppo = str(plans[-1].folder)
-            inputs.append(f"inputs.ppo={_quoted(str(plans[-1].folder))}")
-        plan = make_plan(stage_cfg, choices, readable(program))
+    folders: dict[str, Path] = {}
+    for plan, words in plans(composed, readable(program)):
         if artifacts.restore(plan.folder, plan.fingerprint):
-            if stage == "ppo":
+            if plan.stage == "ppo":
                 artifacts.point_latest(plan.folder)
-            print(f"{stage}: unchanged, {plan.folder}", flush=True)
+            print(f"{plan.stage}: unchanged, {plan.folder}", flush=True)
         else:
             if not rehearsed:  # only where something runs: it costs the imports
-                _rehearse({name: parts_of(item) for name, (item, _) in composed.items()}, program, cfg.debug)
+                _rehearse({stage: parts_of(item.cfg) for stage, item in composed.items()}, program, cfg.debug)
                 rehearsed = True
-            _call([*program, *words[stage], *inputs], environment(variables, stage))
+            _call([*program, *words], environment(variables, plan.stage))
         metrics |= json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
-        plans.append(plan)
+        folders[plan.stage] = plan.folder
     print("Results (curves in plots/curves.png):")
-    for plan in plans:
-        print(f"{plan.stage:>9}  {plan.folder}")
+    for stage, folder in folders.items():
+        print(f"{stage:>9}  {folder}")
     return {key: value for key, value in metrics.items() if value is not None}
+
+
+def compose_stages(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Composed]:
+    """The config of each stage, in order; arguments as in :func:`run`."""
+    kept = [item for item in overrides if not item.startswith("stage=")]
+    composed = {}
+    for stage in cfg.stage.stages:
+        words = from_nothing([*kept, f"stage={stage}", *cfg.pipeline[stage]])
+        composed[stage] = Composed(words, *_compose(words))
+    return composed
+
+
+def plans(composed: Mapping[str, Composed], command: str) -> Iterator[tuple[Plan, list[str]]]:
+    """Each stage's plan with the words that run it, one at a time: a plan reads what the stages before it have made."""
+    inputs: list[str] = []
+    for stage, item in composed.items():
+        plan = make_plan(item.cfg, item.choices, command)
+        yield plan, [*item.words, *inputs]
+        if stage == "ppo":  # several runs stand side by side: name the one to evaluate
+            inputs.append(f"inputs.ppo={_quoted(str(plan.folder))}")
+            for later in composed.values():
+                later.cfg.inputs.ppo = str(plan.folder)
 
 
 def refuse_ranks(variables: Mapping[str, str], stages: Iterable[str], command: str) -> None:

@@ -28,7 +28,7 @@ MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir"
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
 
 FILES = ("prompts", "labels", "outputs", "chosen_on", "lambda_from")
-"""Keys that name a user's files, one or several: what stands in them counts, not where they lie."""
+"""Keys that name a user's files, one or several: their content counts, not their location."""
 
 DISPLAYS = ("progress", "plots", "report", "samples")
 """Callbacks that show a result and take no part in it."""

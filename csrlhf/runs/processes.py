@@ -12,8 +12,10 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 # Which process of a multi-process launch this is, before Lightning knows: from the launchers' variables.
 
@@ -61,21 +63,23 @@ PRELOAD = (
 """What every stage needs, or most."""
 
 
-def run_program(words: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run ``python SCRIPT ARGUMENT...`` or ``python -m MODULE ARGUMENT...`` with our terminal and wait.
+def run_program(words: Sequence[str], variables: Mapping[str, str], log: Path | None = None) -> int:
+    """Run ``python SCRIPT ARGUMENT...`` or ``python -m MODULE ARGUMENT...`` and wait.
 
     Ctrl-C reaches the program as well; we wait until it has saved and ended.
 
     Args:
         words: the command; the first word, the interpreter, is ours.
         variables: the program's whole environment.
+        log: file for what it prints, in place of our terminal. Such a program ends when we do, however we end: a
+            killed sweep or benchmark leaves nothing running that would write into the folders of the next one.
 
     Returns:
         Its exit code; 128 + signal where a signal ended it.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
-    process = context.Process(target=_run, args=(list(words[1:]), dict(variables)))
+    process = context.Process(target=_run, args=(list(words[1:]), dict(variables), log))
     process.start()
     try:
         process.join()
@@ -89,8 +93,14 @@ def run_program(words: Sequence[str], variables: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _run(words: list[str], variables: dict[str, str]) -> None:
+def _run(words: list[str], variables: dict[str, str], log: Path | None) -> None:
     """In the new process: become the program."""
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for stream in (1, 2):
+            os.dup2(file, stream)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(variables)
     if words[0] == "-m":
@@ -99,3 +109,11 @@ def _run(words: list[str], variables: dict[str, str]) -> None:
     else:
         sys.argv = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def _end_with_parent() -> None:
+    """The parent that counts is the one that asked for this process, not the server that forked it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

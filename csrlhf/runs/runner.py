@@ -44,33 +44,41 @@ def run(cfg: DictConfig, program: Sequence[str]) -> float | None:
 
     Args:
         cfg: the composed config.
-        program: the words that start this program, e.g. ``("python", "train.py")``.
+        program: the command that starts this program, e.g. ``("python", "train.py")``.
 
     Returns:
         The value of the metric ``cfg.objective``, for sweeps; None where none is asked for.
+    """
+    metrics, _ = execute(cfg, program)
+    return _objective(cfg.objective, metrics)
+
+
+def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], dict[str, Path]]:
+    """Runs the stage that ``cfg.stage`` names; arguments as in :func:`run`.
+
+    Returns:
+        Its metrics, and the folder of its result by the stage's name: none of the pipeline, whose folders are those of
+        ``pipeline.plans``, and of ``stage=data``.
     """
     hydra = HydraConfig.get()
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: must be a whole number from 0 to {2**32 - 1}")
     command = pipeline.readable(program)
     if cfg.stage.name == "pipeline":
-        metrics = pipeline.run(cfg, list(hydra.overrides.task), program)
-    elif cfg.stage.name == "data":
-        metrics = data_stage.run(cfg)
-    elif cfg.stage.name == "decode":
-        metrics = decode_stage.run(cfg, command)
-    else:
-        plan = make_plan(cfg, dict(hydra.runtime.choices), command)
-        words = f"{command} {pipeline.quote(hydra.overrides.task)}"
-        try:
-            metrics = run_stage(cfg, plan, words)
-        except OSError as error:  # a full disk, one that has gone
-            if not leaves_something(plan):
-                raise
-            raise UserError(
-                f"{system_message(error)}; what was done is kept, go on with: {words} resume=true"
-            ) from error
-    return _objective(cfg.objective, metrics)
+        return pipeline.run(cfg, list(hydra.overrides.task), program), {}
+    if cfg.stage.name == "data":
+        return data_stage.run(cfg), {}
+    if cfg.stage.name == "decode":
+        metrics, folder = decode_stage.run(cfg, command)
+        return metrics, {"decode": folder}
+    plan = make_plan(cfg, dict(hydra.runtime.choices), command)
+    words = f"{command} {pipeline.quote(hydra.overrides.task)}"
+    try:
+        return run_stage(cfg, plan, words), {plan.stage: plan.folder}
+    except OSError as error:  # a full disk, one that has gone
+        if not leaves_something(plan):
+            raise
+        raise UserError(f"{system_message(error)}; finished work is kept; resume with: {words} resume=true") from error
 
 
 def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
@@ -105,7 +113,7 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     except SystemExit as stopped:  # what Lightning turns Ctrl-C into, after an orderly shutdown
         if not trainer.interrupted:
             raise
-        hint = f"; go on with: {command} resume=true" if leaves_something(plan) else ""
+        hint = f"; resume with: {command} resume=true" if leaves_something(plan) else ""
         raise KeyboardInterrupt(f"{plan.stage}: interrupted{hint}") from stopped
     except UserError as error:
         if (checkpoint := last_checkpoint(plan)).exists():

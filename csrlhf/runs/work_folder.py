@@ -27,11 +27,11 @@ def prepare_work(plan: Plan, resume: bool) -> str | None:
     checkpoint = last_checkpoint(plan)
     if resume and checkpoint.exists():
         if is_first_process():
-            print(f"{plan.stage}: going on from {checkpoint}", flush=True)
+            print(f"{plan.stage}: resuming from {checkpoint}", flush=True)
         return str(checkpoint)
     if resume and (plan.work / artifacts.KEPT).exists():
         if is_first_process():
-            print(f"{plan.stage}: going on from what is kept in {plan.work / artifacts.KEPT}", flush=True)
+            print(f"{plan.stage}: resuming with what is saved in {plan.work / artifacts.KEPT}", flush=True)
         return None
     if not is_first_process():  # the first has emptied the folder before it started this one, and is using it
         return None

@@ -25,7 +25,7 @@ def abstention_upper(accepted: ArrayLike, num_candidates: int, confidence: float
     """P(none of the first N candidates is accepted), counted: k prompts of P had none.
 
     Never ``(1 - mean acceptance)^N``: where prompts differ in how often they are accepted, those that are hardly ever
-    accepted make nearly all abstentions, and the plug-in does not see them (docs/certificates.md).
+    accepted make nearly all abstentions, and the plug-in does not see them (docs/explanation/certificates.md).
 
     Args:
         accepted: [P, N_max] booleans, what the cost model says of each candidate of each calibration prompt.

@@ -177,8 +177,8 @@ def betting_upper(values: ArrayLike, confidence: float, low: float = 0.0, high: 
 def student_upper(values: ArrayLike, confidence: float) -> float:
     """``mean + t · s / √n``: approximate, a comparison and no certificate; infinite for a single value.
 
-    HC-RLHF's (arXiv 2506.08266). It covers less often than stated where costs are rare or skewed: docs/certificates.md
-    has the figures.
+    HC-RLHF's (arXiv 2506.08266). It covers less often than stated where costs are rare or skewed; figures:
+    docs/explanation/certificates.md.
     """
     value_N = finite_array("values", values)
     check_confidence("confidence", confidence)

@@ -90,7 +90,7 @@ class Estimate:
     Attributes:
         value: the point estimate.
         lower: holds alone at the confidence asked for; infinity and its negative where nothing is known.
-        upper: likewise. Whoever states both at once errs in up to twice the share.
+        upper: likewise. Stating both at once errs in up to twice the share.
         method: where it comes from, in words for the certificate.
         count: independent observations behind it.
     """
@@ -102,11 +102,11 @@ class Estimate:
     count: int
 
 
-Verdict = Literal["CERTIFIED", "REFUSED", "INCONCLUSIVE"]
+Verdict = Literal["CERTIFIED", "VIOLATED", "INCONCLUSIVE"]
 
 
 def verdict(lower: float, upper: float, threshold: float) -> Verdict:
-    """CERTIFIED if the upper bound keeps the threshold, REFUSED if even the lower one is above it, else INCONCLUSIVE.
+    """CERTIFIED if the upper bound keeps the threshold, VIOLATED if even the lower one is above it, else INCONCLUSIVE.
 
     Raises:
         UserError: a bound or the threshold is NaN, or the lower bound is above the upper.
@@ -117,7 +117,7 @@ def verdict(lower: float, upper: float, threshold: float) -> Verdict:
         raise UserError(f"lower={lower:g} is above upper={upper:g}: these are not the bounds of one number")
     if upper <= threshold:
         return "CERTIFIED"
-    return "REFUSED" if lower > threshold else "INCONCLUSIVE"
+    return "VIOLATED" if lower > threshold else "INCONCLUSIVE"
 
 
 def split_confidence(confidence: float, parts: int) -> float:

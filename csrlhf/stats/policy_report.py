@@ -28,8 +28,8 @@ class JudgedAnswer:
         row: the prompt.
         response: decoded text.
         ended: the end token was generated.
-        reward: of the reward model; None where nobody scored it.
-        cost_logits: one per constraint, > 0 unsafe; empty where nobody scored it.
+        reward: of the reward model; None if not scored.
+        cost_logits: one per constraint, > 0 unsafe; empty if not scored.
         violations: one per constraint, the answer's own cost on the constraint's scale (before tail or margin).
         kl: log π - log π_ref of the whole answer; None where it is not known.
         verdict: the oracle's, None where there is no oracle.
@@ -51,7 +51,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def policy_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
-    """Figures by the models, and by the oracle where there is one; keys as in docs/metrics.md without prefix.
+    """Figures by the models, and by the oracle where there is one; keys as in docs/reference/metrics.md without prefix.
 
     What no answer has (a reward, say, of answers from elsewhere) has no key.
     """

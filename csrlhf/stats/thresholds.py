@@ -114,7 +114,7 @@ def learn_then_test(
     score_N, unsafe_N = finite_array("scores", scores), truth_array("unsafe", unsafe)
     candidates = finite_array("thresholds", thresholds)
     if len(score_N) != len(unsafe_N):
-        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same answers, in order")
+        raise UserError(f"scores ({len(score_N)}) and unsafe ({len(unsafe_N)}) must be of the same responses, in order")
     for name, value in (("alpha", alpha), ("delta", delta)):
         if not 0 < value < 1:
             raise UserError(f"{name}={value}: lies in (0, 1), e.g. 0.05")
@@ -243,15 +243,15 @@ class ChosenThreshold:
                 if self.unsafe < self.least_unsafe
                 else f"with {self.unsafe} of them even the strictest threshold misses too many"
             )
-            said = [f"No threshold can be certified to miss at most {alpha} of the unsafe answers: {why}."]
+            said = [f"No threshold can be certified to miss at most {alpha} of the unsafe responses: {why}."]
         else:
             said = [
-                f"At τ = {self.tau:.2f} at most {alpha} of the unsafe answers pass, with confidence {sure}: "
+                f"At τ = {self.tau:.2f} at most {alpha} of the unsafe responses pass, with confidence {sure}: "
                 f"{self.missed} of {self.unsafe} do here (upper bound {self.upper:.1%}).",
-                f"Its price: {self.safe_flagged} of {self.safe} safe answers are flagged "
+                f"Its price: {self.safe_flagged} of {self.safe} safe responses are flagged "
                 f"({self.safe_flagged_rate:.1%}, {self.safe_flagged_low:.1%} to {self.safe_flagged_high:.1%})."
                 if self.safe
-                else "Its price is unknown: the file has no safe answers.",
+                else "Its price is unknown: the file has no safe responses.",
             ]
         if self.unsafe and self.needed_at_zero is None:
             said.append(f"At τ = 0 it misses {self.missed_at_zero:.1%}: no number of examples would certify that.")

@@ -23,7 +23,7 @@ from csrlhf.stats.estimates import Estimate, bounded_array, check_confidence, sp
 def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: float) -> Estimate:
     """P(unsafe | the cost model accepts) from labels of accepted answers, one per prompt drawn at random.
 
-    Both ends by Clopper-Pearson. It speaks of the policy and the decoding that were labelled, and of no other N or
+    Both ends by Clopper-Pearson. It covers the policy and the decoding that were labelled, and no other N or
     rule; with no label at all the bounds are 0 and 1.
 
     Args:
@@ -34,7 +34,7 @@ def audit_unsafe_given_accepted(num_unsafe: int, num_accepted: int, confidence: 
     Raises:
         UserError: more unsafe than labelled, or a confidence outside (0, 1).
     """
-    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted answers (Clopper-Pearson)")
+    return rate_estimate(num_unsafe, num_accepted, confidence, "audit of accepted responses (Clopper-Pearson)")
 
 
 def audit_unsafe(num_unsafe: int, num_labelled: int, confidence: float) -> Estimate:
@@ -111,7 +111,7 @@ def prediction_powered(
 ) -> Estimate:
     """Prediction-powered inference: ``λ mean(f) + mean(y - λ f)`` with ppi-python's interval; λ tuned by it (PPI++).
 
-    The interval is a normal approximation: it is no certificate, and docs/certificates.md says how often it covers.
+    The interval is a normal approximation: not a certificate. How often it covers: docs/explanation/certificates.md.
     With fewer than 20 labels "unsafe", with nothing but these, or with predictions that are all the same, it falls back
     to Clopper-Pearson on the labels alone.
 
@@ -175,6 +175,6 @@ def _checked(labels: ArrayLike, predictions_labelled: ArrayLike, predictions_all
     prediction_N = bounded_array("predictions_all", predictions_all, 0.0, 1.0)
     if len(label_M) != len(prediction_M):
         raise UserError(
-            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same answers"
+            f"labels ({len(label_M)}) and predictions_labelled ({len(prediction_M)}) must be of the same responses"
         )
     return label_M, prediction_M, prediction_N

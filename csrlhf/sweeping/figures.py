@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from csrlhf.report import Palette
 from csrlhf.sweeping.frontier import Grid, Point, pareto
-from csrlhf.sweeping.slopes import Slope
 
 if TYPE_CHECKING:
     from csrlhf.report.figures import Draw
+    from csrlhf.sweeping.multiplier import Slope
 
 MARKERS = "osD^vP*X<>hpd8"
 LINES = ("-", "--", ":", "-.")
@@ -83,7 +83,7 @@ def draw_heat(grid: Grid, feasible: Grid, first: str, second: str, percent: bool
 
     Args:
         grid: the number.
-        feasible: the share of runs that hand over a feasible policy, over the same settings.
+        feasible: the share of runs whose selected policy is feasible, over the same settings.
         first: name of the rows' setting.
         second: of the columns'.
         percent: whether the number is a rate.

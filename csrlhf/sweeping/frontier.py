@@ -8,8 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from csrlhf.sweeping.outcome import BEST, LATE, Row
-from csrlhf.sweeping.table import FINISHED, number
+from csrlhf.sweeping.table import BEST, FINISHED, LATE, Row, number
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def pareto(points: Iterable[Point]) -> list[Point]:
 
 
 def points_of(rows: Sequence[Row], constraint: str, when: str = BEST) -> list[Point]:
-    """The rows' policies: handed over (``best/``), or where training settled (``late/``)."""
+    """The rows' policies: selected (``best/``), or after convergence (``late/``)."""
     cost, reward = f"{when}validation/{constraint}/cost", f"{when}validation/reward"
     found = [Point(str(row["id"]), number(row, cost), number(row, reward)) for row in rows]
     return [point for point in found if math.isfinite(point.cost) and math.isfinite(point.reward)]
@@ -119,9 +118,19 @@ def usual_threshold(rows: Sequence[Row], constraint: str) -> float | None:
 
 
 def best_run(rows: Sequence[Row]) -> Row | None:
-    """The feasible run with the highest reward of its handed-over policy."""
+    """The feasible run with the highest reward of its selected policy."""
     feasible = [row for row in rows if row.get("selection/best_feasible") == 1]
     return max(feasible, key=lambda row: number(row, "selection/best_reward"), default=None)
+
+
+def is_rate(rows: Sequence[Row], name: str) -> bool:
+    """Whether the cost is a share of the answers."""
+    return any(row.get(f"statistic/{name}") == "chance" for row in rows)
+
+
+def cost_name(rows: Sequence[Row], name: str) -> str:
+    """What the axis of a constraint's cost is called."""
+    return "unsafe answers (cost model)" if is_rate(rows, name) and name == "harm" else f"cost {name}"
 
 
 def _varies(rows: Sequence[Mapping[str, Any]], key: str) -> bool:

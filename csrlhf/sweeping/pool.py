@@ -6,60 +6,61 @@ benchmark is called again.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import IO, Generic, TypeVar
 
+from csrlhf.errors import UserError
 from csrlhf.tracking.progress import clock
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has stopped."""
 
 
-class Command(Protocol):
-    """What a pool runs."""
+@dataclass(frozen=True)
+class Command:
+    """What a pool runs.
 
-    @property
-    def stage(self) -> str:
-        """What the command trains or judges; commands of one stage take about as long as each other."""
-        ...
+    Attributes:
+        stage: what the command trains or judges; commands of one stage take about as long as each other.
+        name: of the run, or of the stage.
+    """
+
+    stage: str
+    name: str
 
     @property
     def title(self) -> str:
         """For a person."""
-        ...
+        return self.name
 
     @property
     def log(self) -> Path:
         """What the command prints."""
-        ...
-
-    @property
-    def record(self) -> Path:
-        """Written when the command has ended well."""
-        ...
-
-    @property
-    def why_needless(self) -> str:
-        """Said where the command is needless."""
-        ...
+        raise NotImplementedError
 
     def done(self) -> bool:
         """Whether the result stands."""
-        ...
+        raise NotImplementedError
 
-    def needless(self) -> bool:
-        """Whether there is nothing to do."""
-        ...
+    def needless(self) -> str:
+        """Why there is nothing to do, empty where there is."""
+        return ""
+
+    def begin(self) -> None:
+        """Drop an old record, which would outlive a command that is stopped half-way."""
 
     def finish(self, seconds: float, threads: int) -> None:
         """Leave the record."""
-        ...
+        raise NotImplementedError
 
 
 C = TypeVar("C", bound=Command)
@@ -110,31 +111,45 @@ class Pool(Generic[C]):
         """Seconds for what is still missing."""
         return sum(self.seconds[stage] * max(count, 0) for stage, count in self._left.items()) / self.workers
 
-    def make(self, lists: Sequence[Sequence[C]]) -> None:
+    def make(self, lists: Iterable[Sequence[C]], total: int | None = None) -> None:
         """Run the missing commands of all lists; the commands of one list follow each other.
+
+        Args:
+            lists: taken one by one, as workers get free: a generator may decide late what is next.
+            total: how many lists there will be; None counts them now.
 
         Raises:
             KeyboardInterrupt: after the commands that were running have saved their state.
         """
-        todo = [commands for commands in map(unfinished, lists) if commands]
+        todo: Iterable[list[C]] = filter(None, map(unfinished, lists))
+        if total is None:
+            total = len(todo := list(todo))
+        numbered = ((f"{number}/{total}", commands) for number, commands in enumerate(todo, 1))
         with ThreadPoolExecutor(self.workers) as threads:
-            futures = [threads.submit(self._list, commands, f"{n}/{len(todo)}") for n, commands in enumerate(todo, 1)]
+            futures = [threads.submit(self._work, numbered) for _ in range(self.workers)]
             try:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
                 self._stopped = True
-                threads.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def _work(self, numbered: Iterator[tuple[str, Sequence[C]]]) -> None:
+        while not self._stopped:
+            with self._lock:
+                number, commands = next(numbered, ("", ()))
+            if not commands:
+                return
+            self._list(commands, number)
+
     def _list(self, commands: Sequence[C], number: str) -> None:
-        for command in commands:  # old records would outlive a command that is stopped half-way
-            command.record.unlink(missing_ok=True)
+        for command in commands:
+            command.begin()
         for position, command in enumerate(commands):
             if self._stopped:
                 return
-            if command.needless():
-                self._report(f"{number} {command.title}: {command.why_needless}", [command])
+            if why := command.needless():
+                self._report(f"{number} {command.title}: {why}", [command])
                 continue
             start = time.monotonic()
             try:
@@ -162,6 +177,40 @@ class Pool(Generic[C]):
         with self._lock:
             self._left.subtract(command.stage for command in ended)
             print(f"{time.strftime('%H:%M:%S')}  {line}; about {clock(self.time_left())} left", flush=True)
+
+
+def held(path: Path, wait: bool = True) -> IO[str]:
+    """A lock on a file, which ends when it is closed or its process ends, however it ends.
+
+    Args:
+        path: the file, which stays.
+        wait: until it is free.
+
+    Raises:
+        BlockingIOError: another call or thread has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+@contextmanager
+def alone(*folders: Path) -> Iterator[None]:
+    """Refuse a folder that another call is working in."""
+    with ExitStack() as files:
+        for folder in dict.fromkeys(folders):
+            try:
+                files.enter_context(held(folder / ".lock", wait=False))
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{folder}: another call is working here; wait for it, or name another --out"
+                ) from error
+        yield
 
 
 def pin_threads(threads: int, root: Path) -> None:

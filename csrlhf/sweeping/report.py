@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from csrlhf.errors import UserError
-from csrlhf.report import Card, Cards, Figure, KeyValues, Report, Section, Text
+from csrlhf.report import Card, Cards, Figure, KeyValues, Report, Section, Table, Text
 from csrlhf.report.blocks import Block
 from csrlhf.sweeping import figures, frontier
-from csrlhf.sweeping.multiplier import LAMBDA_STAR, multiplier_section, slopes_of, write_multiplier
-from csrlhf.sweeping.names import cost_name, is_rate, runs_table
-from csrlhf.sweeping.outcome import BEST, LATE, Row
-from csrlhf.sweeping.records import SWEEP
-from csrlhf.sweeping.slopes import Slope
-from csrlhf.sweeping.table import FAILED, FILE, number, rows_in, write_runs
+from csrlhf.sweeping.frontier import cost_name, is_rate
+from csrlhf.sweeping.multiplier import LAMBDA_STAR, Slope, multiplier_section, slopes_of, write_multiplier
+from csrlhf.sweeping.table import BEST, FAILED, FILE, LATE, Row, number, rows_in, write_runs
+
+SWEEP = "sweep.json"
+"""How a sweep was made: its file, the words for all runs, the models."""
 
 TRACKED = ".tracked"
 """Below a sweep's folder: which W&B run its report is. W&B takes a folder ``.wandb`` for its own."""
@@ -77,9 +77,50 @@ def make_report(rows: Sequence[Row], slopes: Sequence[Slope], about: dict[str, o
         if heats := _heats(done, name):
             report.add(Section(f"By setting: {name}", heats))
     report.add(multiplier_section(done, slopes))
-    report.add(runs_table(rows, frontier.constraints_of(done)))
+    report.add(_runs_table(rows, frontier.constraints_of(done)))
     report.add(KeyValues("Provenance", about))
     return report
+
+
+def _runs_table(rows: Sequence[Row], names: Sequence[str]) -> Section:
+    """The report's section with a row for every run."""
+    columns: dict[str, tuple[str, str | int | None]] = {"id": ("run", None), "strategy": ("strategy", None)}
+    if len({row["sweep"] for row in rows}) > 1:
+        columns = {"sweep": ("sweep", None), **columns}
+    columns["multiplier"] = ("λ", None)
+    for name in names:
+        rate = "percent" if is_rate(rows, name) else None
+        columns[f"threshold/{name}"] = (f"d {name}", None)
+        columns[f"{BEST}validation/{name}/cost"] = (f"cost {name}", rate)
+    columns |= {
+        "selection/best_reward": ("reward", 3),
+        "selection/best_excess": ("excess", 4),
+        f"{BEST}validation/kl": ("KL", 2),
+        "selection/best_iteration": ("iteration", 0),
+        "selection/last_reward": ("last reward", 3),
+        "selection/last_excess": ("last excess", 4),
+        "status": ("status", None),
+    }
+    filled = {key: of for key, of in columns.items() if any(row.get(key) is not None for row in rows)}
+    ordered = sorted(rows, key=_rank)
+    table = Table(
+        [title for title, _ in filled.values()],
+        [[row.get(key) for key in filled] for row in ordered],
+        "Feasible runs first, by reward. Cost, KL and excess (bound on the cost less d; feasible at 0 or less) are "
+        "those of the policy handed over, on validation prompts; the last columns are the last policy's.",
+        {title: style for title, style in filled.values() if style is not None},
+        name="runs",
+    )
+    words = (
+        "The best of these runs was chosen on the prompts that these numbers come from: a certificate of it divides δ "
+        "by the number of runs (stage=certify, certify.num_runs)."
+    )
+    return Section("Runs", [table, Text(words)])
+
+
+def _rank(row: Row) -> tuple[bool, bool, float]:
+    reward = number(row, "selection/best_reward")
+    return (row.get("status") == FAILED, row.get("selection/best_feasible") != 1, -reward if reward == reward else 0.0)
 
 
 def curve_of(row: Row, rows: Sequence[Row]) -> tuple[str, str]:
@@ -117,7 +158,7 @@ def _frontier(done: Sequence[Row], name: str) -> Section:
         groups.setdefault(curve_of(row, done), []).append(row)
     blocks: list[Block] = []
     for when, title, heading, whose in (
-        (BEST, "frontier", "Policies handed over", "the policies that the runs hand over"),
+        (BEST, "frontier", "Selected policies", "the selected policies of the runs"),
         (LATE, "frontier_late", "Where training settled", "means over the last third of the evaluations"),
     ):
         points = {curve: frontier.points_of(of, name, when) for curve, of in groups.items()}
@@ -160,7 +201,7 @@ def _heats(done: Sequence[Row], name: str) -> list[Block]:
                     name=f"heat_{stem}_{name}_{''.join(c if c.isalnum() else '_' for c in label)}",
                     draw=figures.draw_heat(grid, feasible, first, second, percent, f"{label}: {what}"),
                     alt=f"{what} of {label} over {first} and {second}, {sum(map(sum, grid.counts))} runs",
-                    caption=f"{label}: {what} of the policy handed over, infeasible where no run of a cell is feasible"
+                    caption=f"{label}: {what} of the selected policy, infeasible if no run of a cell is feasible"
                     + ("; means where runs share a cell." if max(map(max, grid.counts)) > 1 else "."),
                 )
             )

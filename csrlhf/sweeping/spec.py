@@ -1,13 +1,15 @@
-"""A W&B sweep file, read and checked: which parameters, in which order, and the words that start a run.
+"""A W&B sweep file: read, checked, and held against the configuration before anything runs.
 
 The file is W&B's (``wandb sweep FILE``), and means the same here. What W&B would take and a run of ours could not is
-refused: nested parameters, flags with dashes, a ``null`` (the agent writes the word ``None``).
+refused: nested parameters, flags with dashes, a ``null`` (the agent writes the word ``None``), a parameter that is no
+key of the configuration or not of its type.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.config import overrides as checks
+from csrlhf.config import search_path
 from csrlhf.errors import UserError
 
 METHODS = ("grid", "random", "bayes")
@@ -25,7 +36,7 @@ KEYS = (
 )  # fmt: skip
 PARAMETER_KEYS = ("values", "value", "probabilities", "distribution", "min", "max", "mu", "sigma", "q")
 DISTRIBUTIONS = (
-    "constant", "categorical", "categorical_w_probabilities", "int_uniform", "uniform", "q_uniform", "beta", "q_beta",
+    "constant", "categorical", "categorical_w_probabilities", "int_uniform", "uniform", "q_uniform",
     "log_uniform_values", "log_uniform", "q_log_uniform_values", "q_log_uniform", "inv_log_uniform_values",
     "inv_log_uniform", "normal", "q_normal", "log_normal", "q_log_normal",
 )  # fmt: skip
@@ -87,6 +98,11 @@ def read_spec(path: Path) -> Spec:
         raise UserError(f"{path}: {error}") from error
 
 
+def listed(parameter: Mapping[str, Any]) -> list[Any] | None:
+    """A parameter's values; None where it has a range."""
+    return [parameter["value"]] if "value" in parameter else parameter.get("values")
+
+
 def words_of(parameters: Mapping[str, Any]) -> list[str]:
     """``key=value`` as W&B's agent writes them for ``${args_no_hyphens}``."""
     return [f"{key}={value}" for key, value in parameters.items()]
@@ -110,7 +126,7 @@ def _spec(name: str, content: Any) -> Spec:
     if metric and (not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize")):
         raise UserError(f"metric={metric}: takes {{name: selection/score, goal: maximize}} (or minimize)")
     if metric and "name" not in metric:
-        raise UserError("metric.name: name a key of docs/metrics.md, selection/score for one")
+        raise UserError("metric.name: name a key of docs/reference/metrics.md, selection/score for one")
     if method == "bayes" and not metric:
         raise UserError("metric: method=bayes needs one, {name: selection/score, goal: maximize}")
     run_cap = content.get("run_cap")
@@ -135,7 +151,7 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
     distribution = parameter.get("distribution")
     if distribution is not None and distribution not in DISTRIBUTIONS:
         raise UserError(f"{key}.distribution={distribution}: use one of {', '.join(DISTRIBUTIONS)}")
-    values = [parameter["value"]] if "value" in parameter else parameter.get("values")
+    values = listed(parameter)
     if values is None:
         _check_range(key, parameter, method)
         return
@@ -146,8 +162,8 @@ def _check_parameter(key: str, parameter: Any, method: str) -> None:
             raise UserError(f'{key}: null would reach the program as the word None; write "null"')
         if not isinstance(value, str | int | float):
             raise UserError(f'{key}: {value} would reach the program as Python writes it; put it in quotes, "{value}"')
-    if len({str(value) for value in values}) < len(values):
-        raise UserError(f"{key}.values={values}: a value stands there twice")
+    if min(len(set(values)), len({str(value) for value in values})) < len(values):
+        raise UserError(f"{key}.values={values}: a value occurs twice")
     weights = parameter.get("probabilities")
     if weights is not None and (len(weights) != len(values) or abs(sum(weights) - 1) > 1e-6):
         raise UserError(
@@ -166,6 +182,8 @@ def _check_range(key: str, parameter: Mapping[str, Any], method: str) -> None:
         raise UserError(f"{key}: min={low} is not less than max={high}")
     if "log_uniform_values" in distribution and isinstance(low, int | float) and low <= 0:
         raise UserError(f"{key}: min={low} must be above 0, as distribution={distribution} takes its logarithm")
+    if "q" in parameter and not distribution.startswith("q_"):
+        raise UserError(f"{key}.q: goes with a distribution whose name begins with q_")
     whole = isinstance(low, int) and isinstance(high, int) and distribution in ("", "int_uniform")
     if method == "grid" and not (whole or distribution == "q_uniform"):
         raise UserError(f"{key}: a grid takes values, whole numbers from min to max, or distribution: q_uniform")
@@ -192,3 +210,104 @@ def _fixed(program: str, command: Any) -> tuple[str, ...]:
 def _meant(word: Any, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+MADE_BEFORE = ("sft", "reward", "cost")
+"""Stages whose results every run of a sweep reads."""
+
+SET_BY_THE_SWEEP = ("stage", "name", "resume", "debug")
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the configuration says of all runs.
+
+    Attributes:
+        artifacts: where SFT, reward and cost model stand.
+        inputs: folders that the user named for them.
+    """
+
+    artifacts: Path
+    inputs: Mapping[str, Any]
+
+
+def check_keys(spec: Spec, overrides: Sequence[str]) -> Setting:
+    """Holds all parameters against the configuration that they change.
+
+    Args:
+        spec: the sweep file.
+        overrides: the user's words for all runs.
+
+    Raises:
+        UserError: names the key, and the one that was probably meant.
+    """
+    if "stage=ppo" not in spec.fixed:
+        raise UserError("command: a local sweep runs stage=ppo; put it among the words, as in sweeps/rectified.yaml")
+    for word in overrides:
+        key = word.lstrip("+~").split("=")[0]
+        if key in SET_BY_THE_SWEEP:
+            raise UserError(f"--overrides {word}: the sweep sets {key} itself")
+        if key in spec.parameters:
+            raise UserError(f"--overrides {word}: {key} is a parameter of the sweep")
+    search_path.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
+        loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        groups = set(loader.get_group_options("", results_filter=ObjectType.GROUP))
+        choosing = [key for key in spec.parameters if key in groups]
+        cfg = None
+        for choice in itertools.product(*(_samples(spec.parameters[key]) for key in choosing)):
+            chosen = [f"{key}={option}" for key, option in zip(choosing, choice, strict=True)]
+            words = [*spec.fixed, *chosen, *overrides]
+            cfg = _composed(words)
+            for key, parameter in spec.parameters.items():
+                if key not in groups:
+                    _check(cfg, key, parameter, words)
+    assert cfg is not None
+    given: Any = OmegaConf.to_container(cfg.inputs, resolve=True)
+    named = {name: given[name] for name in MADE_BEFORE if given[name] is not None}
+    return Setting(Path(cfg.artifacts), named)
+
+
+def _composed(words: list[str]) -> DictConfig:
+    try:
+        return compose("train", overrides=words)
+    except MissingConfigException as error:
+        raise UserError(checks.unknown_choice(error.missing_cfg_file, error.options) or str(error)) from error
+    except ConfigCompositionException as error:
+        text = str(error)
+        if "Could not override '" not in text:
+            raise
+        raise UserError(checks.unknown_key(text.split("Could not override '")[1].split("'")[0], words)) from error
+
+
+def _check(cfg: DictConfig, key: str, parameter: Mapping[str, Any], words: list[str]) -> None:
+    if key in SET_BY_THE_SWEEP:
+        raise UserError(f"parameters.{key}: the sweep sets {key} itself")
+    if key.split(".")[0] in MADE_BEFORE:
+        raise UserError(
+            f"parameters.{key}: the runs are stage=ppo and share one {key.split('.')[0]} model; make a model with each "
+            f"value and name it by inputs.{key.split('.')[0]}"
+        )
+    expected = OmegaConf.select(cfg, key, default=ABSENT)
+    if expected is ABSENT:
+        raise UserError(f"parameters.{checks.unknown_key(key, words)}")
+    if checks.FREE.fullmatch(key):
+        return
+    for sample in _samples(parameter):
+        [parsed] = OverridesParser.create().parse_overrides([f"{key}={sample}"])
+        given = parsed.value()
+        if given is None and checks.NULLABLE.fullmatch(key):
+            continue
+        if problem := checks.type_problem(expected, given if not isinstance(given, dict) else OmegaConf.create(given)):
+            raise UserError(f"parameters.{key}: {sample}: the key takes {problem} (its default is {expected})")
+
+
+def _samples(parameter: Mapping[str, Any]) -> list[Any]:
+    """Values that a run can get: all, or one of the range's type."""
+    if (values := listed(parameter)) is not None:
+        return values
+    low, distribution = parameter.get("min"), parameter.get("distribution", "")
+    whole = isinstance(low, int) and isinstance(parameter.get("max"), int) and distribution in ("", "int_uniform")
+    return [low if whole else float(low if low is not None else parameter.get("mu", 0.0)) + 0.1]

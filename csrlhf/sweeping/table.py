@@ -1,17 +1,127 @@
-"""``runs.csv``: one row a run, and back."""
+"""A finished run of ``stage=ppo`` as a flat row, and ``runs.csv``: one row a run, and back.
+
+A row is read from the run's folder; nothing is computed by a model.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from csrlhf.errors import UserError
-from csrlhf.runs.artifacts import write_whole
-from csrlhf.sweeping.outcome import Row, read_outcome
+from csrlhf.runs.artifacts import read_record, write_whole
+from csrlhf.stats.estimates import Estimate
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
+
+Row = dict[str, Any]
+BEST, LATE = "best/", "late/"
+"""Before a ``validation/`` key: of the handed-over policy; the mean over the last third of the evaluations, which is
+what training settled at, with less noise than the last policy alone."""
+
+LATE_TRAINING = ("penalty/multiplier", "penalty/weight", "policy/kl_coef")
+FIGURE = "validation/reward"
+DUALS = ("lagrangian", "pid", "augmented_lagrangian")
+"""Strategies whose multiplier settles at λ*."""
+GATES = ("rectified",)
+"""Strategies with a plain gate, whose share of open iterations tells λ*."""
+
+
+def read_outcome(folder: Path) -> Row:
+    """One run's row.
+
+    Returns:
+        ``strategy``, ``multiplier``, ``threshold/<constraint>``, ``statistic/<constraint>``, ``normaliser``, ``seed``,
+        every key of metrics.json (the last policy's, and ``selection/best_...``), ``best/validation/...``,
+        ``late/validation/...``, ``late/penalty/...``, and where the run alone tells λ* (stats/lambda_star.py)
+        ``lambda_star/value``, ``/lower``, ``/upper`` and ``/method``.
+
+    Raises:
+        UserError: the folder holds no result of ``stage=ppo``.
+    """
+    record = read_record(folder)
+    if record is None or record.get("stage") != "ppo":
+        raise UserError(f"{folder}: there is no result of stage=ppo")
+    metrics: Row = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    history = _history(folder / "history.csv")
+    setting = _setting(record["config"])
+    return setting | metrics | _late(history) | _best(history) | _multiplier(setting, history)
+
+
+def _setting(config: Mapping[str, Any]) -> Row:
+    penalty = config["penalty"]
+    row: Row = {"strategy": strategy_of(penalty["_target_"]), "multiplier": penalty.get("multiplier")}
+    for name, constraint in config["constraints"].items():
+        row[f"threshold/{name}"] = constraint.get("threshold")
+        row[f"statistic/{name}"] = strategy_of(constraint["_target_"])
+    return row | {"normaliser": penalty.get("normaliser"), "seed": config.get("seed")}
+
+
+def strategy_of(target: str) -> str:
+    """``csrlhf.penalties.rectified.Rectified`` -> ``rectified``: our files are named after the choice."""
+    words = target.split(".")
+    return words[-2] if target.startswith("csrlhf.") else words[-1]
+
+
+def _best(history: Sequence[Mapping[str, float]]) -> Row:
+    """The evaluation at which the handed-over policy stood: the last one says which iteration that was."""
+    looks = [row for row in history if FIGURE in row]
+    if not looks:
+        return {}
+    wanted = looks[-1].get("selection/best_iteration")
+    # An evaluation's row carries the step of the training row before it; the one that named itself the best is meant.
+    found = next((row for row in looks if row.get("selection/best_iteration") == wanted), looks[-1])
+    return {BEST + key: value for key, value in found.items() if key.startswith("validation/")}
+
+
+def _late(history: Sequence[Mapping[str, float]]) -> Row:
+    row: Row = {}
+    looks = _last_third([row for row in history if FIGURE in row])
+    for key in dict.fromkeys(key for look in looks for key in look if key.startswith("validation/")):
+        row[LATE + key] = _mean([look[key] for look in looks if key in look])
+    training = _last_third([row for row in history if "policy/kl_coef" in row])
+    for key in LATE_TRAINING:
+        if any(key in one for one in training):
+            row[LATE + key] = _mean([one[key] for one in training if key in one])
+    return row
+
+
+def _multiplier(setting: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> Row:
+    """λ* as this run alone tells it."""
+    found: Estimate | None = None
+    try:
+        if setting["strategy"] in DUALS:
+            found = dual_tail([row["penalty/multiplier"] for row in history if "penalty/weight" in row])
+        elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float):
+            gates = [row["penalty/weight"] > 0 for row in history if "penalty/weight" in row]
+            found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"])
+    except UserError:  # too short a run, another normaliser, several constraints: it tells nothing
+        return {}
+    if found is None:
+        return {}
+    bounds = {"value": found.value, "lower": found.lower, "upper": found.upper, "method": found.method}
+    return {f"lambda_star/{key}": value for key, value in bounds.items()}
+
+
+def _last_third(rows: Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
+    return rows[-max(len(rows) // 3, 1) :]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """The rows of a history.csv; tracking/history.py reads them too, and imports Lightning."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; the run's folder is not whole")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
 
 FILE = "runs.csv"
 FIRST = ("id", "status", "overrides", "seconds", "strategy", "multiplier")

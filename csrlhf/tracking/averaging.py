@@ -1,4 +1,4 @@
-"""A moving average of the weights: what is validated, saved and handed over in place of the last step's weights.
+"""A moving average of the weights: what is validated and saved in place of the last step's weights.
 
 On a small data set the last steps scatter around a better point than any of them; their average is close to it.
 """

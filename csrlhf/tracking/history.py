@@ -56,7 +56,7 @@ class HistoryLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the config stands in csrlhf.json."""
+        """Nothing: the config is in csrlhf.json."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

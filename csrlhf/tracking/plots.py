@@ -268,15 +268,14 @@ def _columns(curve: ThresholdCurve) -> tuple[list[str], list[dict[str, float]]]:
     return list(arrays), [dict(zip(arrays, map(float, row), strict=True)) for row in zip(*arrays.values(), strict=True)]
 
 
-def _subplots(lines: int = 1, columns: int = 1, **options: Any) -> tuple[Any, list[Any]]:
-    """A figure and its axes, line by line, drawn without a display."""
-    import matplotlib
+def _subplots(
+    lines: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any
+) -> tuple[Any, list[Any]]:
+    """A figure and its axes, line by line; not by pyplot, whose backend is a notebook's own."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(lines, columns, squeeze=False, **options)
-    return figure, list(axes.flat)
+    figure = Figure(figsize=figsize)
+    return figure, list(figure.subplots(lines, columns, squeeze=False, **options).flat)
 
 
 def _style(axis: Any) -> None:
@@ -286,9 +285,6 @@ def _style(axis: Any) -> None:
 
 
 def _save(figure: Any, path: Path, bottom: float = 0.0) -> None:
-    """Writes the PNG and closes the figure; ``bottom`` is the share of the height below the axes."""
-    import matplotlib.pyplot as plt
-
+    """Writes the PNG; ``bottom`` is the share of the height below the axes."""
     figure.tight_layout(rect=(0, bottom, 1, 1))
     figure.savefig(path, dpi=130)
-    plt.close(figure)

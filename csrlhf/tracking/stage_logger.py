@@ -16,7 +16,7 @@ TABLES = "report"
 
 @runtime_checkable
 class StageLogger(Protocol):
-    """A logger with these methods is told where a stage begins and what it has made; others are not."""
+    """A logger with these methods is notified of the start and the result of a stage; others are not."""
 
     def begin_stage(self, title: str, inputs: Mapping[str, str]) -> None:
         """Called before training, on the main process.
@@ -28,7 +28,7 @@ class StageLogger(Protocol):
         ...
 
     def end_stage(self, folder: Path) -> None:
-        """Called when the result stands in ``folder``, on the main process; nothing is logged after it."""
+        """Called when the result is in ``folder``, on the main process; nothing is logged after it."""
         ...
 
 

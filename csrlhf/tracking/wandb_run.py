@@ -242,7 +242,7 @@ class WandbRun(WandbLogger):
             if not _is_wandbs(error):
                 raise
             self.recording = False
-            _say(f"W&B stopped recording ({_reason(error)}); the stage goes on, history.csv has every metric")
+            _say(f"W&B stopped recording ({_reason(error)}); the stage continues, history.csv has every metric")
 
     def _finish(self, exit_code: int) -> None:
         """Ends the run. W&B's own exit hook does not run in processes that the pipeline starts."""

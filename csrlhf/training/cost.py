@@ -164,7 +164,7 @@ class CostModule(ScoreModule):
         self.log_dict({key: value for key, value in self.final_metrics.items() if key.startswith(f"{split}/")})
 
     def _report_calibration(self, split: Split, unsafe_NK: Tensor) -> None:
-        """Calibration error of the head's own probabilities, and with the temperature that is handed over."""
+        """Calibration error of the head's own probabilities, and with the stored temperature."""
         for k, name in enumerate(self.source.constraints):
             area = split_area(split, name, self.source.constraints)
             truth_N, logit_N = unsafe_NK[:, k].bool().numpy(), self.logits[split][:, k]

@@ -73,7 +73,7 @@ class ScoreModule(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Lightning validates at the end of an epoch, but not where max_steps ends the run within one: the weights
-        # of the last steps would be judged never, and the checkpoint of an earlier epoch handed over instead.
+        # of the last steps would be judged never, and the checkpoint of an earlier epoch selected instead.
         if self.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True
 

@@ -30,7 +30,7 @@ def require_finite(name: str, value: Tensor, step: int) -> Tensor:
         bad = "NaN" if bool(torch.isnan(value).any()) else "infinite"
         raise UserError(
             f"{name} is {bad} at step {step}: stopped, and the last good checkpoint is kept. Lower the learning "
-            "rate or the gradient clip of this stage, check the data, then go on with resume=true"
+            "rate or the gradient clip of this stage, check the data, then resume with resume=true"
         )
     return value
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -80,3 +81,10 @@ def test_every_yaml_builds_its_estimator(choice: str, kind: type[Estimator], rep
     estimator = instantiate(OmegaConf.load(repository / "conf" / "advantage" / f"{choice}.yaml"))
     assert type(estimator) is kind
     assert estimator.needs_critic is (kind is GAE)
+
+
+def test_grpo_is_group_norm_with_the_same_settings(repository: Path) -> None:
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
+        by_paper, by_what_it_does = (compose("train", [f"advantage={name}"]) for name in ("grpo", "group_norm"))
+    assert type(instantiate(by_paper.advantage)) is GroupNorm
+    assert by_paper == by_what_it_does

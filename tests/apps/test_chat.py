@@ -98,7 +98,7 @@ def test_one_candidate_streams_where_nothing_can_be_rejected(
 
 def test_streaming_what_may_be_rejected_is_refused(folders: Any) -> None:
     for options in ({"threshold": 5.0}, {"n": 2}):
-        with pytest.raises(UserError, match="an answer that may be rejected is not shown while it is drawn"):
+        with pytest.raises(UserError, match="a response that may be rejected is not shown while it is drawn"):
             decoder(folders, **options).stream("a", 0, print)
 
 

@@ -164,8 +164,8 @@ def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_interrupts_end_with_130(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.report(KeyboardInterrupt("sft: interrupted; go on with: x")) == 130
-    assert capsys.readouterr().err.strip() == "sft: interrupted; go on with: x"
+    assert cli.report(KeyboardInterrupt("sft: interrupted; resume with: x")) == 130
+    assert capsys.readouterr().err.strip() == "sft: interrupted; resume with: x"
 
 
 def test_warnings_about_the_input_are_one_line_and_others_name_their_code() -> None:

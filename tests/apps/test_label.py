@@ -102,7 +102,7 @@ def test_labels_of_another_file_are_not_mixed_in(run, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,rater,unsafe\nother/1/0,ben,1\n", encoding="utf-8")
     printed, code = run("y\n")
     assert code == 1
-    assert "there is no answer 'other/1/0'" in printed
+    assert "there is no response 'other/1/0'" in printed
 
 
 def test_answers_cannot_write_to_the_terminal(tmp_path: Path, run) -> None:

@@ -91,7 +91,7 @@ def test_the_figures_in_the_docs_are_the_program_s(tmp_path: Path, capsys: pytes
     ).save_pretrained(tmp_path)  # fmt: skip
     assert memory.main(["model=pretrained", f"model.policy.path={tmp_path}", "trainer=gpu"]) == 0
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
-    page = (Path(__file__).resolve().parents[2] / "docs" / "your_model.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "your_model.md").read_text(encoding="utf-8")
     shown = [line.split() for line in page.split("```\n stage")[1].split("```")[0].splitlines()[1:]]
     assert len(shown) > 15
     assert [line for line in shown if line not in printed] == []

@@ -1,4 +1,4 @@
-"""The table of docs/penalties.md: by hand, and of the settings that the command runs."""
+"""The table of docs/reference/penalties.md: by hand, and of the settings that the command runs."""
 
 from __future__ import annotations
 

@@ -47,17 +47,17 @@ PROBLEMS = [
     (
         "penalty",
         {"_target_": "odd.Still"},
-        "penalty._target_=odd.Still: update cannot take what it is handed, update(self, violation_K): too many",
+        "penalty._target_=odd.Still: update must accept update(self, violation_K): too many",
     ),
     (
         "constraints",
         {"harm": {"_target_": "odd.Lone", "threshold": 0.1}},
-        "constraints.harm._target_=odd.Lone: forward cannot take what it is handed, forward(self, cost_logits_B,",
+        "constraints.harm._target_=odd.Lone: forward must accept forward(self, cost_logits_B,",
     ),
     (
         "rollout",
         {"_target_": "odd.Seedless"},
-        "__call__ cannot take what it is handed, __call__(self, model, tokenizer, batch, seed, iteration): too many",
+        "__call__ must accept __call__(self, model, tokenizer, batch, seed, iteration): too many",
     ),
     ("advantage", {"_target_": "odd.Alien"}, "defines no __call__"),
     ("data", {"_target_": "odd.Alien"}, "data._target_=odd.Alien: has no method prompts; a data source brings all of"),

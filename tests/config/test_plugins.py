@@ -1,6 +1,6 @@
 """Classes and configs from outside: found, listed, suggested, trained, swept, fingerprinted, and refused in one line.
 
-What docs/add_a_penalty.md and docs/extend.md print is what runs here.
+What docs/tutorials/add_a_penalty.md and docs/how-to/extend.md print is what runs here.
 """
 
 from __future__ import annotations
@@ -199,15 +199,15 @@ def test_a_run_is_called_after_its_choice_or_its_class() -> None:
     assert plugins.run_kind(None, False, "my_penalty.Mine") == "mine"
 
 
-# The other groups, as docs/extend.md prints them
+# The other groups, as docs/how-to/extend.md prints them
 
 
 @pytest.fixture
 def documented(offer: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package that docs/extend.md writes."""
+    """The package that docs/how-to/extend.md writes."""
     package = tmp_path / "installed" / "my_package"
-    files = {"conf/__init__.py": "", "parts.py": "\n\n".join(blocks("extend.md", "python"))}
-    for block in blocks("extend.md", "yaml"):
+    files = {"conf/__init__.py": "", "parts.py": "\n\n".join(blocks("how-to/extend.md", "python"))}
+    for block in blocks("how-to/extend.md", "yaml"):
         place = re.match(r"# my_package/(\S+)\n", block)
         assert place
         files[place.group(1)] = block.split("\n", 1)[1]

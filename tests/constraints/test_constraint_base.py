@@ -105,7 +105,7 @@ def test_no_constraint_at_all_is_an_error() -> None:
 
 def test_an_error_within_a_constraint_names_it() -> None:
     constraints = Constraints({"harm": Chance(), "privacy": CVaR(0.4, alpha=0.9)})
-    with pytest.raises(UserError, match=r"constraints\.privacy\.alpha=0\.9: the worst 0\.1 of 9 answers .* take 10"):
+    with pytest.raises(UserError, match=r"constraints\.privacy\.alpha=0\.9: the worst 0\.1 of 9 responses .* take 10"):
         constraints(torch.zeros(9, 2))
 
 

@@ -74,7 +74,7 @@ def test_the_standard_error_is_the_spread_of_repeated_estimates() -> None:
 
 def test_least_count_is_one_answer_in_the_tail() -> None:
     assert [CVaR(alpha=alpha).least_count for alpha in (0.0, 0.5, 0.9, 0.95, 0.99)] == [1, 2, 10, 20, 100]
-    with pytest.raises(UserError, match=r"alpha=0\.9: the worst 0\.1 of 9 answers is less than one"):
+    with pytest.raises(UserError, match=r"alpha=0\.9: the worst 0\.1 of 9 responses is less than one"):
         CVaR(alpha=0.9)(torch.zeros(9))
     CVaR(alpha=0.9)(torch.zeros(10))
 
@@ -84,7 +84,7 @@ def test_least_count_is_one_answer_in_the_tail() -> None:
     [
         (
             {"threshold": 1.0},
-            r"constraints\.<name>\.threshold=1\.0: the mean cost of the worst answers lies in \(0, 1\)",
+            r"constraints\.<name>\.threshold=1\.0: the mean cost of the worst responses lies in \(0, 1\)",
         ),
         ({"threshold": 0.0}, r"constraints\.<name>\.threshold=0\.0"),
         ({"threshold": -0.1, "scale": "indicator"}, r"constraints\.<name>\.threshold=-0\.1"),

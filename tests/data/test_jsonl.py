@@ -102,7 +102,7 @@ def test_separators_of_unicode_do_not_cut_a_line(tmp_path: Path) -> None:
         ("[1, 2]", "a line must be a JSON object, not list"),
         ('{"prompt": ' + "[" * 100_000, "nested too deep"),
         ('{"prompt": ' + "7" * 5000 + "}", "a number is too long"),
-        (r'{"prompt": "a\ud800", "response": "so.", "label": "Safe"}', r"prompt holds \ud800, which is no character"),
+        (r'{"prompt": "a\ud800", "response": "so.", "label": "Safe"}', r"prompt holds \ud800, not a character"),
         (r'{"prompt": "how?", "response": "\udfff.", "label": "Safe"}', r"response holds \udfff"),
         (r'{"prompt": [{"role": "user", "content": "\ud83d"}]}', r"content of a turn holds \ud83d"),
         ({"prompt": "how?", "response": "bad."}, "the column label is missing, other lines"),

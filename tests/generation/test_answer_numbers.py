@@ -24,7 +24,7 @@ def test_means_over_prompts_and_over_answers() -> None:
             "decode/harm/cost": -2,
         }
     )
-    assert summary(found).endswith("3 prompts, 33.3% refused for want of an accepted answer, 3.00 candidates each, "
+    assert summary(found).endswith("3 prompts, 33.3% without an accepted response, 3.00 candidates each, "
                                    "mean reward 1.500")  # fmt: skip
 
 

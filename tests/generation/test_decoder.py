@@ -45,7 +45,7 @@ def test_a_threshold_that_nothing_passes_refuses_everything(make: Any, prompts: 
         ({"n": 2.5}, "n=2.5: must be a whole number"),
         ({"rule": "worst"}, "rule=worst: must be best or first"),
         ({"reward": None}, "rule=best: ranks by reward, and there is no reward model"),
-        ({"greedy": True}, "n=8: greedy decoding draws the same answer every time"),
+        ({"greedy": True}, "n=8: greedy decoding draws the same response every time"),
         ({"refusal": " "}, "refusal=' ': is empty"),
         ({"batch_size": 0}, "batch_size=0: must be >= 1"),
         ({"temperature": 0}, r"temperature=0: must be > 0 \(for greedy: greedy=true\)"),

@@ -33,12 +33,12 @@ def test_without_a_cost_model_the_reward_decides(make: Any) -> None:
 def test_costs_that_are_no_numbers_are_rejected_with_a_warning(make: Any) -> None:
     decoder = make(n=2)
     torch.nn.init.constant_(decoder.judges.cost.model.head.weight, math.nan)
-    with pytest.warns(InputWarning, match="gives NaN for an answer to the prompt 'a'; such answers count as rejected"):
+    with pytest.warns(InputWarning, match="NaN for a response to the prompt 'a'; such responses count as rejected"):
         assert all(said.abstained for said in decoder(["a", "b"]))
 
 
 def test_rewards_that_are_no_numbers_are_told(make: Any, prompts: list[Any]) -> None:
     decoder = make(n=2, threshold=1e9)
     torch.nn.init.constant_(decoder.judges.reward.model.head.weight, math.nan)
-    with pytest.raises(UserError, match=r"reward=.*gives NaN for every accepted answer to prompts\[0\]"):
+    with pytest.raises(UserError, match=r"reward=.*gives NaN for every accepted response to prompts\[0\]"):
         decoder(["a"])

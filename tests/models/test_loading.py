@@ -69,7 +69,7 @@ def test_the_pooler_of_an_encoder_is_dropped(tiny_trunk: Callable[[str], PreTrai
 def test_options_replace_configuration_keys(tiny_trunk: Callable[[str], PreTrainedModel], tmp_path: Path) -> None:
     tiny_trunk("bert").save_pretrained(tmp_path)
     assert load_trunk(tmp_path, {"hidden_dropout_prob": 0.3}).config.hidden_dropout_prob == 0.3
-    with pytest.raises(UserError, match=r"model.score.options.dropuot is no configuration key"):
+    with pytest.raises(UserError, match=r"model.score.options.dropuot is not a configuration key"):
         load_trunk(tmp_path, {"dropuot": 0.3})
 
 

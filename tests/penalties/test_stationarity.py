@@ -1,4 +1,4 @@
-"""Why Z is constant: an analytic problem with one parameter (docs/algorithm.md).
+"""Why Z is constant: an analytic problem with one parameter (docs/explanation/algorithm.md).
 
 Maximise ``r(x) = a x`` under ``J(x) = x <= d`` with the gated direction ``(a - w(x)) / Z``. The optimal dual
 variable is λ* = a. A constant Z holds x at d with the gate open λ*/λ of the time; a Z that follows the gate makes

@@ -165,7 +165,7 @@ def make_full() -> Report:
             ],
         )
     )
-    report.add(Certificate("REFUSED", HOSTILE, {HOSTILE: HOSTILE, "bound": 0.021}, [HOSTILE]))
+    report.add(Certificate("VIOLATED", HOSTILE, {HOSTILE: HOSTILE, "bound": 0.021}, [HOSTILE]))
     report.add(Dialogues([*dialogues(50), Dialogue(HOSTILE, HOSTILE * 100, {HOSTILE: HOSTILE})], HOSTILE, note=HOSTILE))
     report.add(KeyValues("Provenance", {HOSTILE: HOSTILE, "hash": "ab" * 32}))
     return report

@@ -48,7 +48,7 @@ def test_an_empty_matrix_has_no_shade() -> None:
     ("make", "words"),
     [
         (lambda: Table(["a", "b"], [[1]], "Rates"), r"table 'Rates': a row has 1 values for 2 columns: \[1\]"),
-        (lambda: Table(["a"], [[1]], "Rates", {"c": 1}), "table 'Rates': formats names 'c', which is no column"),
+        (lambda: Table(["a"], [[1]], "Rates", {"c": 1}), "table 'Rates': formats names 'c', which is not a column"),
         (lambda: Table(["a"], [[1]], formats={"a": 9}), "format 9: must be percent"),
         (lambda: Matrix(["a"], ["b"], [[1, 2]], "Arena"), "matrix 'Arena': values must be 1 rows of 1 numbers"),
         (lambda: Matrix(["a"], ["b"], [[1]], format="x"), "format 'x': must be percent"),
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_its_name(make: Any, words: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("verdict", "tone"), [("CERTIFIED", "good"), ("REFUSED", "bad"), ("INCONCLUSIVE", "warn"), ("PENDING", "neutral")]
+    ("verdict", "tone"), [("CERTIFIED", "good"), ("VIOLATED", "bad"), ("INCONCLUSIVE", "warn"), ("PENDING", "neutral")]
 )
 def test_a_verdict_has_its_colour(verdict: str, tone: str) -> None:
     assert Certificate(verdict, "A claim.").tone == tone

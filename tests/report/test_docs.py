@@ -1,4 +1,4 @@
-"""The code of docs/report.md runs, and makes what the page says."""
+"""The code of docs/how-to/report.md runs, and makes what the page says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import csrlhf.report
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "report.md"
 
 
 def text() -> str:
@@ -29,11 +29,11 @@ def test_its_code_writes_the_report(
     for program in programs:
         exec(compile(program, str(PAGE), "exec"), names)
     page = tree_of((tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8"))
-    headings = ["Unsafe rate by attack", "Sample dialogues", "Provenance", "Length of the answers"]
+    headings = ["Unsafe rate by attack", "Sample dialogues", "Provenance", "Length of the responses"]
     assert [heading.text for heading in page.find("h2")] == headings
     assert [path.name for path in (tmp_path / "evaluation" / "plots").iterdir()] == ["attacks.png"]
     assert list(names["report"].figures()) == ["attacks", "lengths"]
-    assert list(names["report"].tables()) == ["share_of_answers_above_cost", "matrix", "lengths"]
+    assert list(names["report"].tables()) == ["share_of_responses_above_cost", "matrix", "lengths"]
 
 
 def test_its_table_names_every_block_and_every_field() -> None:

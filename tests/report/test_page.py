@@ -49,7 +49,7 @@ def test_every_block_is_there(page: Any, hostile: str) -> None:
         "number shade-0",
     ]
     [certificate] = page.find("article", class_="certificate")
-    assert certificate.find("p", class_="verdict")[0].text == "REFUSED"
+    assert certificate.find("p", class_="verdict")[0].text == "VIOLATED"
     assert [term.text for term in certificate.find("dt")] == [hostile, "bound"]
     assert [item.text for item in page.find("dd")][-2:] == [hostile, "ab" * 32]
 

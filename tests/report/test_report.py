@@ -101,5 +101,5 @@ def test_two_figures_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("make", [lambda: Report("a").add("words"), lambda: Section("a", [Text("b"), "words"])])  # type: ignore[arg-type, list-item]
 def test_what_is_no_block_is_refused(make: Callable[[], None]) -> None:
-    with pytest.raises(TypeError, match=r"'words' is no block of a report \(Text, Cards, "):
+    with pytest.raises(TypeError, match=r"'words' is not a block of a report \(Text, Cards, "):
         make()

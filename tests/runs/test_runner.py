@@ -133,7 +133,7 @@ def test_a_broken_run_keeps_its_checkpoint_says_so_and_resumes_to_the_same_resul
         runner.run_stage(cfg, plan, "x")
     capsys.readouterr()
     resumed = runner.run_stage(*tiny(best_epoch=2, resume=True), "x")["test/output"]
-    assert "going on from" in capsys.readouterr().out
+    assert "resuming from" in capsys.readouterr().out
     assert resumed == pytest.approx(whole, abs=1e-7)
     steps = [float(row["step"]) for row in history(plan.folder) if row["train/loss"]]
     assert steps == list(range(12))  # the step after the checkpoint stands once
@@ -141,7 +141,7 @@ def test_a_broken_run_keeps_its_checkpoint_says_so_and_resumes_to_the_same_resul
 
 def test_ctrl_c_names_the_command_that_resumes(tiny: Callable) -> None:
     cfg, plan = tiny(fail_at=5, failure="ctrl-c")
-    with pytest.raises(KeyboardInterrupt, match=r"go on with: python train\.py stage=sft resume=true"):
+    with pytest.raises(KeyboardInterrupt, match=r"resume with: python train\.py stage=sft resume=true"):
         runner.run_stage(cfg, plan, "python train.py stage=sft")
     assert last_checkpoint(plan).exists()
     assert not plan.folder.exists()
@@ -152,7 +152,7 @@ def test_without_resume_a_run_starts_anew(tiny: Callable, capsys: pytest.Capture
     with pytest.raises(UserError):
         runner.run_stage(cfg, plan, "x")
     runner.run_stage(*tiny(), "x")
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_resume_without_a_checkpoint_says_so(tiny: Callable, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,9 +167,9 @@ def test_what_a_stage_has_kept_outlives_a_stop_and_goes_with_a_new_start(
     file = plan.work / artifacts.KEPT / "answers-0.jsonl"
     file.parent.mkdir(parents=True)
     file.touch()
-    with pytest.raises(KeyboardInterrupt, match=r"go on with: python train\.py resume=true"):
+    with pytest.raises(KeyboardInterrupt, match=r"resume with: python train\.py resume=true"):
         runner.run_stage(*tiny(resume=True, fail_at=0, failure="ctrl-c"), "python train.py")
-    assert "going on from what is kept in" in capsys.readouterr().out
+    assert "resuming with what is saved in" in capsys.readouterr().out
     assert file.exists()
     with pytest.raises(KeyboardInterrupt, match=r"interrupted$"):
         runner.run_stage(*tiny(fail_at=0, failure="ctrl-c"), "python train.py")

@@ -35,7 +35,7 @@ def test_a_run_goes_on_from_a_checkpoint(plan: Plan, capsys: pytest.CaptureFixtu
     last_checkpoint(plan).parent.mkdir()
     last_checkpoint(plan).touch()
     assert prepare_work(plan, resume=True) == str(last_checkpoint(plan))
-    assert "sft: going on from" in capsys.readouterr().out
+    assert "sft: resuming from" in capsys.readouterr().out
 
 
 def test_what_is_kept_stays_though_there_is_no_checkpoint(plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """The coverage study in small: bounds that hold cover, negative controls do not, and the program keeps what is done.
 
-The whole study is ``make coverage``; its table stands in docs/certificates.md.
+The whole study is ``make coverage``; its table stands in docs/explanation/certificates.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import clopper_pearson_upper
 
 SCENARIOS = coverage.scenarios()
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "certificates.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "certificates.md"
 
 
 def of_kind(kind: str) -> list[Scenario]:

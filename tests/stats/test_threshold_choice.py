@@ -23,8 +23,8 @@ def test_fifty_nine_without_a_miss_certify_five_percent() -> None:
     assert (choice.safe, choice.safe_flagged) == (4, 2)
     assert choice.upper <= 0.05
     assert choice.safe_flagged_low == pytest.approx(0.0676, abs=1e-4)  # Clopper-Pearson of 2 in 4
-    assert "At τ = 0.45 at most 5% of the unsafe answers pass, with confidence 95%" in choice.sentences()[0]
-    assert "2 of 4 safe answers" in choice.sentences()[1]
+    assert "At τ = 0.45 at most 5% of the unsafe responses pass, with confidence 95%" in choice.sentences()[0]
+    assert "2 of 4 safe responses" in choice.sentences()[1]
 
 
 def test_with_fifty_eight_nothing_can_be_certified() -> None:
@@ -71,7 +71,7 @@ def test_one_class_only() -> None:
     assert len(choice.sentences()) == 1
     choice = choose_threshold(*rows([2.0] * 60, []), 0.05, 0.05)
     assert (choice.tau, choice.largest) == (0.0, pytest.approx(1.95))
-    assert "no safe answers" in choice.sentences()[1]
+    assert "no safe responses" in choice.sentences()[1]
 
 
 def test_a_model_that_misses_more_than_allowed() -> None:

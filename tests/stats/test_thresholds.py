@@ -111,7 +111,7 @@ def test_stricter_demands_choose_stricter_thresholds() -> None:
     [
         ({"scores": []}, "scores is empty"),
         ({"scores": [math.nan, 1.0]}, r"scores\[0\]=nan"),
-        ({"unsafe": [True]}, "same answers"),
+        ({"unsafe": [True]}, "same responses"),
         ({"unsafe": [0.5, 1]}, "only true and false"),
         ({"thresholds": []}, "thresholds is empty"),
         ({"alpha": 0.0}, "alpha=0.0"),

@@ -132,7 +132,7 @@ def test_the_exact_one_adds_two_bounds() -> None:
 
 @pytest.mark.parametrize("powered", [prediction_powered, prediction_powered_exact])
 def test_powered_refuses(powered) -> None:
-    with pytest.raises(UserError, match="same answers"):
+    with pytest.raises(UserError, match="same responses"):
         powered([1, 0], [0.5], [0.5], 0.95)
     with pytest.raises(UserError, match=r"predictions_labelled\[1\]=2 lies outside"):
         powered([1, 0], [0.5, 2.0], [0.5], 0.95)

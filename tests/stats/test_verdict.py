@@ -12,7 +12,7 @@ from csrlhf.stats.estimates import split_confidence, verdict
 
 def test_the_bound_that_counts_decides() -> None:
     assert verdict(0.01, 0.05, 0.05) == "CERTIFIED"
-    assert verdict(0.051, 0.2, 0.05) == "REFUSED"
+    assert verdict(0.051, 0.2, 0.05) == "VIOLATED"
     assert verdict(0.05, 0.2, 0.05) == "INCONCLUSIVE"
     assert verdict(0.0, math.inf, 0.05) == "INCONCLUSIVE"
 

@@ -12,20 +12,19 @@ from omegaconf import OmegaConf
 import sweeps
 from csrlhf.config import search_path
 from csrlhf.stats.bounds import clopper_pearson_upper
-from csrlhf.sweeping import suggestions
 from csrlhf.sweeping.spec import Spec, read_spec, words_of
+from csrlhf.sweeping.study import Study, drawn, values_of
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("*.yaml"))
 STRATEGIES = {path.stem for path in Path(search_path.conf_folder(), "penalty").glob("*.yaml")}
 
 
-def all_points(spec: Spec) -> list[dict[str, Any]]:
-    """The grid; of the others a few draws, which for bayes are those before it has learned anything."""
-    if spec.method == "grid":
-        return suggestions.grid(spec)
-    if spec.method == "random":
-        return suggestions.drawn(spec, 4, seed=0)
-    return suggestions.improved(spec, [], 4, seed=0)
+def all_points(spec: Spec, out: Path) -> list[dict[str, Any]]:
+    """The grid; of the others a few draws, of bayes those before it has learned anything."""
+    if spec.method != "bayes":
+        return [values_of(spec, point) for point in drawn(spec, None if spec.method == "grid" else 4, seed=0)]
+    study = Study(spec, out, 4)
+    return [trial.parameters for trial in iter(study.take, None)]
 
 
 @pytest.fixture
@@ -57,9 +56,9 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_agents_words_are_composed_and_are_those_of_a_local_sweep(path: Path, agent: Any) -> None:
+def test_the_agents_words_are_composed_and_are_those_of_a_local_sweep(path: Path, agent: Any, tmp_path: Path) -> None:
     spec = read_spec(path)
-    points = all_points(spec)
+    points = all_points(spec, tmp_path)
     assert len({str(point) for point in points}) == len(points)
     commands = [agent(spec, point) for point in points]
     for point, words in zip(points, commands, strict=True):

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.keys import Setting
-from csrlhf.sweeping.local import Local
-from csrlhf.sweeping.spec import read_spec
+from csrlhf.sweeping.local import Local, Task
+from csrlhf.sweeping.spec import Setting, read_spec
+from csrlhf.sweeping.study import run_name
 from csrlhf.sweeping.table import read_runs
-from csrlhf.sweeping.task import Task, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -108,6 +107,16 @@ def test_runs_of_other_words_or_models_are_not_put_into_one_table(local: Callabl
         local(count=1).make()
 
 
+def test_bayes_learns_from_one_metric(local: Callable[..., Local]) -> None:
+    changes = {
+        "method": "bayes",
+        "parameters": {"penalty.multiplier": {"min": 1.0, "max": 8.0}, "constraints.harm.threshold": {"value": 0.1}},
+    }
+    local(changes, count=1).make()
+    with pytest.raises(UserError, match=r"its runs were made with metric .*maximize.*, and now .*score'} is asked for"):
+        local(changes | {"metric": {"name": "selection/score"}}, count=1).make()
+
+
 def test_models_that_are_missing_are_made_first(local: Callable[..., Local], tmp_path: Path) -> None:
     (tmp_path / "models" / "reward" / "csrlhf.json").unlink()
     started: list[list[str]] = []
@@ -163,11 +172,11 @@ def test_bayes_goes_on_where_it_was_stopped(
 
     with pytest.raises(KeyboardInterrupt):
         local(changes, count=4, run=run).make()
-    suggested = json.loads((tmp_path / "out" / "suggested.json").read_text())
+    suggested = local(changes, count=4).points()
     assert len(suggested) == 3
     local(changes, count=4, run=run).make()
     assert len(calls()) == len(set(calls())) == 4
-    assert calls()[:3] == [local(changes).task(point).name for point in suggested], "the half one first"
+    assert calls()[:3] == [run_name(point, ["penalty.multiplier"]) for point in suggested], "the half one first"
     assert len(rows(tmp_path)) == 4
 
 
@@ -235,9 +244,32 @@ def test_ctrl_c_waits_for_the_run_and_starts_no_other(
     stop_at_the_second: Callable, calls: Callable[[], list[str]], tmp_path: Path
 ) -> None:
     code, errors = stop_at_the_second(lambda pid: os.killpg(pid, signal.SIGINT))
-    assert (code, errors.strip()) == (130, "stopped; the same command goes on from here")
+    assert (code, errors.strip()) == (130, "stopped; the same command continues from here")
     assert calls() == NAMES[:2]
     assert set(rows(tmp_path)) == {NAMES[0]}, "a run that was stopped has not failed"
+
+
+def test_two_calls_side_by_side_share_the_runs(
+    command: list[str], calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "wait").write_text(" ".join(NAMES))
+    beside = [
+        subprocess.Popen(
+            command, env=ENVIRONMENT, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 200
+    while len(calls()) < 2:  # each has one
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (tmp_path / "wait").unlink()
+    ended = [one.communicate(timeout=100) for one in beside]
+    assert [one.returncode for one in beside] == [0, 0], ended
+    assert sorted(calls()) == sorted(NAMES)
+    assert {row["status"] for row in rows(tmp_path).values()} == {"finished"}
+    assert len(rows(tmp_path)) == 4
+    assert any("4 of 4 runs finished" in out for out, _ in ended)
 
 
 def test_a_name_is_readable_where_it_can_be() -> None:

@@ -108,3 +108,17 @@ def test_hydras_multirun_makes_runs_that_are_reported(
     assert sweep.main([str(tmp_path / "ppo"), "--report", "--out", str(tmp_path / "report")]) == 0
     assert "2 of 2 runs finished" in capsys.readouterr().out
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_a_launchers_runs_are_those_of_the_basic_one(swept: Path, tmp_path: Path) -> None:
+    own = [*TINY, f"artifacts={tmp_path}", *(f"inputs.{stage}={swept / stage}" for stage in ("sft", "reward", "cost"))]
+    words = ["hydra/launcher=submitit_local", "stage=ppo", "logger=none", "penalty.multiplier=2.0,8.0"]
+    command = [sys.executable, "train.py", "-m", *words, "constraints.harm.threshold=0.5", *own]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["multiplier"]: row for row in rows_in(tmp_path / "ppo")}
+    assert set(rows) == {2.0, 8.0}
+    for row in read_runs(swept / "sweeps" / "small" / "runs.csv"):
+        assert rows[row["multiplier"]]["selection/score"] == row["selection/score"], "another process, the same run"
+    logs = [path.read_text(encoding="utf-8") for path in (tmp_path / ".multirun").rglob("*_log.out")]
+    assert sorted(log.count("ppo: ") for log in logs) == [1, 1], "what a run prints stands in its log"

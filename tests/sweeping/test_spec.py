@@ -1,4 +1,4 @@
-"""Sweep files: what is read from them, and what is said of one that cannot be run."""
+"""Sweep files: what is read from them, what is said of one that cannot be run, parameters that are no keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import UserError
-from csrlhf.sweeping.spec import read_spec, words_of
+from csrlhf.sweeping.spec import check_keys, read_spec, words_of
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("*.yaml"))
 Write = Callable[[dict[str, Any]], Path]
@@ -54,7 +54,9 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("parameters/seed", 3), "parameters.seed=3: takes a mapping"),
         (_set("parameters/seed", {"values": []}), r"parameters.seed.values=\[\]: takes a list with at least one value"),
         (_set("parameters/seed", {"valeus": [1]}), "parameters.seed.valeus: there is no such key; did you mean values"),
-        (_set("parameters/seed", {"values": [1, 1]}), "parameters.seed.values=.*a value stands there twice"),
+        (_set("parameters/seed", {"values": [1, 1]}), "parameters.seed.values=.*a value occurs twice"),
+        (_set("parameters/seed", {"values": [1, 1.0]}), "parameters.seed.values=.*a value occurs twice"),
+        (_set("parameters/seed", {"distribution": "int_uniform", "min": 1, "max": 3, "q": 2}), "seed.q: goes with"),
         (_set("parameters/seed", {"values": [None]}), 'parameters.seed: null would reach .* None; write "null"'),
         (_set("parameters/seed", {"values": [[1]]}), r"parameters.seed: \[1\] would reach"),
         (_set("parameters/ppo", {"parameters": {"clip": {"value": 1}}}), "parameters.ppo.parameters: write nested"),
@@ -101,3 +103,53 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
     path.write_text("method: grid\nparameters: [\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"x\.yaml, line 3: not valid YAML"):
         read_spec(path)
+
+
+# Held against the configuration
+
+
+def test_what_the_configuration_says_of_all_runs(content: dict[str, Any], write: Write) -> None:
+    content["parameters"]["penalty"] = {"values": ["rectified", "linear"]}
+    setting = check_keys(read_spec(write(content)), ["artifacts=elsewhere", "inputs.sft=some/model"])
+    assert setting.artifacts == Path("elsewhere")
+    assert setting.inputs == {"sft": "some/model"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"penalty.multiplyer": {"values": [1.0]}}, r"penalty.multiplyer: there is no such key; .* penalty.mult"),
+        ({"penalty": {"values": ["pid", "recified"]}}, r"penalty=recified: there is no such choice; .*=rectified"),
+        (
+            {"penalty": {"values": ["rectified", "switching"]}, "penalty.multiplier": {"values": [1.0]}},
+            r"parameters.penalty.multiplier: there is no such key",
+        ),
+        ({"ppo.epochs": {"values": [1, 2.5]}}, r"parameters.ppo.epochs: 2.5: the key takes a whole number"),
+        ({"ppo.epochs": {"distribution": "q_uniform", "min": 1, "max": 3}}, r"ppo.epochs: 1.1: the key takes a whole"),
+        ({"ppo.clip": {"values": ["wide"]}}, r"parameters.ppo.clip: wide: the key takes a number"),
+        ({"sft.epochs": {"values": [1, 2]}}, r"parameters.sft.epochs: the runs are stage=ppo and share one sft model"),
+        ({"name": {"values": ["a", "b"]}}, r"parameters.name: the sweep sets name itself"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named(content: dict[str, Any], write: Write, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_keys(read_spec(write(content | {"parameters": parameters})), [])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("name=x", r"--overrides name=x: the sweep sets name itself"),
+        ("penalty.multiplier=3", r"--overrides penalty.multiplier=3: penalty.multiplier is a parameter of the sweep"),
+        ("ppo.cilp=3", r"ppo.cilp: there is no such key; did you mean ppo.clip"),
+    ],
+)
+def test_a_word_for_all_runs_is_checked_too(content: dict[str, Any], write: Write, word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_keys(read_spec(write(content)), [word])
+
+
+def test_a_local_sweep_is_of_ppo(content: dict[str, Any], write: Write) -> None:
+    content["command"][3] = "stage=pipeline"
+    with pytest.raises(UserError, match=r"command: a local sweep runs stage=ppo"):
+        check_keys(read_spec(write(content)), [])

@@ -75,7 +75,7 @@ def test_tables_and_figures_are_in_the_run(
 
 
 def test_the_code_of_the_page_makes_a_run(recorded: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "wandb.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "wandb.md"
     [program] = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     wandb.teardown()  # a service that another test has started writes below its own current folder

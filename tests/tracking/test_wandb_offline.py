@@ -1,6 +1,6 @@
 """Every stage, recorded offline and read back: keys, config, tables, images, artifacts and their lineage.
 
-What ought to be there is taken from docs/metrics.md, so that a key which is documented and not logged is found as well.
+The expected keys come from docs/reference/metrics.md, so that a documented key that is not logged is found as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECTIONS = {
     "ppo": ["Training of the policy", "Evaluation during"],
     "evaluate": ["Test of a policy"],
 }
-"""The headings of docs/metrics.md whose tables speak of a stage."""
+"""The headings of docs/reference/metrics.md whose tables speak of a stage."""
 
 OTHER_SETTINGS = {
     "cost/temperature/<name>",
@@ -82,7 +82,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, recorded: Callable) -> dict
 
 def documented(stage: str) -> set[str]:
     """The keys of the stage's tables, with their ``<...>`` parts; ``<split>`` stands for validation and test."""
-    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     keys: set[str] = set()
     for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
         if section.startswith(tuple(SECTIONS[stage])):

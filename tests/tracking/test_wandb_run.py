@@ -149,7 +149,7 @@ def test_a_run_that_fails_costs_one_line_and_no_training(
     logger.end_stage(tmp_path)
     [line] = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
     assert line.startswith("W&B stopped recording (")
-    assert line.endswith("the stage goes on, history.csv has every metric")
+    assert line.endswith("the stage continues, history.csv has every metric")
 
 
 def test_an_error_that_is_not_wandbs_stays_visible(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_cost_model_without_numbers_stops_certificate_and_evaluation(
     folders: Any, batch: PromptBatch, broken: Callable[[str], str]
 ) -> None:
     folder = broken("cost")
-    message = rf"inputs\.cost={folder}: the score harm is nan for an answer to the prompt 'a b' \(2 of the batch's 2"
+    message = rf"inputs\.cost={folder}: the score harm is nan for a response to the prompt 'a b' \(2 of the batch's 2"
     with pytest.raises(UserError, match=message):
         plain(folders, cost=folder).answer(batch, torch.device("cpu"))
     with pytest.raises(UserError, match=message):
@@ -117,7 +117,7 @@ def test_best_of_n_abstains_where_costs_are_no_numbers(
     folder = broken("cost")
     decode = DecodeSpec("best_of_n", n=2, rule="best", threshold=1e9, refusal="no")
     decoder = BestOfN(spec(folders, cost=folder, reward=folders.reward), decode)
-    with pytest.warns(InputWarning, match=rf"cost={folder}: gives NaN for an answer to the prompt 'a b'"):
+    with pytest.warns(InputWarning, match=rf"cost={folder}: gives NaN for a response to the prompt 'a b'"):
         said = decoder.answer(batch, torch.device("cpu"))
     assert [one.response for one in said] == ["no", "no"]
 

@@ -1,4 +1,4 @@
-"""Sets of over-refusal prompts such as XSTest (Röttger et al., arXiv 2308.01263): harmless requests that sound harmful.
+"""Tests of false refusal such as XSTest (Röttger et al., arXiv 2308.01263): harmless requests that sound harmful.
 
 Columns: ``prompt``, ``label`` (safe or unsafe) and, where the set has them, ``type`` and ``focus``. XSTest's first
 version has no ``label``: there a ``type`` that begins with ``contrast`` is unsafe.

@@ -141,7 +141,7 @@ def read_folder(folder: Path) -> list[Record]:
         raise UserError(f"{folder}: holds the splits {', '.join(splits)}: name one of them, {folder}/<split>")
     if not (folder / STATE).is_file():
         raise UserError(
-            f"{folder}: is no folder of the datasets library (it has no {STATE}): write one with save_to_disk"
+            f"{folder}: is not a folder of the datasets library (it has no {STATE}): write one with save_to_disk"
         )
     pyarrow, ipc = _library(f"reading {folder}"), _library(f"reading {folder}", "pyarrow.ipc")
 

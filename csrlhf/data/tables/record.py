@@ -51,7 +51,7 @@ class Record:
         return column in self.fields
 
     def value(self, column: str) -> Any:
-        """Whatever stands in a column that must be there."""
+        """The value of a required column."""
         if column not in self.fields:
             raise self.error(f"the column {column} is missing (columns: {', '.join(map(str, self.fields))})")
         return self.fields[column]
@@ -74,7 +74,7 @@ class Record:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             code = f"\\u{ord(value[error.start]):04x}"
-            raise self.error(f"{what} holds {code}, which is no character: repair the text or drop the line") from error
+            raise self.error(f"{what} holds {code}, not a character: repair the text or drop the line") from error
         return value
 
     def choice(self, column: str) -> int:

@@ -30,7 +30,7 @@ class TableData:
             ``owner/name:split`` on the Hub; None where no stage trains.
         validation: likewise, or a number in (0, 1): this share of ``train``'s prompts is held out for it.
         test: likewise; scored once, at the end.
-        constraints: names of the harms that labels speak of, in the order of the cost model's outputs.
+        constraints: names of the labelled harms, in the order of the cost model's outputs.
         split_seed: decides which prompts a share holds out. Not the run's seed: runs are to be compared on the
             same rows, and a stage must not train on what another one holds out.
         bad_rows: ``error`` stops at a broken row, ``skip`` leaves it out and says how many there were.

@@ -1,1 +1,1 @@
-"""The toy world: generated dialogues whose harm, helpfulness and over-refusal are known exactly."""
+"""The toy world: generated dialogues whose harm, helpfulness and false refusals are known exactly."""

@@ -84,7 +84,7 @@ def kept_or_fresh(
     everywhere: Iterable[int],
     answer: Callable[[], list[Answer]],
 ) -> list[Answer]:
-    """A policy's answers to a batch: those that stand in the journal, else fresh ones, which are kept there.
+    """A policy's answers to a batch: those in the journal, else fresh ones, which are kept there.
 
     Args:
         journal: None keeps none.
@@ -131,13 +131,13 @@ def read_kept(outputs: str) -> dict[str, Any]:
     if about.get("kind") != "certification":
         raise UserError(
             f"certify.outputs={outputs}: {about_path(Path(outputs)).name} beside it does not say that "
-            "stage=certify wrote these answers; other prompts may have been seen before. Let stage=certify "
-            "generate answers"
+            "stage=certify wrote these responses; other prompts may have been seen before. Let stage=certify "
+            "generate responses"
         )
     if about["edited"]:
         raise UserError(
             f"certify.outputs={outputs}: was changed after it was written (its sha256 is "
-            f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the answers as they were. "
+            f"{about['sha256'][:12]}..., not the one beside it); a certificate stands on the responses as they were. "
             "Restore the file, or generate anew"
         )
     return about
@@ -157,6 +157,6 @@ def check_models(about: Mapping[str, Any], outputs: str, inputs: Mapping[str, An
     for key, words in (("ppo", "policy"), ("cost", "cost model")):
         if now[key] != then[key]:
             raise UserError(
-                f"inputs.{key}={inputs[key]}: is not the {words} of the answers in {outputs} (other weights or "
+                f"inputs.{key}={inputs[key]}: is not the {words} of the responses in {outputs} (other weights or "
                 f"settings); point inputs.{key}= to that one"
             )

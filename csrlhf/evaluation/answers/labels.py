@@ -1,7 +1,7 @@
 """Judgements of answers by people (or by anything else): who found which answer unsafe.
 
 A CSV file with the columns ``id,rater,unsafe``, or JSON lines with these keys. A rater called ``adjudicated`` is the
-decision where raters disagreed: it wins, and is no rater of its own.
+decision where raters disagreed: it wins, and does not count as a rater.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Labels:
         if unknown:
             place = self.places.get(unknown[0], "labels")
             raise UserError(
-                f"{place}: there is no answer {unknown[0]!r} in {what} ({len(unknown)} of {len(self.by_id)} labelled "
-                "ids are unknown); label the answers of this very file"
+                f"{place}: there is no response {unknown[0]!r} in {what} ({len(unknown)} of {len(self.by_id)} labelled "
+                "ids are unknown); label the responses of this very file"
             )
 
 
@@ -168,8 +168,9 @@ def verdicts(answers: Sequence[Answer], judge: str, labels: Labels | None = None
     missing = [answer for answer in answers if answer.id not in found]
     if missing:
         raise UserError(
-            f"evaluate.judge: {NAMED[judge]} has not judged answer {missing[0].id!r} ({len(missing)} of {len(answers)} "
-            f"answers); choose another judge: {', '.join(_present(answers)) or 'a folder of stage=cost'}"
+            f"evaluate.judge: {NAMED[judge]} has not judged response {missing[0].id!r} ({len(missing)} of "
+            f"{len(answers)} responses); choose another judge: "
+            f"{', '.join(_present(answers)) or 'a folder of stage=cost'}"
         )
     return found
 

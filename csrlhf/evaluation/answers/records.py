@@ -1,7 +1,7 @@
 """What policies answered and what scorers made of it: the file that every later analysis starts from.
 
 ``answers.jsonl`` holds one answer a line; ``answers.about.json`` beside it says where they come from, with the sha256
-of the file, so that whoever reads it later knows whether it is still what was written.
+of the file, so that a later reader can tell whether it was changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ORACLE_FLAGS = ("unsafe", "helped", "refused", "privacy")
 class Answer:
     """One answer, and all that is known of it.
 
-    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i bake bread ?", "take a bowl .")``.
+    Example: ``Answer("ppo/test-3/0", "ppo", "test-3", 0, "how do i clean the clock ?", "take a cloth .")``.
 
     Attributes:
         id: ``<policy>/<prompt id>/<sample>``: unique in a file.
@@ -115,8 +115,8 @@ def answer_line(answer: Answer) -> str:
         return json.dumps(asdict(answer), ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise UserError(
-            f"answer {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score is "
-            "not a finite number; look at the model that gave it"
+            f"response {answer.id}: reward={answer.reward}, kl={answer.kl}, cost_logits={answer.cost_logits}: a score "
+            "is not a finite number; check the model that gave it"
         ) from error
 
 
@@ -209,12 +209,12 @@ def read_about(path: Path | str) -> dict[str, Any]:
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{beside}: not valid JSON; delete it, the answers can be read without it") from error
+        raise UserError(f"{beside}: not valid JSON; delete it, the responses can be read without it") from error
     return {**about, "sha256": digest, "edited": about.get("sha256") != digest}
 
 
 def _content(answers: Sequence[Answer]) -> bytes:
-    _check_unique([(answer.id, "the answers to write") for answer in answers])
+    _check_unique([(answer.id, "the responses to write") for answer in answers])
     return "".join(f"{answer_line(answer)}\n" for answer in answers).encode("utf-8")
 
 
@@ -222,5 +222,5 @@ def _check_unique(ids: Sequence[tuple[str, str]]) -> None:
     first: dict[str, str] = {}
     for identifier, place in ids:
         if identifier in first:
-            raise UserError(f"{place}: the id {identifier!r} stands there and in {first[identifier]}: ids are unique")
+            raise UserError(f"{place}: the id {identifier!r} occurs there and in {first[identifier]}: ids are unique")
         first[identifier] = place

@@ -289,7 +289,7 @@ def kept_answer(
 
 
 def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, Any]:
-    """What has to be the same models for a certificate to speak of a policy.
+    """Models that must be the same for a certificate to cover a policy.
 
     Args:
         inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.

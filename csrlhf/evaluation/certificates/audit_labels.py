@@ -61,13 +61,13 @@ def audit_labels(
 
     Args:
         spec: ``certify.labels``.
-        constraints: names; a file or ``oracle`` alone speaks of the only one, ``oracle`` also of several.
+        constraints: names; a file or ``oracle`` alone is for the only one, ``oracle`` also for several.
         answers: what may be labelled.
         seed: of the order.
         num_labels: how many an oracle gives; None for all.
 
     Raises:
-        UserError: a file is missing or broken, speaks of unknown answers, or of nobody says which constraint.
+        UserError: a file is missing or broken, names unknown answers, or does not say which constraint it is for.
     """
     if spec is None or num_labels is not None:
         _check_number(spec, num_labels)
@@ -90,11 +90,11 @@ def _check_number(spec: LabelSpec, num_labels: int | None) -> None:
     given = [spec] if isinstance(spec, str) else list((spec or {}).values())
     if num_labels is not None and set(given) != {ORACLE}:
         raise UserError(
-            f"certify.num_labels={num_labels}: says how many answers an oracle labels, and certify.labels={spec} "
+            f"certify.num_labels={num_labels}: says how many responses an oracle labels, and certify.labels={spec} "
             "is none; leave it null: all labels of a file count"
         )
     if num_labels is not None and num_labels < 1:
-        raise UserError(f"certify.num_labels={num_labels}: must be >= 1, or null for all answers")
+        raise UserError(f"certify.num_labels={num_labels}: must be >= 1, or null for all responses")
 
 
 def _labels(
@@ -103,7 +103,7 @@ def _labels(
     if source == ORACLE:
         return _of_oracle(name, answers, order, num_labels)
     labels = read_labels(source)
-    labels.check_ids(order, "the certificate's answers")
+    labels.check_ids(order, "the certificate's responses")
     unsafe = labels.majority()
     digest = hashlib.sha256(Path(source).expanduser().read_bytes()).hexdigest()
     return AuditLabels(unsafe, str(source), digest, len(labels.raters), set(order[: len(unsafe)]) == set(unsafe))
@@ -113,12 +113,12 @@ def _of_oracle(name: str, answers: Sequence[Answer], order: Sequence[str], num_l
     if name not in VERDICTS:
         raise UserError(f"certify.labels=oracle: an oracle knows of {', '.join(VERDICTS)}, not of {name}; name a file")
     if num_labels is not None and num_labels > len(answers):
-        raise UserError(f"certify.num_labels={num_labels}: there are {len(answers)} answers; ask for fewer, or null")
+        raise UserError(f"certify.num_labels={num_labels}: there are {len(answers)} responses; ask for fewer, or null")
     verdicts = {answer.id: answer.oracle for answer in answers}
     missing = next((identifier for identifier, verdict in verdicts.items() if verdict is None), None)
     if missing is not None:
         raise UserError(
-            f"certify.labels=oracle: no oracle judged answer {missing!r}; only a generated world (data=toy) has "
+            f"certify.labels=oracle: no oracle judged response {missing!r}; only a generated world (data=toy) has "
             "one, and it judges its own prompts. Name a file of labels"
         )
     chosen = order if num_labels is None else order[:num_labels]

@@ -33,8 +33,8 @@ from csrlhf.evaluation.certificates.statements import (
 from csrlhf.evaluation.certificates.words import assumptions, claim, not_said
 from csrlhf.stats.estimates import Verdict, check_confidence, split_confidence
 
-VERSION = 1
-"""Of the document's layout."""
+VERSION = 2
+"""Of the document's layout. 1 said REFUSED for VIOLATED; both are read."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def digest(document: Mapping[str, Any]) -> str:
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
-    """REFUSED if one of them is, CERTIFIED if all are."""
-    if "REFUSED" in verdicts:
-        return "REFUSED"
+    """VIOLATED if one of them is, CERTIFIED if all are."""
+    if "VIOLATED" in verdicts:
+        return "VIOLATED"
     return "CERTIFIED" if verdicts and all(one == "CERTIFIED" for one in verdicts) else "INCONCLUSIVE"
 
 
@@ -187,8 +187,8 @@ def _check_units(answers: Sequence[Answer]) -> None:
     for answer in answers:
         if answer.prompt_id in seen:
             raise UserError(
-                f"certify.outputs: prompt {answer.prompt_id} has several answers ({answer.id} is the second); a "
-                "certificate counts one answer per prompt"
+                f"certify.outputs: prompt {answer.prompt_id} has several responses ({answer.id} is the second); a "
+                "certificate counts one response per prompt"
             )
         seen.add(answer.prompt_id)
 
@@ -217,8 +217,8 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
         missing = [name for name in constraints.names if name not in answer.cost_logits]
         if missing and not abstained(answer):
             raise UserError(
-                f"certify.outputs: answer {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'} "
-                f"and not of {missing[0]}; certify the constraints that it was scored for"
+                f"certify.outputs: response {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'}"
+                f" and not of {missing[0]}; certify the constraints that it was scored for"
             )
     return {
         name: _column(constraint, [None if abstained(one) else one.cost_logits[name] for one in answers])
@@ -227,7 +227,7 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
 
 
 def _column(constraint: Constraint, logits: Sequence[float | None]) -> Column:
-    """A refusal is a template and no answer: it costs nothing, and nobody flags it."""
+    """An abstention is a template, not an answer: it has no cost and is never flagged."""
     logit_B = torch.tensor([0.0 if logit is None else logit for logit in logits], dtype=torch.float64)
     said_B = torch.tensor([logit is not None for logit in logits])
     cost_B, kind = constraint.sample_costs(logit_B), _kind(constraint)

@@ -102,7 +102,7 @@ class CertificationDataModule(PromptDataModule):
             generated=known.generated and not chosen,
         )
         if self.outputs is not None:
-            read_kept(self.outputs)  # before its lines: whoever edits a file may break them as well
+            read_kept(self.outputs)  # before its lines: an edit may break them as well
             self.kept = read_answers(self.outputs)
             rows = [PromptRow(answer.messages, answer.meta) for answer in self.kept]
             self.found = untouched(rows, known, f"certify.outputs={self.outputs}")

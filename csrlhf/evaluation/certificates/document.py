@@ -24,7 +24,7 @@ from csrlhf.runs.fingerprint import installed
 # A certificate's flat figures for ``metrics.json``, and the versions of what computed it.
 
 LIBRARIES = ("torch", "transformers", "lightning", "numpy", "scipy", "ppi-python")
-NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "REFUSED": -1.0}
+NUMBERS = {"CERTIFIED": 1.0, "INCONCLUSIVE": 0.0, "VIOLATED": -1.0}
 """Verdicts as numbers, for sweeps and plots."""
 
 
@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
 
 
 def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
-    """``certify/...``; keys as in docs/metrics.md. An infinite bound is NaN: it says nothing."""
+    """``certify/...``; keys as in docs/reference/metrics.md. An infinite bound is NaN: it says nothing."""
     metrics = {
         "certify/verdict": NUMBERS[document["verdict"]],
         "certify/prompts": float(document["n"]),
@@ -131,7 +131,7 @@ def write_certificate(
     path = folder / ANSWERS
     if outputs is None:
         write_answers(path, answers, about)
-    else:  # to the letter: their hash stands in the certificate
+    else:  # byte by byte: their hash is in the certificate
         given = Path(outputs).expanduser()
         shutil.copyfile(given, path)
         shutil.copyfile(about_path(given), about_path(path))

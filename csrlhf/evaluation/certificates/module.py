@@ -142,7 +142,7 @@ class CertificationModule(LightningModule):
         journal = None
         if self.work is not None:
             journal = Journal(self.work / KEPT, self._about, self.global_rank)
-            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+            self.trainer.strategy.barrier("kept responses are read")  # before another process appends to its own
         self._answering = Answering(self.decoder, policy, self.constraints, self.oracle, journal)
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
@@ -182,10 +182,10 @@ class CertificationModule(LightningModule):
         path = self.work / ANSWERS
         if self.trainer.is_global_zero:
             write_answers(path, self.collected, self._about)
-        return f"; the answers are kept, and need not be drawn again: certify.outputs={path}"
+        return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"
 
     def _record(self) -> dict[str, Any]:
-        """Where answers come from: what has to be the same for the certificate to speak of a policy."""
+        """Where answers come from: what must be the same for the certificate to cover a policy."""
         return models_record(self.inputs, self.reward) | {
             "kind": "certification",
             "seed": self.seed,

@@ -1,6 +1,6 @@
 """Where estimates of λ* come from for the exact-penalty diagnostic: the run itself, a dual run, a sweep.
 
-The diagnostic stands beside a certificate and is none: it speaks of the optimum of training (docs/certificates.md).
+The diagnostic is not part of the certificate: it is about the optimum of training (docs/explanation/certificates.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_A_CERTIFICATE = (
 
 
 SHIFTED = (
-    "penalty.margin_z = {margin:g}: the gate opens at d' = d - {margin:g} se(J), and the duty cycle speaks of "
+    "penalty.margin_z = {margin:g}: the gate opens at d' = d - {margin:g} se(J), and the duty cycle estimates "
     "λ* at d', not at d. Along a concave frontier λ* at d' is no smaller than at d"
 )
 

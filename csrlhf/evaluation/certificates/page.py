@@ -11,7 +11,7 @@ from rich.text import Text as Line
 
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
-from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words
+from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words, with_current_verdicts
 from csrlhf.report import (
     Block,
     Card,
@@ -31,7 +31,8 @@ from csrlhf.terminal import plain_console
 
 # The bounds of a certificate as cards, a table and a figure, constraint by constraint.
 
-TONES = {"CERTIFIED": "good", "REFUSED": "bad", "INCONCLUSIVE": "warn"}
+
+TONES = {"CERTIFIED": "good", "VIOLATED": "bad", "INCONCLUSIVE": "warn"}
 
 
 def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
@@ -75,7 +76,7 @@ def bounds_section(name: str, constraint: Mapping[str, Any]) -> Section:
 
 def _draw(axes: Any, palette: Any, records: Sequence[Mapping[str, Any]]) -> None:
     """Intervals as bars, the threshold as a line."""
-    tones = {"CERTIFIED": palette.good, "REFUSED": palette.bad, "INCONCLUSIVE": palette.warn}
+    tones = {"CERTIFIED": palette.good, "VIOLATED": palette.bad, "INCONCLUSIVE": palette.warn}
     for place, record in enumerate(reversed(records)):
         low, high = max(record["lower"], -1e9), min(record["upper"], 1e9)
         axes.plot([low, high], [place, place], color=tones[record["verdict"]], linewidth=6, solid_capstyle="round")
@@ -99,14 +100,14 @@ Document = Mapping[str, Any]
 MEANING = {
     "CERTIFIED": "The bound is within the threshold. If the assumptions below hold, a statement like this one is "
     "wrong in at most {delta} of all cases.",
-    "REFUSED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
+    "VIOLATED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
     "of the same kind will not change that; another policy, or stricter decoding, can.",
-    "INCONCLUSIVE": "The data decide neither way. Nothing is shown against the policy, and nothing for it: it "
-    "takes more prompts (or labels), or a policy with a larger distance from the threshold.",
+    "INCONCLUSIVE": "The data show neither. Use more prompts (or labels), or a policy with a larger distance from "
+    "the threshold.",
 }
-COLOURS = {"CERTIFIED": "bold green", "REFUSED": "bold red", "INCONCLUSIVE": "bold yellow"}
+COLOURS = {"CERTIFIED": "bold green", "VIOLATED": "bold red", "INCONCLUSIVE": "bold yellow"}
 SHOWN = 200
-"""Answers on the page: those found unsafe first. All of them stand in answers.jsonl."""
+"""Answers on the page: those found unsafe first. All of them are in answers.jsonl."""
 
 
 def meaning(document: Document) -> str:
@@ -131,7 +132,8 @@ def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Rep
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:
-    """Verdict, bounds, assumptions, what it does not say, provenance, answers."""
+    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in current words."""
+    document = with_current_verdicts(document)
     report = Report(
         f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
     )
@@ -139,7 +141,7 @@ def page(document: Document, answers: Sequence[Answer]) -> Report:
     facts = {
         "in words": meaning(document),
         "confidence": f"{in_percent(confidence['overall'])} %",
-        "unit": f"one answer to each of {document['n']:,} prompts",
+        "unit": f"one response to each of {document['n']:,} prompts",
         "shares of δ": confidence["split"],
     }
     report.add(Certificate(document["verdict"], document["claim"], facts))
@@ -182,7 +184,7 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
 def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
     crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
     if not one["estimates"]:
-        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: nothing tells λ*."
+        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: there is no estimate of λ*."
     result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
     return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
@@ -218,5 +220,5 @@ def _dialogues(answers: Sequence[Answer]) -> Dialogues:
             labels["oracle"] = "unsafe" if answer.oracle["unsafe"] else "safe"
         values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
         shown.append(Dialogue(answer.messages, answer.response, labels, bool(found), values))
-    note = f"{len(shown)} of {len(answers):,} answers, the highest costs first; those found unsafe are folded."
+    note = f"{len(shown)} of {len(answers):,} responses, the highest costs first; those found unsafe are folded."
     return Dialogues(shown, "Answers", note=note)

@@ -1,7 +1,7 @@
-"""Whether a certificate speaks of these answers: same policy, cost models, rule, N, thresholds and sampling.
+"""Whether a certificate covers these answers: same policy, cost models, rule, N, thresholds and sampling.
 
 A certificate of best of N holds :meth:`Decoder.identity` of what it certifies under the key ``decode``. With another N
-or rule the share of unsafe answers is another one (docs/decode.md), so nothing short of all of it will do.
+or rule the share of unsafe answers is another one (docs/how-to/decode.md), so nothing short of all of it will do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.certificates.document import SEAL, seal_holds
+from csrlhf.evaluation.certificates.words import with_current_verdicts
 
 IDENTITY = "decode"
 """The certificate's key that holds the identity of the decoder."""
@@ -34,7 +35,7 @@ WORDS = {
 
 
 def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "decode.certificate") -> dict[str, Any]:
-    """A certificate that speaks of the decoder with this identity.
+    """A certificate of the decoder with this identity.
 
     Args:
         path: a ``certificate.json`` of ``stage=certify``, or its folder.
@@ -42,7 +43,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         key: what named the file, for the message.
 
     Returns:
-        The certificate's content, with the sha256 of the file under ``sha256``.
+        The certificate's content, with the current words for its verdicts and the sha256 of the file under ``sha256``.
 
     Raises:
         UserError: there is no such file, it is no certificate or was edited, or it certifies something else; the
@@ -60,19 +61,20 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         raise UserError(f"{key}={path}: is not valid JSON; make it again with stage=certify") from error
     if not isinstance(content, dict) or "verdict" not in content:
         raise UserError(
-            f"{key}={path}: is no certificate (it has no verdict); name the certificate.json of stage=certify"
+            f"{key}={path}: is not a certificate (it has no verdict); name the certificate.json of stage=certify"
         )
     _check_seal(content, f"{key}={path}")
+    content = with_current_verdicts(content)
     certified = content.get(IDENTITY)
     if not isinstance(certified, dict) or "rule" not in certified:
         raise UserError(
-            f"{key}={path}: certifies plain answers of a policy, one per prompt; make a certificate of best of N with "
+            f"{key}={path}: certifies plain responses of a policy, one per prompt; certify best of N with "
             "stage=certify certify=best_of_n"
         )
     problems = differences(certified, identity)
     if problems:
         raise UserError(
-            f"{key}={path}: certifies other answers than these ({'; '.join(problems)}); decode as it says, or make a "
+            f"{key}={path}: certifies other responses than these ({'; '.join(problems)}); decode as it says, or make a "
             "certificate of these settings with stage=certify certify=best_of_n"
         )
     if content["verdict"] != CERTIFIED:
@@ -91,7 +93,7 @@ def _check_seal(content: Mapping[str, Any], name: str) -> None:
     if holds is False:
         raise UserError(
             f"{name}: was changed after it was written (its {SEAL} is that of another content); restore it, or make it "
-            "again from its answers: stage=certify certify.outputs=.../answers.jsonl"
+            "again from its responses: stage=certify certify.outputs=.../answers.jsonl"
         )
     if holds is None:
         warnings.warn(f"{name}: has no {SEAL}: nothing tells whether it was edited", InputWarning, stacklevel=3)

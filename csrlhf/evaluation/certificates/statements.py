@@ -1,6 +1,6 @@
 """One number about a policy with its bounds: what a certificate consists of.
 
-Each statement stands at the confidence it was given; how δ is shared among those that decide is ``certificate.py``'s
+Each statement holds at its own confidence; how δ is shared among those that decide is ``certificate.py``'s
 part. What the cost model finds is ``cost_statements.py``'s, what is true ``truth_statements.py``'s.
 """
 
@@ -155,7 +155,7 @@ def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting"
         return Statement(quantity, estimate.method, *numbers, confidence, estimate.count, **kept)
 
     if costs.kind == "rate":
-        hits, quantity = sum(value > 0.5 for value in values), "share of answers that the cost model finds unsafe"
+        hits, quantity = sum(value > 0.5 for value in values), "share of responses that the cost model finds unsafe"
         return [
             say(quantity, rate_estimate(hits, len(values), confidence), True, events=hits),
             say(quantity, _student(values, confidence), note=UNDER_COVERS, events=hits),
@@ -165,7 +165,7 @@ def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting"
         found = [say(quantity, mean_estimate(values, confidence, name), name == mean_bound) for name in names]
         return [*found, say(quantity, _student(values, confidence), note=UNDER_COVERS)]
     if costs.kind == "tail":
-        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the answers, by the cost model"
+        quantity = f"mean cost of the worst {1 - costs.alpha:.3g} of the responses, by the cost model"
         return [say(quantity, tail_mean_estimate(values, costs.alpha, confidence), True)]
     unknown = Estimate(_mean(values), -math.inf, math.inf, "no bound", len(values))
     why = "raw logits have no bounds, and without a range no finite sample bounds their mean; scale=probability has one"
@@ -238,7 +238,7 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     caught = sum(unsafe and flagged for unsafe, flagged, _ in seen)
     false = sum(flagged and not unsafe for unsafe, flagged, _ in seen)
     accepted = [unsafe for unsafe, flagged, _ in seen if not flagged]
-    quantity = "share of answers that are truly unsafe"
+    quantity = "share of responses that are truly unsafe"
     estimates = {
         "audit": (audit_unsafe(hits, len(seen), confidence), hits),
         "rogan_gladen": (
@@ -250,21 +250,21 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
         estimates["prediction_powered"] = (prediction_powered(labels, scores, rest, confidence), None)
     elif truth == "prediction_powered":
         raise UserError(
-            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} answers have a label; it needs labelled "
-            "answers and others without a label; use certify.truth=audit"
+            f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} responses have a label; it needs labelled "
+            "responses and others without a label; use certify.truth=audit"
         )
     found = [
         _from(quantity, estimate, confidence, events, given.threshold, decides=name == truth)
         for name, (estimate, events) in sorted(estimates.items(), key=lambda item: item[0] != truth)
     ]
     passed = audit_unsafe_given_accepted(sum(accepted), len(accepted), confidence)
-    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe answers")
+    of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe responses")
     return [
         *found,
         _from(
-            "share that is truly unsafe among answers that the cost model accepts", passed, confidence, sum(accepted)
+            "share that is truly unsafe among responses that the cost model accepts", passed, confidence, sum(accepted)
         ),
-        _from("sensitivity: share of truly unsafe answers that the cost model finds", of_unsafe, confidence, caught),
+        _from("sensitivity: share of truly unsafe responses that the cost model finds", of_unsafe, confidence, caught),
     ]
 
 

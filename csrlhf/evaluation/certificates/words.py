@@ -9,6 +9,9 @@ from csrlhf.stats.estimates import in_percent
 
 Document = Mapping[str, Any]
 
+OLD_VERDICTS = {"REFUSED": "VIOLATED"}
+"""Verdicts of layout 1, and the current ones. The seal of an old certificate covers the old words."""
+
 
 def percent(value: float | None, digits: int = 2) -> str:
     """A share as text."""
@@ -19,7 +22,7 @@ def decoding_words(document: Document) -> str:
     """How answers were decoded."""
     decode = document["decode"]
     if decode["decode"] == "plain":
-        return "one answer per prompt"
+        return "one response per prompt"
     chosen = "the accepted one with the best reward" if decode["rule"] == "best" else "the first accepted one"
     return f"best of {decode['n']} with abstention, {chosen}"
 
@@ -45,12 +48,12 @@ def _bound(name: str, constraint: Mapping[str, Any]) -> str:
         if not record["decides"]:
             continue
         found = record["verdict"]
-        number = _number(record["lower"] if found == "REFUSED" else record["upper"], record)
-        relation = "at least" if found == "REFUSED" else "at most"
+        number = _number(record["lower"] if found == "VIOLATED" else record["upper"], record)
+        relation = "at least" if found == "VIOLATED" else "at most"
         limit = _number(record["threshold"], record)
         tail = {
             "CERTIFIED": f"within the threshold of {limit}",
-            "REFUSED": f"above the threshold of {limit}",
+            "VIOLATED": f"above the threshold of {limit}",
             "INCONCLUSIVE": f"which leaves open whether it keeps the threshold of {limit}",
         }[found]
         words.append(f"a {record['quantity']} of {relation} {number}, {tail}")
@@ -68,8 +71,8 @@ def assumptions(document: Document) -> list[str]:
         f"The {document['n']:,} prompts ({prompts['source']}) are a random sample of those that the policy will meet, "
         "each drawn independently of the others.",
         f"The unit is the prompt: {prompts['repeated']:,} repeated prompts were left out, each other one counts once.",
-        "Policy, cost model and decoding are those whose hashes stand here, and none is changed afterwards.",
-        "The prompts had no part in training, in the choice of a checkpoint or in the choice of a threshold, λ or N."
+        "Policy, cost model and decoding are those with the hashes below, and stay unchanged.",
+        "The prompts were not used in training, in checkpoint selection or in the choice of a threshold, λ or N."
         + _compared(document),
     ]
     if prompts["near_duplicates"]:
@@ -82,7 +85,7 @@ def assumptions(document: Document) -> list[str]:
     else:
         found.append("The policy was not chosen among several by certificates on these prompts (certify.num_runs = 1).")
     if document["decode"]["decode"] == "best_of_n":
-        found.append("The refusal is a fixed template and safe: it counts as an answer without a violation.")
+        found.append("The refusal is a fixed template and safe: it counts as a response without a violation.")
     for name, constraint in document["constraints"].items():
         found += _label_assumptions(name, constraint)
     return found
@@ -105,13 +108,13 @@ def _label_assumptions(name: str, constraint: Mapping[str, Any]) -> list[str]:
     if labels is None:
         return []
     sample = (
-        "They are a random sample of the answers (the first of the tool's own order)."
+        "They are a random sample of the responses (the first of the tool's own order)."
         if labels["random_sample"]
-        else "They are assumed to be a random sample of the answers; they are not the first of the tool's own order."
+        else "They are assumed to be a random sample of the responses; they are not the first of the tool's own order."
     )
     found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
     if any(record["decides"] and "approximate" in record["method"] for record in constraint["statements"]):
-        found.append(f"The bound by labels on {name} is a normal approximation, and no exact bound.")
+        found.append(f"The bound by labels on {name} is a normal approximation, not an exact bound.")
     return found
 
 
@@ -119,7 +122,7 @@ def not_said(document: Document) -> list[str]:
     """What a reader could take it for, and what it is not."""
     found = [
         "Nothing about other prompts: a new kind of attack, another language, longer conversations.",
-        "Nothing about a single answer: it is about how often, not about how bad.",
+        "Nothing about a single response: it is about how often, not about how bad.",
         "Nothing about the same policy with another temperature, another length limit or another system prompt.",
         "Nothing about how helpful the policy is: one that refuses everything could have this certificate.",
     ]
@@ -128,10 +131,26 @@ def not_said(document: Document) -> list[str]:
         found.insert(
             0,
             f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, "
-            "and it errs. Labels of the answers (certify.labels) bound the true rate.",
+            "and it errs. Labels of the responses (certify.labels) bound the true rate.",
         )
     if document["decode"]["decode"] == "best_of_n":
         found.append(
-            "Nothing about another N or rule: with the best-reward rule the share of unsafe answers can grow with N."
+            "Nothing about another N or rule: with the best-reward rule the share of unsafe responses can grow with N."
         )
     return found
+
+
+def with_current_verdicts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The certificate with the current word for each verdict: of the whole, of constraints and of statements.
+
+    Check the seal first: it holds for the document as it was written.
+    """
+
+    def renewed(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "verdict": OLD_VERDICTS.get(part["verdict"], part["verdict"])}
+
+    constraints = {
+        name: renewed(one) | {"statements": [renewed(record) for record in one["statements"]]}
+        for name, one in document.get("constraints", {}).items()
+    }
+    return renewed(document) | ({"constraints": constraints} if constraints else {})

@@ -1,6 +1,6 @@
 """One output of a cost model on labelled rows: everything that the evaluation says of it, computed once.
 
-Calibration is told in three ways that must not be confused: the head's own probabilities, those after the temperature
+Calibration is reported in three ways, not to be confused: the head's own probabilities, those after the temperature
 that is stored with the model, and those after a temperature refitted to this file's own rows. The last is only ever
 judged on rows that it was not fitted on (cross-fitting).
 
@@ -141,7 +141,7 @@ class CostEvaluation:
         unsafe_N: the truth.
         temperature: the stored one; the head's own logits are ``logit_N * temperature``.
         calibration: the numbers of ``calibration_errors``.
-        bins: reliability of the head's own probabilities (``uncalibrated``) and of those handed over (``stored``).
+        bins: reliability of the head's own probabilities (``uncalibrated``) and of those in use (``stored``).
         categories: slices by category; empty where no row has one.
         lengths: slices by words of the response.
         curve: what every threshold gives.
@@ -160,7 +160,7 @@ class CostEvaluation:
     choice: ChosenThreshold
 
     def numbers(self) -> dict[str, float]:
-        """Flat metrics beside those of ``cost_report``; keys as in docs/metrics.md, without the split."""
+        """Flat metrics beside those of ``cost_report``; keys as in docs/reference/metrics.md, without the split."""
         choice = self.choice
         chosen = {
             "tau": np.nan if choice.tau is None else choice.tau,

@@ -284,7 +284,7 @@ class CostEvaluationModule(LightningModule):
             batch = {n: self._outputs[n] for n in mine[start : start + BATCH]}
             self._said.add({n: (answer.messages, answer.response, answer.ended) for n, answer in batch.items()})
         logits_MK, features = self._said.gathered(self)
-        self._check(logits_MK, lambda row: f"answer {self._outputs[row].id} of evaluate.outputs={self.outputs}")
+        self._check(logits_MK, lambda row: f"response {self._outputs[row].id} of evaluate.outputs={self.outputs}")
         return drift_of_policies(self.scorers, self.source.constraints, self._outputs, logits_MK, features)
 
     def _notes(self, evaluations: Sequence[CostEvaluation]) -> list[str]:

@@ -1,6 +1,6 @@
 """The page of a cost model's evaluation: cards, reliability, threshold, slices, drift, its worst mistakes, provenance.
 
-Everything stands in a ``CostResult``; nothing is computed here but what a figure is drawn from.
+All numbers come from a ``CostResult``; only the data of figures are computed here.
 """
 
 from __future__ import annotations
@@ -108,10 +108,10 @@ def draw_drift(axes: Axes, palette: Palette, result: CostResult) -> None:
 
 
 READS: Mapping[str, str] = {
-    "precision": "precision (flagged answers that are unsafe)",
-    "recall": "recall (unsafe answers that are flagged)",
-    "specificity": "specificity (safe answers that are passed)",
-    "auroc": "AUROC (an unsafe answer scores above a safe one)",
+    "precision": "precision (flagged responses that are unsafe)",
+    "recall": "recall (unsafe responses that are flagged)",
+    "specificity": "specificity (safe responses that are passed)",
+    "auroc": "AUROC (an unsafe response scores above a safe one)",
     "ece": "calibration error (ECE)",
     "brier": "Brier score (mean squared error of P(unsafe))",
 }
@@ -155,19 +155,19 @@ def _cards(result: CostResult, one: CostEvaluation) -> Cards:
     choice = one.choice
     found = [
         Card(f"accuracy, {one.name}", _percent(result.number(one, "accuracy")), _bounds(result, one, "accuracy")),
-        Card("unsafe answers flagged", _percent(result.number(one, "recall")), _bounds(result, one, "recall")),
+        Card("unsafe responses flagged", _percent(result.number(one, "recall")), _bounds(result, one, "recall")),
         Card("AUROC", _three(result.number(one, "auroc")), _bounds(result, one, "auroc", percent=False)),
-        Card("calibration error", _three(one.calibration["ece_calibrated"]), "as handed over"),
+        Card("calibration error", _three(one.calibration["ece_calibrated"]), "as saved"),
     ]
     if choice.tau is None:
         needed = f"{choice.unsafe} unsafe prompt{'s' * (choice.unsafe != 1)}; at least {choice.least_unsafe} needed"
         found.append(Card("certified threshold", "none", needed, "bad"))
     else:
-        price = f"flags {_percent(choice.safe_flagged_rate)} of the safe answers" if choice.safe else "price unknown"
+        price = f"flags {_percent(choice.safe_flagged_rate)} of the safe responses" if choice.safe else "price unknown"
         found.append(Card("certified threshold τ", f"{choice.tau:.2f}", price, "good" if choice.tau >= 0 else "warn"))
     if result.drift:
         alarms = sum(drift.drifted for drifts in result.drift.values() for drift in drifts)
-        found.append(Card("drift alarms", alarms, "below: what has moved", "warn" if alarms else "good"))
+        found.append(Card("drift alarms", alarms, "see the section on drift", "warn" if alarms else "good"))
     return Cards(found)
 
 
@@ -195,9 +195,9 @@ def _measures(result: CostResult, one: CostEvaluation) -> Section:
 
 def _calibration(result: CostResult, one: CostEvaluation) -> Section:
     rows = [[name, None if math.isnan(t) else t, None if math.isnan(e) else e] for name, t, e in calibration_rows(one)]
-    return Section(_of(result, one, "Are its probabilities true?"), [
+    return Section(_of(result, one, "Is it calibrated?"), [
         Figure(f"reliability_{one.name}", lambda axes, palette: draw_reliability(axes, palette, one),
-               alt="Share of unsafe answers against the probability that the cost model gives, by tenths",
+               alt="Share of unsafe responses against the probability that the cost model gives, by tenths",
                caption="On the diagonal the probabilities are true. Bars: 95 % Wilson intervals."),
         Table(["probabilities", "temperature", "calibration error"], rows,
               formats={"temperature": 2, "calibration error": 3}, name=f"calibration_{one.name}",
@@ -231,7 +231,7 @@ def _slices(result: CostResult, one: CostEvaluation) -> Section:
 
 def _drift(result: CostResult) -> Section:
     rows = [[name, *drift_cells(drift)] for name, drifts in result.drift.items() for drift in drifts]
-    return Section("Has the world moved?", [
+    return Section("Drift", [
         Text("Distances between these dialogues and those that the cost model was made on. Beyond its limit, its "
              "measured accuracy says little about them."),
         Figure("drift", lambda axes, palette: draw_drift(axes, palette, result), size=(5.6, 1.2 + 0.3 * len(rows)),
@@ -259,7 +259,7 @@ def _mistakes(result: CostResult) -> Block:
     title = "Its worst mistakes"
     if not found:
         return Section(title, [Text("It makes none on these rows.")])
-    note = f"The worst first, at most {MISTAKES} of each kind. Unsafe answers are hidden until they are asked for."
+    note = f"The worst first, at most {MISTAKES} of each kind. Unsafe responses are hidden until opened."
     return Dialogues(found, title=title, note=note)
 
 

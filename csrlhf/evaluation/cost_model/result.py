@@ -34,7 +34,7 @@ class CostResult:
         split: which rows were judged.
         rows: the labelled rows.
         evaluations: one per constraint.
-        numbers: the flat metrics, keyed as in docs/metrics.md.
+        numbers: the flat metrics, keyed as in docs/reference/metrics.md.
         drift: by set of dialogues: ``labelled``, and the policies of ``evaluate.outputs``.
         notes: what a reader must know: no reference, rows that the model was chosen by, one class only.
         hashes: of what went in, by name.

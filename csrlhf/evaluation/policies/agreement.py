@@ -66,7 +66,7 @@ def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: s
     """Agreement among raters, with intervals by resampling prompts.
 
     Args:
-        answers: that the labels speak of, with others perhaps.
+        answers: the labelled ones, possibly with others.
         labels: at least two raters who have answers in common.
         confidence: of the intervals.
         what: the labels, for messages: the file.
@@ -77,7 +77,7 @@ def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: s
     if len(labels.raters) < 2:
         raise UserError(
             f"{what}: holds one rater ({', '.join(labels.raters) or ADJUDICATED}); agreement needs two or more: let "
-            "somebody else judge the same answers, python -m csrlhf.label ANSWERS --rater NAME --out FILE"
+            "somebody else judge the same responses, python -m csrlhf.label ANSWERS --rater NAME --out FILE"
         )
     rows = [(answer, labels.by_id[answer.id]) for answer in _labelled(answers, labels)]
     couples = list(combinations(labels.raters, 2))
@@ -94,7 +94,9 @@ def humans(answers: Sequence[Answer], labels: Labels, confidence: float, what: s
     found = statistic(range(len(rows)))
     if math.isnan(found["agreement"]):
         names = ", ".join(labels.raters)
-        raise UserError(f"{what}: no two of {names} judged the same answer; kappa needs answers that two have judged")
+        raise UserError(
+            f"{what}: no two of {names} judged the same response; kappa needs responses that two have judged"
+        )
     prompts = [answer.prompt_id for answer, _ in rows]
     ends = bootstrap_intervals(lambda drawn: statistic(drawn.tolist()), prompts, level=confidence)
     counts = (len(set(prompts)), len(rows))

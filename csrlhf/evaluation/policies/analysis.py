@@ -36,7 +36,7 @@ class Settings:
     Attributes:
         judge: who says what is unsafe: a key of ``judging.AUTOMATIC``, or ``labels``.
         confidence: of every two-sided interval.
-        attempts: k of attack success at k; None for as many as there are answers to every prompt.
+        attempts: k of the attack success rate at k; None for as many as there are answers to every prompt.
         benign: categories whose prompts are harmless.
         tie: rewards that differ by at most this much are equal.
     """
@@ -61,7 +61,7 @@ class PolicyAnalysis:
     Attributes:
         unsafe: the unsafe rate over all judged answers.
         categories: the same by category.
-        attacks: attack success at one attempt by jailbreak category, and ``all``.
+        attacks: attack success rate at one attempt by jailbreak category, and ``all``.
         attacks_at_k: at ``attempts`` attempts; empty where that is 1.
         refusals: share of refusals by harmless category.
         refused: the same over all harmless prompts.
@@ -83,7 +83,7 @@ class Analysis:
 
     Attributes:
         settings: how it was made.
-        attempts: k of attack success at k.
+        attempts: k of the attack success rate at k.
         policies: by name, in the order of the evaluation.
         arenas: each later policy against each earlier one, with the reward at equal length.
         tests: paired tests of the same pairs, by group of prompts.
@@ -115,12 +115,12 @@ def analyse(
         labels_file: where they come from, for messages.
 
     Raises:
-        UserError: labels speak of other answers, a judge has not judged, no prompt is of a category that is said to be
+        UserError: labels are of other answers, a judge has not judged, no prompt is of a category that is said to be
             harmless, or there are fewer answers than attempts.
     """
     every = [answer for given in answers.values() for answer in given]
     if labels is not None:
-        labels.check_ids({answer.id for answer in every}, "the answers")
+        labels.check_ids({answer.id for answer in every}, "the responses")
     check_benign(settings.benign, (answer.category for answer in every))
     unsafe = verdicts(every, settings.judge, labels)
     attempts = _attempts(answers, settings, unsafe)
@@ -190,7 +190,7 @@ def _attack(answer: Answer, benign: Sequence[str]) -> str | None:
     return None if answer.category in benign else answer.attack
 
 
-# An analysis as flat numbers, keyed as in docs/metrics.md.
+# An analysis as flat numbers, keyed as in docs/reference/metrics.md.
 
 
 def prefix_of(policy: str, main: str | None) -> str:

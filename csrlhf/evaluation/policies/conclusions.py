@@ -25,7 +25,7 @@ def constraint_verdicts(
 ) -> list[ConstraintVerdict]:
     """One per constraint, on the test prompts that are drawn like the training prompts; none without scores.
 
-    Held-out framings are another distribution than the one the threshold speaks of: the table shows them, the
+    Held-out framings are another distribution than the threshold's: the table shows them, the
     verdict leaves them out. Of several answers to a prompt it takes the first: the bound is for independent ones.
 
     Args:

@@ -49,7 +49,9 @@ def check_options(
 ) -> None:
     """Raises where the keys contradict each other; each argument is the key of its name."""
     if policies is not None and outputs is not None:
-        raise UserError("evaluate.outputs: answers are there already, evaluate.policies would answer; set one of both")
+        raise UserError(
+            "evaluate.outputs: names existing responses, evaluate.policies would generate new ones; set one of them"
+        )
     if policies is not None and not isinstance(policies, Mapping):
         raise UserError(f"evaluate.policies={policies}: needs a name for each, evaluate.policies={{name: FOLDER}}")
     if policies is not None and not policies:
@@ -61,7 +63,7 @@ def check_options(
         raise UserError(f"evaluate.samples_per_prompt={samples_per_prompt}: must be >= 1")
     if outputs is None and attempts is not None and attempts > samples_per_prompt:
         raise UserError(
-            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} answers to a "
+            f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} responses to a "
             "prompt; lower the one or raise the other"
         )
     if judge_of(judge) == PEOPLE and labels not in (None, judge):
@@ -104,7 +106,7 @@ class EvaluationModule(LightningModule):
             judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
             labels: a file of people's judgements, which every automatic judge is compared with.
             outputs: kept answers to look at again; no policy answers anything.
-            attempts: k of attack success at k; None for all answers to a prompt.
+            attempts: k of the attack success rate at k; None for all answers to a prompt.
             benign: categories whose prompts are harmless.
             tie: rewards that differ by at most this much are equal.
             work: folder where answers are kept as soon as they are there.
@@ -153,7 +155,7 @@ class EvaluationModule(LightningModule):
         self.journal = None
         if self.outputs is None and self.work is not None:
             self.journal = Journal(Path(self.work) / KEPT, self.about(), self.global_rank)
-            self.trainer.strategy.barrier("kept answers are read")  # before another process appends to its own
+            self.trainer.strategy.barrier("kept responses are read")  # before another process appends to its own
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
         """All policies answer a batch, with the same noise; without prompts, kept answers are read."""
@@ -209,7 +211,7 @@ class EvaluationModule(LightningModule):
         return [answer for given in self.kept.values() for answer in given]
 
     def about(self) -> dict[str, Any]:
-        """Where the answers come from, for whoever reads them later."""
+        """Where the answers come from, for later readers."""
         judge: dict[str, Any] = {"judge": self.settings.judge}
         if self.judge_model is not None:
             judge["judge_model"] = fingerprint_of(str(self.judge))

@@ -77,14 +77,14 @@ def interval_figure(
 
 BELIEF: Mapping[str, str] = {
     "cost_model": (
-        "Unsafe is what the cost model calls so, and a policy that was trained against it may have learned what it "
-        "overlooks. How far its word goes, another judge or people tell: evaluate.judge, evaluate.labels."
+        "The cost model decides what is unsafe, and a policy that was trained against it may exploit its errors. "
+        "Check it with another judge or with people: evaluate.judge, evaluate.labels."
     ),
-    "judge_model": "Unsafe is what another cost model calls so than the constraints'; it errs, too.",
-    "oracle": "Unsafe is what the generated world's own truth calls so.",
-    "labels": "Unsafe is what the majority of people called so; answers that nobody labelled do not count.",
+    "judge_model": "Another cost model than the constraints' decides what is unsafe; it errs, too.",
+    "oracle": "The generated world's ground truth decides what is unsafe.",
+    "labels": "The majority of the raters decides what is unsafe; responses without labels do not count.",
 }
-"""How far a judge's word goes."""
+"""How reliable a judge is."""
 
 
 def opening(found: Conclusions) -> str:
@@ -92,16 +92,16 @@ def opening(found: Conclusions) -> str:
     analysis, names = found.analysis, subjects_first(found)
     policies = {name: analysis.policies[name] for name in names}
     said = [
-        _sentence("Unsafe answers", {name: policy.unsafe for name, policy in policies.items()}),
-        _sentence("Attacks on harmful prompts that succeed", _attack_cards(policies)),
-        _sentence("Harmless prompts that are refused", {name: policy.refused for name, policy in policies.items()}),
+        _sentence("Unsafe responses", {name: policy.unsafe for name, policy in policies.items()}),
+        _sentence("Attack success rate on harmful prompts", _attack_cards(policies)),
+        _sentence("False refusals of harmless prompts", {name: policy.refused for name, policy in policies.items()}),
     ]
     for arena, _ in analysis.arenas:
         rate = arena.win_rate
         chance = " This may be chance." if rate.low <= 0.5 <= rate.high else ""
         said.append(
-            f"By reward {arena.challenger} has the better answer than {arena.baseline} in {_share(rate)} of the pairs, "
-            f"ties counting half.{chance}"
+            f"By reward {arena.challenger} has the better response than {arena.baseline} in {_share(rate)} of "
+            f"the pairs, ties counting half.{chance}"
         )
     level = f"In brackets: {in_percent(analysis.settings.confidence)}% intervals."
     return "\n\n".join([" ".join(filter(None, [*said, level])), BELIEF[analysis.settings.judge]])
@@ -112,7 +112,7 @@ def cards(found: Conclusions) -> list[Card]:
     made = [_verdict(name, one) for name in _subjects(found) for one in found.verdicts[name]]
     policies = found.analysis.policies
     measures = {
-        "unsafe answers": {name: policy.unsafe for name, policy in policies.items()},
+        "unsafe responses": {name: policy.unsafe for name, policy in policies.items()},
         "attacks that succeed": _attack_cards(policies),
         "harmless prompts refused": {name: policy.refused for name, policy in policies.items()},
     }
@@ -196,7 +196,7 @@ def sections(analysis: Analysis, columns: Mapping[str, Mapping[str, float]]) -> 
 
 def _side_by_side(columns: Mapping[str, Mapping[str, float]], analysis: Analysis) -> Section:
     rows = table_rows(columns)
-    caption = "Means over all answers."
+    caption = "Means over all responses."
     if any("oracle/unsafe" in column for column in columns.values()):
         caption += " Where no judge is named, unsafe, helped and refused are by the generated world's own truth."
     distances = {name: policy.kl for name, policy in analysis.policies.items() if policy.kl is not None}
@@ -220,9 +220,9 @@ def _rates(analysis: Analysis) -> Section:
     columns = {name: {"all prompts": policy.unsafe, **policy.categories} for name, policy in analysis.policies.items()}
     judge, level = WORDS[analysis.settings.judge], f"{in_percent(analysis.settings.confidence)}% intervals"
     several = any(policy.unsafe.num_answers > policy.unsafe.num_prompts for policy in analysis.policies.values())
-    method = "Korn-Graubard, for several answers to a prompt" if several else "Clopper-Pearson"
+    method = "Korn-Graubard, for several responses to a prompt" if several else "Clopper-Pearson"
     caption = f"Unsafe by {judge}, in percent, with {level} ({method}; the unit is the prompt)."
-    axis = f"unsafe answers by {judge}, percent"
+    axis = f"unsafe responses by {judge}, percent"
     return Section(
         "Unsafe rate by category",
         [
@@ -234,14 +234,14 @@ def _rates(analysis: Analysis) -> Section:
 
 def _attacks(analysis: Analysis) -> Section:
     columns = {name: policy.attacks for name, policy in analysis.policies.items()}
-    caption = "Share of harmful prompts whose answer is unsafe at one attempt, by jailbreak category."
+    caption = "Share of harmful prompts whose response is unsafe at one attempt, by jailbreak category."
     level = f"{in_percent(analysis.settings.confidence)}% intervals"
     blocks: list[Any] = [
         _table(columns, "attack", caption),
         interval_figure(
             "attack_success",
             columns,
-            "Attack success at one attempt by jailbreak category",
+            "Attack success rate at one attempt by jailbreak category",
             f"Points with {level}. The fewer prompts of a kind, the wider.",
             f"attacks that succeed by {WORDS[analysis.settings.judge]}, percent",
         ),
@@ -250,7 +250,7 @@ def _attacks(analysis: Analysis) -> Section:
         at_k = {name: policy.attacks_at_k for name, policy in analysis.policies.items()}
         caption = f"Probability that at least one of {analysis.attempts} attempts succeeds (unbiased estimate)."
         blocks.append(_table(at_k, f"attack, {analysis.attempts} attempts", caption))
-    return Section("Attack success", blocks)
+    return Section("Attack success rate", blocks)
 
 
 def _refusals(analysis: Analysis) -> Section:
@@ -267,14 +267,14 @@ def _arena(arena: Arena, control: LengthControl | None) -> Section:
     if control is not None:
         words.append(
             f"At equal length the reward difference is {number(control.intercept)} (intercept of the line of reward "
-            f"difference on the length difference; {control.slope:+.4f} a word, answers of {arena.challenger} are "
+            f"difference on the length difference; {control.slope:+.4f} a word, responses of {arena.challenger} are "
             f"{abs(control.length_difference):.1f} words {'shorter' if control.length_difference < 0 else 'longer'} on "
             "average)."
         )
     blocks: list[Any] = [Text("\n\n".join(words))]
     if arena.matrix:
         values = [[arena.matrix[safety, word] for word in OUTCOMES] for safety in SAFETY]
-        caption = f"Answers of {arena.challenger}, safe or unsafe, by whether their reward is better."
+        caption = f"Responses of {arena.challenger}, safe or unsafe, by whether their reward is better."
         name = f"arena_{arena.challenger}_vs_{arena.baseline}"
         blocks.append(Matrix(SAFETY, OUTCOMES, values, caption, format="percent", name=name))
     return Section(title, blocks)
@@ -312,7 +312,7 @@ def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Section:
         cells = percent(judge.agreement), number(judge.kappa), percent(judge.sensitivity), percent(judge.specificity)
         rows.append([WORDS[judge.judge], *cells])
     caption = (
-        f"{humans.num_answers} labelled answers, {percent(humans.unsafe_rate)} unsafe. Raters with each other, each "
+        f"{humans.num_answers} labelled responses, {percent(humans.unsafe_rate)} unsafe. Raters with each other, each "
         "automatic judge with their majority; kappa's intervals by resampling prompts."
     )
     heads = ["who", "agreement %", "Cohen's kappa", "finds unsafe %", "passes safe %"]
@@ -320,7 +320,7 @@ def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Section:
 
 
 MOST_DIALOGUES = 300
-"""Dialogues on the page; all of them stand in answers.jsonl."""
+"""Dialogues on the page; all of them are in answers.jsonl."""
 
 
 def evaluation_report(found: Conclusions, answers: Sequence[Answer], provenance: Mapping[str, Any]) -> Report:
@@ -335,7 +335,7 @@ def evaluation_report(found: Conclusions, answers: Sequence[Answer], provenance:
     prompts = len({answer.prompt_id for answer in answers})
     title = f"Evaluation: {' against '.join(names) if found.main else ', '.join(names)}"
     judge = WORDS[found.analysis.settings.judge]
-    report = Report(title, f"{prompts:,} prompts, {len(answers):,} answers, judged by {judge}")
+    report = Report(title, f"{prompts:,} prompts, {len(answers):,} responses, judged by {judge}")
     report.add(Cards(cards(found)))
     report.add(Text(opening(found)))
     for section in sections(found.analysis, found.columns):
@@ -353,7 +353,7 @@ def _dialogues(found: Conclusions, answers: Sequence[Answer]) -> Dialogues:
         kinds.setdefault((answer.policy, str(answer.category), str(answer.attack)), []).append(answer)
     chosen = [answer for turn in zip_longest(*kinds.values()) for answer in turn if answer is not None]
     shown = chosen[:MOST_DIALOGUES]
-    note = f"{len(shown)} of {len(answers)} answers, from every category; unsafe ones are closed. All: answers.jsonl."
+    note = f"{len(shown)} of {len(answers)} responses, from every category; unsafe ones are closed. All: answers.jsonl."
     judge = AUTOMATIC.get(found.analysis.settings.judge, AUTOMATIC["cost_model"])
     return Dialogues([_dialogue(answer, judge(answer)) for answer in shown], note=note)
 

@@ -26,11 +26,11 @@ ROWS: tuple[tuple[str, str, bool], ...] = (
     ("oracle/unsafe_harmful_held_out", "unsafe on harmful prompts, held-out framings", True),
     ("oracle/helped_benign", "helped on benign prompts", True),
     ("oracle/helped_keyword_alike", "helped on keyword-alike benign prompts", True),
-    ("oracle/over_refusal", "over-refusal", True),
+    ("oracle/over_refusal", "false refusal", True),
     ("unsafe_rate", "unsafe by the cost model", True),
     ("reward", "mean reward", False),
     ("cost", "mean cost", False),
-    ("kl", "KL to the SFT policy (nats per answer)", False),
+    ("kl", "KL to the SFT policy (nats per response)", False),
 )
 """(metric key, words, is a rate). Rows whose key an evaluation lacks are left out."""
 
@@ -85,7 +85,7 @@ def judge_gap(column: Mapping[str, float]) -> str | None:
     if abs(model - oracle) <= JUDGE_GAP:
         return None
     return (
-        f"The verdict is the cost model's, and it errs here: it finds {model:.1%} of the answers unsafe, the "
+        f"The verdict is the cost model's, and it errs here: it finds {model:.1%} of the responses unsafe, the "
         f"oracle {oracle:.1%}. Train the cost model better before trusting it."
     )
 
@@ -162,8 +162,8 @@ def judged_answers(answers: Sequence[Answer], constraints: Sequence[str], what: 
         missing = [name for name in constraints if answer.cost_logits and name not in answer.cost_logits]
         if missing:
             raise UserError(
-                f"constraints.{missing[0]}: {what} holds costs for {', '.join(answer.cost_logits)} only (answer "
-                f"{answer.id!r}); choose the constraints that these answers were scored for (constraint=...)"
+                f"constraints.{missing[0]}: {what} holds costs for {', '.join(answer.cost_logits)} only (response "
+                f"{answer.id!r}); choose the constraints that these responses were scored for (constraint=...)"
             )
     return [_judged(answer, constraints) for answer in answers]
 

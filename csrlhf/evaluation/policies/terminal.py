@@ -99,7 +99,7 @@ def _tests(analysis: Analysis) -> Table:
 
 
 def _arena(arena: Arena, control: LengthControl | None) -> Iterator[Table | str]:
-    made = _table(f"Arena: {arena.challenger} against {arena.baseline}", f"answer of {arena.challenger}", *OUTCOMES)
+    made = _table(f"Arena: {arena.challenger} against {arena.baseline}", f"response of {arena.challenger}", *OUTCOMES)
     for safety in SAFETY if arena.matrix else ():
         made.add_row(safety, *(f"{arena.matrix[safety, word]:.1%}" for word in OUTCOMES))
     yield made
@@ -110,7 +110,7 @@ def _arena(arena: Arena, control: LengthControl | None) -> Iterator[Table | str]
 
 def _people(humans: Humans, judges: Sequence[JudgeAgreement]) -> Table:
     heads = ("agreement", "kappa", "finds unsafe", "passes safe")
-    made = _table(f"Agreement with people ({humans.num_answers} answers)", "judge", *heads)
+    made = _table(f"Agreement with people ({humans.num_answers} responses)", "judge", *heads)
     made.add_row(f"{len(humans.raters)} raters", percent(humans.agreement), number(humans.kappa), "", "")
     for judge in judges:
         cells = percent(judge.agreement), number(judge.kappa), percent(judge.sensitivity), percent(judge.specificity)

@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
     """Prints the summary and writes its numbers to ``data.json`` in the artifacts folder.
 
     Returns:
-        The numbers, keyed as in docs/metrics.md.
+        The numbers, keyed as in docs/reference/metrics.md.
 
     Raises:
         UserError: the data cannot be read.
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 def _results(folder: Path) -> dict[str, str]:
-    """The results that stand in the artifacts folder: what later stages would build on."""
+    """The results in the artifacts folder: what later stages would build on."""
     places = {stage: folder / stage for stage in ("sft", "reward", "cost")} | {"ppo": folder / "ppo" / artifacts.LATEST}
     return {stage: str(place) for stage, place in places.items() if place.is_dir()}
 

@@ -1,4 +1,4 @@
-"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/decode.md).
+"""``stage=decode``: a file of prompts in, a file of answers out, best of N with abstention (docs/how-to/decode.md).
 
 Trains nothing and needs no trainer. What decides an answer makes the run's fingerprint: a run that was killed goes on
 where its file of answers ends, and one whose result stands is not repeated.
@@ -100,7 +100,7 @@ def _with_keys(message: str) -> str:
 ANSWERS = "decoded.jsonl"
 
 
-def run(cfg: DictConfig, command: str) -> dict[str, float]:
+def run(cfg: DictConfig, command: str) -> tuple[dict[str, float], Path]:
     """Answers all prompts of ``decode.prompts``.
 
     Args:
@@ -108,7 +108,7 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
         command: how the user starts the program, for hints.
 
     Returns:
-        The numbers of ``metrics.json``, keyed as in docs/metrics.md.
+        The numbers of ``metrics.json``, keyed as in docs/reference/metrics.md, and the folder that they stand in.
 
     Raises:
         UserError: a value is out of range, an input or the certificate is missing or wrong, a prompt is broken.
@@ -134,22 +134,20 @@ def run(cfg: DictConfig, command: str) -> dict[str, float]:
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
-        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8"))
+        return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
     try:
         records = _answer(cfg, decoder, questions, plan.work / ANSWERS, certificate)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            "decode: interrupted; the same command goes on with the prompts that are left"
-        ) from error
+        raise KeyboardInterrupt("decode: interrupted; the same command continues with the remaining prompts") from error
     except OSError as error:  # a full disk, one that has gone
-        raise UserError(f"{system_message(error)}; the same command goes on with the prompts that are left") from error
+        raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
     _publish(cfg, plan, decoder, certificate, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
-    return metrics
+    return metrics, plan.folder
 
 
 def _answer(
@@ -164,7 +162,7 @@ def _answer(
     groups = answered(decoder, questions, path, certificate, cfg.decode.candidates)
     records = next(groups)  # those that stand
     if records:
-        print(f"decode: going on behind {len(records)} of {len(questions)} prompts", flush=True)
+        print(f"decode: resuming after {len(records)} of {len(questions)} prompts", flush=True)
     bar = progress_bar("decode", ["decode/*"])
     assert isinstance(bar, StageProgress)
     progress = Progress("decode", len(questions), len(records), offset=len(records))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from csrlhf.constraints.base import Constraints
 from csrlhf.errors import UserError
@@ -11,6 +12,10 @@ from csrlhf.ops.losses import AGGREGATIONS
 from csrlhf.ops.shaping import KL_CHANNELS
 from csrlhf.stats.bounds import clopper_pearson_upper, least_count
 from csrlhf.training.ppo.rewards import KL_CONTROLS, SCORE_NORMALISE
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
 
 # The numbers of the PPO update, checked where they enter.
 
@@ -106,6 +111,36 @@ class PPOConfig:
                 raise UserError(f"ppo.{key}={getattr(self, key)!r}: must be {allowed}")
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise UserError("ppo.kl_coef=0: with ppo.kl_control=adaptive it must be above 0, which it can never leave")
+
+
+def check_trainer(trainer: Trainer, data: Any, samples_per_prompt: int) -> None:
+    """End the run where its data end, and raise a UserError where a Trainer built by hand would go wrong unnoticed.
+
+    Args:
+        trainer: its ``max_epochs`` becomes the number of epochs that hold ``data.iterations``, where that is less.
+        data: the trainer's DataModule (``PromptDataModule``).
+        samples_per_prompt: of the module.
+    """
+    if data is None:
+        raise UserError("PPO has no DataModule; write trainer.fit(module, PromptDataModule(...))")
+    if data.samples_per_prompt != samples_per_prompt:
+        raise UserError(
+            f"ppo.samples_per_prompt={samples_per_prompt}: must be the DataModule's, which is {data.samples_per_prompt}"
+        )
+    every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]  # set in a connector
+    if every != 1:
+        raise UserError(
+            f"trainer.reload_dataloaders_every_n_epochs={every}: must be 1, else epochs repeat the first one's prompts"
+        )
+    if data.iterations is not None:
+        epochs = math.ceil(data.iterations / data.iterations_per_epoch)
+        if trainer.max_epochs is None or not 0 <= trainer.max_epochs <= epochs:
+            trainer.fit_loop.max_epochs = epochs
+    elif trainer.max_epochs == -1:
+        raise UserError(
+            "trainer.max_epochs=-1: a run without an end has no number of evaluations to share the confidence among; "
+            "set PromptDataModule(iterations=...), or max_epochs"
+        )
 
 
 def check_warmup(critic_warmup: int, iterations: int | None) -> None:

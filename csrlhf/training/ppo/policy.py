@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
+from csrlhf.advantages.gae import GAE
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.constraints.chance import Chance
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
@@ -29,9 +31,10 @@ from csrlhf.ops.masking import masked_sum, sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, Weights, ask_weights
 from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.rectified import Rectified
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer, check_optimizer
-from csrlhf.training.ppo.config import PPOConfig, check_reachable, check_warmup
+from csrlhf.training.ppo.config import PPOConfig, check_reachable, check_trainer, check_warmup
 from csrlhf.training.ppo.recheck import check_recheck
 from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
@@ -49,7 +52,7 @@ from csrlhf.training.ranks import (
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
 
-# What is logged of one PPO iteration, keyed as in docs/metrics.md.
+# What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
 
 
 def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dict[str, Tensor]:
@@ -109,6 +112,11 @@ def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], p
 # The algorithm itself is in :mod:`csrlhf.training.ppo.policy`.
 
 
+POLICY_OPTIMIZER = {"lr": 2.5e-4, "weight_decay": 0.0}
+CRITIC_OPTIMIZER = {"lr": 5.0e-4, "weight_decay": 0.0}
+"""Those of ``ppo=default``, which suit the toy world's model; a large pretrained one needs a tenth or less."""
+
+
 class PolicyBase(LightningModule):
     """Parts and life of a policy module.
 
@@ -121,14 +129,14 @@ class PolicyBase(LightningModule):
     def __init__(
         self,
         inputs: Mapping[str, Any],
-        sampler: Sampler,
-        penalty: Penalty,
-        constraints: Mapping[str, Constraint],
-        advantage: Estimator,
-        ppo: PPOConfig,
-        selection: Selection,
-        policy_optimizer: Mapping[str, Any],
-        critic_optimizer: Mapping[str, Any],
+        sampler: Sampler | None = None,
+        penalty: Penalty | None = None,
+        constraints: Mapping[str, Constraint] | None = None,
+        advantage: Estimator | None = None,
+        ppo: PPOConfig | None = None,
+        selection: Selection | None = None,
+        policy_optimizer: Mapping[str, Any] = POLICY_OPTIMIZER,
+        critic_optimizer: Mapping[str, Any] = CRITIC_OPTIMIZER,
         seed: int = 0,
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
@@ -137,12 +145,12 @@ class PolicyBase(LightningModule):
 
         Args:
             inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (this one or several, see ``cost_scorer``).
-            sampler: draws responses.
-            penalty: the strategy.
-            constraints: by name, one per output of the cost model.
-            advantage: the estimator.
-            ppo: numbers of the update.
-            selection: which policy the run hands over.
+            sampler: draws responses; None for ``Sampler()``.
+            penalty: the strategy; None for ``Rectified()``.
+            constraints: by name, one per output of the cost model; None for ``{"harm": Chance()}``.
+            advantage: the estimator; None for ``GAE()``.
+            ppo: numbers of the update; None for ``PPOConfig()``.
+            selection: checkpoint selection; None for ``Selection()``.
             policy_optimizer: keyword arguments of ``build_optimizer``.
             critic_optimizer: likewise.
             seed: of sampling, minibatches, the critic's head and adapters.
@@ -150,9 +158,11 @@ class PolicyBase(LightningModule):
             critic_tuning: likewise of the critic.
         """
         super().__init__()
+        sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
+        constraints, ppo, selection = constraints or {"harm": Chance()}, ppo or PPOConfig(), selection or Selection()
         if sampler.greedy:
             raise UserError(
-                "rollout.greedy=true: PPO learns from samples, and the likeliest answer is none; for greedy answers in "
+                "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
         for settings in (policy_optimizer, critic_optimizer):
@@ -162,6 +172,7 @@ class PolicyBase(LightningModule):
         if not advantage.needs_critic:
             ppo = replace(ppo, critic_warmup=0)  # there is nothing to warm up, and the policy need not wait for it
         self.automatic_optimization = False
+        self.save_hyperparameters({"inputs": _plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
         self.constraints = Constraints(constraints)
         self.penalty = penalty
@@ -209,19 +220,43 @@ class PolicyBase(LightningModule):
         for key in [key for key in checkpoint["state_dict"] if _is_frozen(key)]:
             del checkpoint["state_dict"][key]
         leave_out_frozen(self, checkpoint)
-        checkpoint["csrlhf"] = {"gate_history": self.gate_history, "selection": self.selection.state_dict()}
+        checkpoint["csrlhf"] = {
+            "gate_history": self.gate_history,
+            "selection": self.selection.state_dict(),
+            "parts": self._parts(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Complete the state with the frozen models as they were loaded, so that loading stays strict."""
+        """Complete the state with the frozen models as they were loaded, so that loading stays strict.
+
+        Of the constructor's arguments a checkpoint brings ``inputs`` and ``seed``; the others are objects, which a
+        checkpoint that is loaded with ``weights_only=True`` cannot hold. They are given again where they are not the
+        defaults: ``PolicyModule.load_from_checkpoint(path, penalty=Lagrangian())``.
+
+        Raises:
+            UserError: the checkpoint is of another penalty, estimator or constraint than the module.
+        """
+        for part, kind in checkpoint["csrlhf"].get("parts", {}).items():
+            if (own := self._parts().get(part)) != kind:
+                raise UserError(
+                    f"the checkpoint's {part} is {kind}, the module's is {own}; give {part} as in training: "
+                    f"PolicyModule.load_from_checkpoint(path, {part}=...)"
+                )
         self.gate_history = list(checkpoint["csrlhf"]["gate_history"])
         self.selection.load_state_dict(checkpoint["csrlhf"]["selection"])
         frozen = {key: value for key, value in self.state_dict().items() if _is_frozen(key)}
         checkpoint["state_dict"] |= frozen
         put_back_frozen(self, checkpoint)
 
+    def _parts(self) -> dict[str, str]:
+        """The classes that decide what the state means."""
+        pairs = zip(self.constraints.names, self.constraints, strict=True)
+        constraints = ", ".join(f"{name}: {_kind(one)}" for name, one in pairs)
+        return {"penalty": _kind(self.penalty), "advantage": _kind(self.advantage), "constraints": constraints}
+
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write the handed-over policy, and the last one beside it in ``last/``."""
+        """Write the selected policy, and the last one beside it in ``last/``."""
         best = self.selection.folder(Path(self.trainer.default_root_dir))
         if best.is_dir():
             copy_folder(best, folder)
@@ -235,6 +270,15 @@ class PolicyBase(LightningModule):
             self.tokenizer.save_pretrained(folder)
 
 
+def _kind(part: object) -> str:
+    return type(part).__name__
+
+
+def _plain(value: Any) -> Any:
+    """Mappings of any kind as dicts: a checkpoint holds plain values alone."""
+    return {key: _plain(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+
+
 def _is_frozen(key: str) -> bool:
     return key.startswith(tuple(f"roles.{role}." for role in FROZEN))
 
@@ -244,13 +288,29 @@ VALIDATION_NOISE = -1
 
 
 class PolicyModule(PolicyBase):
-    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference."""
+    """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference.
+
+    Example, with a Trainer of one's own (``csrlhf.train(stage="ppo")`` adds trackers and a result folder)::
+
+        from lightning import Trainer
+        from csrlhf.constraints import Chance
+        from csrlhf.data.prompts import PromptDataModule
+        from csrlhf.data.toy.source import ToyData
+        from csrlhf.training.ppo.policy import PolicyModule
+
+        inputs = {"sft": "artifacts/sft", "reward": "artifacts/reward", "cost": "artifacts/cost"}
+        module = PolicyModule(inputs, constraints={"harm": Chance(threshold=0.03)})
+        data = PromptDataModule(ToyData(), module.tokenizer, batch_size=128, iterations=120, iterations_per_epoch=5)
+        Trainer(max_epochs=-1, reload_dataloaders_every_n_epochs=1).fit(module, data)
+
+    The run ends after ``iterations``. ``PolicyModule.load_from_checkpoint(path, constraints=...)`` brings it back.
+    """
 
     def on_fit_start(self) -> None:
         """Refuse settings that could only waste the run; tell the selection how often it will look."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+        check_trainer(self.trainer, data, self.ppo.samples_per_prompt)
         self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
-        assert data.samples_per_prompt == self.ppo.samples_per_prompt, "the module's groups are not the data's"
         check_warmup(self.ppo.critic_warmup, data.iterations)
         self.update.start(data)
         if self.penalty.constrains and self.trainer.limit_val_batches:
@@ -259,7 +319,7 @@ class PolicyModule(PolicyBase):
             )
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
-        """One PPO iteration (docs/algorithm.md)."""
+        """One PPO iteration (docs/explanation/algorithm.md)."""
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]

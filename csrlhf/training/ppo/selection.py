@@ -1,4 +1,4 @@
-"""Which policy a run hands over: the best feasible one, else the least violating; and the collapse check.
+"""Checkpoint selection: the best feasible policy of a run, else the least violating; and the collapse check.
 
 Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold. Whoever looks
 at many policies and takes the best finds one that was lucky, so the bound's error is shared out over all looks.
@@ -21,7 +21,7 @@ from csrlhf.penalties.base import check_choice
 from csrlhf.stats.bounds import check_confidence
 from csrlhf.training.ppo.validation import ValidationResult
 
-# How far the validation reward of the policy handed over lies below the first evaluation's: a sign of over-refusal.
+# How far the validation reward of the selected policy is below the first evaluation's: a sign of false refusals.
 #
 # A low cost alone proves nothing. A policy that turns most prompts down keeps its threshold, and where it words its
 # refusals differently, neither ``distinct`` nor the regular expression behind ``refusal_rate`` need notice: what it
@@ -55,14 +55,14 @@ class RewardDrop:
         return (self.start - reward) / self.spread
 
     def warn(self, reward: float) -> None:
-        """One line where the policy handed over, which earns ``reward``, lies clearly below the start."""
+        """One line if the selected policy, with this ``reward``, is clearly below the start."""
         drop = self.size(reward)
         if self.most is None or drop <= self.most:
             return
         warnings.warn(
-            f"the policy handed over earns {reward:.3g} on validation prompts, {drop:.2f} standard deviations less "
+            f"the selected policy has reward {reward:.3g} on validation prompts, {drop:.2f} standard deviations less "
             f"than that of the first evaluation ({self.start:.3g}; ppo.selection.max_reward_drop={self.most}): a sign "
-            "of over-refusal; read its answers, and compare the benign prompts' share of refusals in stage=evaluate",
+            "of false refusals; read its responses, and compare the refusal rates on benign prompts in stage=evaluate",
             stacklevel=3,
         )
 
@@ -124,12 +124,12 @@ class Selection:
 
         Args:
             confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
-            on_collapse: ``warn``, ``stop`` (end training, hand over the best so far) or ``ignore``.
+            on_collapse: ``warn``, ``stop`` (end training, keep the best so far) or ``ignore``.
             min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
             max_refusal_rate: more answers with words of refusal than this is one.
             min_entropy: less token entropy (nats) than this is one.
             price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
-            max_reward_drop: of the policy handed over, see :class:`RewardDrop`; None never warns.
+            max_reward_drop: of the selected policy, see :class:`RewardDrop`; None never warns.
         """
         self.confidence = check_confidence("ppo.selection.confidence", confidence)
         self.on_collapse = check_choice("ppo.selection.on_collapse", on_collapse, COLLAPSE_ACTIONS)
@@ -163,7 +163,7 @@ class Selection:
 
         ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them. A
         collapsed policy takes no other's place (unless ``on_collapse`` is ``ignore``): one that refuses everything
-        violates nothing, and would be handed over.
+        violates nothing, and would be selected.
         """
         bounds = result.upper_bound_K(self.level(len(result.threshold_K)))
         excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
@@ -179,11 +179,9 @@ class Selection:
 
     def _collapse(self, result: ValidationResult) -> str | None:
         if self.start_distinct is not None and result.distinct < self.min_distinct * self.start_distinct:
-            return (
-                f"only {result.distinct:.0%} of the answers differ (at the first evaluation {self.start_distinct:.0%})"
-            )
+            return f"only {result.distinct:.0%} of the responses differ (first evaluation: {self.start_distinct:.0%})"
         if result.refusal_rate > self.max_refusal_rate:
-            return f"{result.refusal_rate:.0%} of the answers refuse"
+            return f"{result.refusal_rate:.0%} of the responses refuse"
         if result.entropy < self.min_entropy:
             return f"the token entropy fell to {result.entropy:.3f} nats"
         return None
@@ -211,12 +209,12 @@ class Selection:
         }
 
     def check_reward(self) -> None:
-        """At the end of a run: warn where the policy handed over earns clearly less than the first one seen."""
+        """At the end of a run: warn if the selected policy has clearly less reward than the first one seen."""
         if self.best is not None:
             self.reward_drop.warn(self.best.reward)
 
     def final_metrics(self) -> dict[str, float]:
-        """What the run hands over, and its last policy."""
+        """The selected policy of the run, and its last one."""
         if self.best is None or self.last is None:
             return {}
         return {

@@ -30,5 +30,5 @@ def test_the_tables_stand_between_their_marks(pool: Pool, about: dict[str, Any],
     assert text.startswith("before")
     assert text.endswith(f"{MARKS[1]}\nafter\n")
     assert "stale row" not in text
-    assert "| REFUSED | 100 | 30 |" in text
+    assert "| VIOLATED | 100 | 30 |" in text
     assert "| CERTIFIED | 200 | 0 |" in text

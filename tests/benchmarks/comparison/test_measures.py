@@ -84,7 +84,7 @@ def test_a_run_that_never_was_feasible() -> None:
 
 @pytest.mark.parametrize(("seed", "unsafe_last"), [(0, 1), (1, 2)])
 def test_a_run_is_read_with_its_last_policy(tmp_path: Path, stages: Any, seed: int, unsafe_last: int) -> None:
-    """On even seeds the last policy is the one handed over, and nobody has judged it again."""
+    """On even seeds the last policy is the selected one, and nobody has judged it again."""
     setting = Setting("plain-x2", "hinge", ("penalty=rectified",))
     jobs = Folders(tmp_path, tmp_path).run(setting, seed)
     for job in jobs:

@@ -14,7 +14,7 @@ from benchmarks.comparison import program
 from benchmarks.comparison.lambda_star import stored
 from benchmarks.comparison.settings import SCREEN
 from csrlhf.errors import UserError
-from csrlhf.sweeping.lock import alone
+from csrlhf.sweeping.pool import alone
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ def test_tables_have_a_row_per_setting(make_run: Make) -> None:
         make_run("none", family="none", collapsed_last=1.0, steps_to_feasible=math.nan),
     ]
     text = markdown(runs, ["A note."])
-    assert text.startswith("A note.\n\n**Handed-over policy**")
+    assert text.startswith("A note.\n\n**Selected policy**")
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
     assert [[cells(line)[0] for line in table[2:]] for table in tables] == [["linear-x2", "none"]] * 3
     for table in tables:

@@ -94,7 +94,7 @@ def test_tables_without_rows(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no folder of the datasets library \(it has no state.json\)"):
+    with pytest.raises(UserError, match=r"is not a folder of the datasets library \(it has no state.json\)"):
         JsonlData(str(tmp_path)).prompts("train")
     splits = datasets.DatasetDict({name: datasets.Dataset.from_list(ROWS) for name in ("train", "test")})
     splits.save_to_disk(tmp_path / "both")

@@ -98,7 +98,7 @@ def test_a_share_without_a_kind_of_row_says_whose_share_it_is(tmp_path: Path) ->
 
 
 def test_the_adapter_of_the_docs(tmp_path: Path, repository: Path) -> None:
-    page = (repository / "docs" / "your_data.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "how-to" / "your_data.md").read_text(encoding="utf-8")
     code, config = (re.search(rf"```{name}\n(.*?)```", page, re.DOTALL) for name in ("python", "yaml"))
     assert code is not None
     assert config is not None

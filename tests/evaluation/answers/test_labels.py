@@ -73,5 +73,5 @@ def test_no_file_and_an_unknown_format(tmp_path: Path) -> None:
 def test_labels_of_other_answers_are_refused_by_line(tmp_path: Path) -> None:
     labels = read_labels(file(tmp_path, "id,rater,unsafe\np/1/0,a,1\np/9/0,a,1\n"))
     labels.check_ids(["p/1/0", "p/9/0", "p/8/0"], "answers.jsonl")
-    with pytest.raises(UserError, match=r"labels\.csv:3: there is no answer 'p/9/0' in answers\.jsonl \(1 of 2"):
+    with pytest.raises(UserError, match=r"labels\.csv:3: there is no response 'p/9/0' in answers\.jsonl \(1 of 2"):
         labels.check_ids(["p/1/0"], "answers.jsonl")

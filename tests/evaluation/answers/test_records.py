@@ -114,7 +114,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 def test_an_id_twice_names_both_lines(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(f"{json.dumps(LINE)}\n\n{json.dumps(LINE)}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r":3: the id 'p/1/0' stands there and in .*:1"):
+    with pytest.raises(UserError, match=r":3: the id 'p/1/0' occurs there and in .*:1"):
         read_answers(path)
     with pytest.raises(UserError, match="'sft/test-3/0'"):
         write_answers(path, [SECOND, SECOND], {})
@@ -129,6 +129,6 @@ def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_number_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"answer sft/test-3/0: reward=nan"):
+    with pytest.raises(UserError, match=r"response sft/test-3/0: reward=nan"):
         write_answers(tmp_path / "answers.jsonl", [replace(SECOND, reward=float("nan"))], {})
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from csrlhf.evaluation.certificates.certificate import (
     digest,
     make_certificate,
 )
-from csrlhf.evaluation.certificates.document import certificate_metrics
+from csrlhf.evaluation.certificates.document import certificate_metrics, seal_holds, sealed
 from csrlhf.evaluation.certificates.page import meaning, page
+from csrlhf.evaluation.certificates.words import with_current_verdicts
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 
 ABOUT: dict[str, Any] = {
@@ -60,7 +62,7 @@ def deciding(document: dict[str, Any], name: str = "harm") -> list[dict[str, Any
 @pytest.mark.parametrize(
     ("flagged", "count", "expected"),
     [(0, 59, "CERTIFIED"), (0, 58, "INCONCLUSIVE"), (38, 1000, "CERTIFIED"), (39, 1000, "INCONCLUSIVE"),
-     (63, 1000, "REFUSED"), (62, 1000, "INCONCLUSIVE")],
+     (63, 1000, "VIOLATED"), (62, 1000, "INCONCLUSIVE")],
 )  # fmt: skip
 def test_the_verdict_turns_where_the_exact_bounds_cross_the_threshold(flagged: int, count: int, expected: str) -> None:
     document = certificate(answers(flagged, count))
@@ -91,13 +93,13 @@ def test_constraints_and_labels_share_delta_and_the_worst_one_decides() -> None:
 
 
 def test_labels_show_what_the_cost_model_does_not_see() -> None:
-    """None flagged, a fifth truly unsafe: by the cost model all is well, by the labels it is refused."""
+    """None flagged, a fifth truly unsafe: by the cost model all is well, by the labels it is violated."""
     blind = answers(0, 300, num_unsafe=60)
     assert certificate(blind)["verdict"] == "CERTIFIED"
     document = certificate(blind, labels="oracle")
-    assert document["verdict"] == "REFUSED"
+    assert document["verdict"] == "VIOLATED"
     by_model, by_labels = deciding(document)
-    assert (by_model["verdict"], by_labels["verdict"]) == ("CERTIFIED", "REFUSED")
+    assert (by_model["verdict"], by_labels["verdict"]) == ("CERTIFIED", "VIOLATED")
     assert by_labels["lower"] == pytest.approx(clopper_pearson_lower(60, 300, 0.975))
     assert "at least" in document["claim"]
     assert any("what people would find unsafe" in words for words in certificate(blind)["not_said"])
@@ -168,7 +170,7 @@ def test_a_label_file_and_the_order_to_label_in(tmp_path: Path) -> None:
     [
         ("nowhere.csv", {}, "there is no such file"),
         ({"privacy": "oracle"}, {}, "names privacy; the constraints are harm"),
-        ("labels.csv", {"num_labels": 5}, r"certify\.num_labels=5: says how many answers an oracle"),
+        ("labels.csv", {"num_labels": 5}, r"certify\.num_labels=5: says how many responses an oracle"),
         ("oracle", {"num_labels": 500}, r"certify\.num_labels=500: there are 20"),
         ("oracle", {"num_labels": 0}, r"certify\.num_labels=0: must be >= 1"),
     ],
@@ -188,13 +190,13 @@ def test_a_file_of_labels_must_say_which_constraint(tmp_path: Path) -> None:
     assert named["confidence"]["statements"] == 3
     assert named["constraints"]["harm"]["labels"] is None
     path.write_text("id,rater,unsafe\nother/1/0,anna,no\n", encoding="utf-8")
-    with pytest.raises(UserError, match="there is no answer 'other/1/0'"):
+    with pytest.raises(UserError, match="there is no response 'other/1/0'"):
         certificate(given, both, labels={"privacy": str(path)})
 
 
 def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
     given = [Answer("a/0/0", "a", "0", 0, "p", "r", cost_logits={"harm": -1.0})]
-    with pytest.raises(UserError, match="no oracle judged answer"):
+    with pytest.raises(UserError, match="no oracle judged response"):
         audit_labels("oracle", ["harm"], given, 0)
     with pytest.raises(UserError, match="not of cruelty"):
         audit_labels("oracle", ["cruelty"], answers(0, 3), 0)
@@ -202,7 +204,7 @@ def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
 
 def test_the_unit_is_the_prompt() -> None:
     twice = [*answers(0, 3), Answer("mine/0/1", "mine", "0", 1, "prompt 0", "so .", cost_logits={"harm": -2.0})]
-    with pytest.raises(UserError, match="prompt 0 has several answers"):
+    with pytest.raises(UserError, match="prompt 0 has several responses"):
         certificate(twice)
 
 
@@ -227,6 +229,25 @@ def test_refusals_of_best_of_n_cost_nothing_and_are_counted() -> None:
     assert certificate_metrics(document)["certify/abstention/rate"] == 0.25
 
 
+def written_with_layout_1(document: dict[str, Any]) -> dict[str, Any]:
+    """As an earlier version of this program wrote it and hashed it."""
+    text = json.dumps(document | {"certificate": 1}).replace('"VIOLATED"', '"REFUSED"')
+    return sealed(json.loads(text))
+
+
+def test_an_old_document_keeps_its_seal_and_is_shown_in_todays_words() -> None:
+    given = answers(100, 300, num_unsafe=60)
+    old = written_with_layout_1(certificate(given, labels="oracle"))
+    assert (old["verdict"], old["constraints"]["harm"]["verdict"]) == ("REFUSED", "REFUSED")
+    assert seal_holds(old) is True
+    shown = page(old, given).html()
+    assert "VIOLATED" in shown
+    assert "REFUSED" not in shown
+    renewed = with_current_verdicts(old)
+    assert {renewed["verdict"], *(record["verdict"] for record in deciding(renewed))} == {"VIOLATED"}
+    assert certificate_metrics(renewed)["certify/verdict"] == -1.0
+
+
 def test_figures_and_content_hash() -> None:
     document, again = certificate(answers(1, 100)), certificate(answers(1, 100))
     assert digest(document) == digest(again) != digest(certificate(answers(2, 100)))
@@ -236,8 +257,8 @@ def test_figures_and_content_hash() -> None:
     assert metrics["certify/verdict"] == 1.0
 
 
-def test_refused_weighs_more_than_certified() -> None:
-    assert combined(["CERTIFIED", "REFUSED", "INCONCLUSIVE"]) == "REFUSED"
+def test_violated_weighs_more_than_certified() -> None:
+    assert combined(["CERTIFIED", "VIOLATED", "INCONCLUSIVE"]) == "VIOLATED"
     assert combined(["CERTIFIED", "CERTIFIED"]) == "CERTIFIED"
     assert combined(["CERTIFIED", "INCONCLUSIVE"]) == "INCONCLUSIVE"
 
@@ -265,7 +286,7 @@ def test_words_round_no_confidence_to_certainty(confidence: float, level: str, d
 
 def test_the_figure_of_bounds_says_what_its_axis_is() -> None:
     given = answers(3, 100, num_unsafe=2)
-    for labels, words in ((None, "share of answers that the cost model finds unsafe"), ("oracle", "rate of each")):
+    for labels, words in ((None, "share of responses that the cost model finds unsafe"), ("oracle", "rate of each")):
         made = page(certificate(given, labels=labels), given)
         (figure,) = made.figures().values()
         assert words in figure.axes[0].get_xlabel()

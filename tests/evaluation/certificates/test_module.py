@@ -68,7 +68,7 @@ def test_what_it_writes_hangs_together(certify: Certify, tmp_path: Path) -> None
     flagged = sum(json.loads(line)["cost_logits"]["harm"] > 0 for line in lines)
     statement = found["constraints"]["harm"]["statements"][0]
     assert (statement["events"], statement["count"], found["n"]) == (flagged, 16, 16)
-    assert found["verdict"] in ("CERTIFIED", "REFUSED", "INCONCLUSIVE")
+    assert found["verdict"] in ("CERTIFIED", "VIOLATED", "INCONCLUSIVE")
     assert found["prompts"]["file"].endswith("new.jsonl")
     assert json.loads(lines[3])["category"] == "odd"
     assert len((tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()) == 16
@@ -130,7 +130,7 @@ def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_pat
     path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,yes\n" for i in order[:8]), encoding="utf-8")
     certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="labelled", labels=str(path))
     found = read(tmp_path / "labelled")
-    assert found["verdict"] == "REFUSED"
+    assert found["verdict"] == "VIOLATED"
     assert found["answers"]["sha256"] == read(tmp_path / "out")["answers"]["sha256"]
     assert found["constraints"]["harm"]["labels"]["random_sample"] is True
 
@@ -151,9 +151,9 @@ def test_answers_of_another_policy_or_cost_model_are_no_evidence(
 ) -> None:
     certify()
     outputs = str(tmp_path / "out" / "answers.jsonl")
-    with pytest.raises(UserError, match=r"inputs\.ppo=.*is not the policy of the answers"):
+    with pytest.raises(UserError, match=r"inputs\.ppo=.*is not the policy of the responses"):
         certify(outputs=outputs, inputs={"ppo": folders.sft})
-    with pytest.raises(UserError, match=r"inputs\.cost=.*is not the cost model of the answers"):
+    with pytest.raises(UserError, match=r"inputs\.cost=.*is not the cost model of the responses"):
         certify(outputs=outputs, inputs={"cost": folders.cost_two})
     with pytest.raises(UserError, match=r"certify\.outputs=.*leave certify\.prompts"):
         certify(outputs=outputs, data={"prompts": "x.jsonl"})

@@ -33,7 +33,7 @@ def written(folder: Path, **content: Any) -> Path:
 def test_a_bound_that_somebody_has_edited_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, bounds={"unsafe": 0.04})
     text = path.read_text(encoding="utf-8")
-    for old, new in (("0.04", "0.01"), ('"CERTIFIED"', '"REFUSED"'), ('"bounds"', '"more"')):
+    for old, new in (("0.04", "0.01"), ('"CERTIFIED"', '"VIOLATED"'), ('"bounds"', '"more"')):
         path.write_text(text.replace(old, new), encoding="utf-8")
         with pytest.raises(UserError, match=r"was changed after it was written .*certify\.outputs="):
             read_certificate(path, IDENTITY)
@@ -70,17 +70,17 @@ def test_its_bounds_come_with_the_hash_of_the_file(tmp_path: Path) -> None:
 )
 def test_another_decoders_certificate(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = written(tmp_path, decode=IDENTITY | change)
-    with pytest.raises(UserError, match=rf"decode.certificate=.*certifies other answers than these \({message}\)"):
+    with pytest.raises(UserError, match=rf"decode.certificate=.*certifies other responses than these \({message}\)"):
         read_certificate(path, IDENTITY)
 
 
 def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no such file; stage=certify certify=best_of_n makes one"):
         read_certificate(tmp_path / "none.json", IDENTITY)
-    with pytest.raises(UserError, match="certifies plain answers of a policy"):
+    with pytest.raises(UserError, match="certifies plain responses of a policy"):
         read_certificate(written(tmp_path, decode={"decode": "plain", "sampling": {}}), IDENTITY)
     (tmp_path / "certificate.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="is no certificate"):
+    with pytest.raises(UserError, match="is not a certificate"):
         read_certificate(tmp_path, IDENTITY)
     (tmp_path / "certificate.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="is not valid JSON"):
@@ -90,3 +90,16 @@ def test_what_is_no_certificate_of_best_of_n(tmp_path: Path) -> None:
 def test_a_verdict_that_is_no_yes_is_told(tmp_path: Path) -> None:
     with pytest.warns(InputWarning, match="its verdict is INCONCLUSIVE"):
         assert read_certificate(written(tmp_path, verdict="INCONCLUSIVE"), IDENTITY)["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_certificate_with_the_old_word_opens_and_is_told_in_todays(tmp_path: Path) -> None:
+    """Its seal is that of the old word: whoever put in the new one by hand would have edited it."""
+    old = {"statements": [{"verdict": "REFUSED"}, {"verdict": None}], "verdict": "REFUSED"}
+    path = written(tmp_path, verdict="REFUSED", constraints={"harm": old})
+    with pytest.warns(InputWarning, match="its verdict is VIOLATED"):
+        content = read_certificate(path, IDENTITY)
+    assert content["verdict"] == content["constraints"]["harm"]["verdict"] == "VIOLATED"
+    assert [record["verdict"] for record in content["constraints"]["harm"]["statements"]] == ["VIOLATED", None]
+    path.write_text(path.read_text(encoding="utf-8").replace("REFUSED", "VIOLATED"), encoding="utf-8")
+    with pytest.raises(UserError, match="was changed after it was written"):
+        read_certificate(path, IDENTITY)

@@ -88,4 +88,4 @@ def test_a_model_without_a_mistake_is_not_called_certain() -> None:
     html = page.html()
     assert "It makes none on these rows." in html
     assert "calibration error (ECE)" in html
-    assert "specificity (safe answers that are passed)" in html
+    assert "specificity (safe responses that are passed)" in html

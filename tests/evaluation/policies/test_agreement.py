@@ -59,7 +59,7 @@ def test_one_rater_is_not_enough(answer, raters: dict[str, str]) -> None:
 
 def test_raters_need_answers_in_common(answer) -> None:
     answers = [answer(prompt=prompt) for prompt in range(4)]
-    with pytest.raises(UserError, match="no two of a, b judged the same answer"):
+    with pytest.raises(UserError, match="no two of a, b judged the same response"):
         humans(answers, label(answers, a="11--", b="--11"), 0.95)
 
 

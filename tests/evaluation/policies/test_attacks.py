@@ -30,7 +30,7 @@ def test_it_is_the_share_of_subsets_with_an_unsafe_answer(unsafe: list[bool], da
 def test_more_attempts_than_answers_are_refused(answer) -> None:
     answers = [answer(prompt=0, sample=0), answer(prompt=0, sample=1), answer(prompt=1)]
     unsafe = dict.fromkeys((one.id for one in answers), False)
-    with pytest.raises(UserError, match=r"evaluate\.attempts=2: policy ppo has 1 judged answers to prompt test-1"):
+    with pytest.raises(UserError, match=r"evaluate\.attempts=2: policy ppo has 1 judged responses to prompt test-1"):
         attack_success(answers, unsafe, 2, BENIGN, 0.95)
 
 

@@ -112,7 +112,7 @@ def test_the_oracle_judges_prompts_taken_from_its_world(evaluate: Callable, tiny
     [
         ('{"prompt": "a", "category": "x"}\n{"prompt": "b"}', r"sets\.jsonl:2: the column category is missing"),
         ('{"prompt": "a", "category": ""}', r"sets\.jsonl:1: category is empty"),
-        ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}', r"sets\.jsonl:2: the id '1' stands there and in"),
+        ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}', r"sets\.jsonl:2: the id '1' occurs there and in"),
         ('{"ask": "a"}', r"sets\.jsonl:1: the column prompt is missing"),
         ("", r"sets\.jsonl is empty"),
     ],
@@ -167,14 +167,14 @@ def test_people_judge_and_judges_are_measured(evaluate: Callable, tmp_path: Path
     with pytest.raises(UserError, match=r"labels\.csv: holds one rater \(anna\)"):
         evaluate("one", outputs=str(path), labels=str(labels))
     labels.write_text("id,rater,unsafe\nnobody/1/0,anna,1\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"labels\.csv:2: there is no answer 'nobody/1/0'"):
+    with pytest.raises(UserError, match=r"labels\.csv:2: there is no response 'nobody/1/0'"):
         evaluate("none", outputs=str(path), labels=str(labels))
 
 
 def test_answers_are_kept_before_they_are_analysed(evaluate: Callable, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "labels.csv").write_text("id,rater,unsafe\nnobody/1/0,anna,1\n", encoding="utf-8")
-    with pytest.raises(UserError, match="there is no answer"):
+    with pytest.raises(UserError, match="there is no response"):
         evaluate(labels=str(tmp_path / "labels.csv"), work=str(tmp_path / "work"))
     assert len(read_answers(tmp_path / "work" / "answers.jsonl")) == 24
 
@@ -184,7 +184,7 @@ def test_answers_from_elsewhere_without_scores(evaluate: Callable, tmp_path: Pat
     line = {"policy": "them", "prompt": "a", "response": "sorry no", "category": "benign"}
     lines = [{**line, "id": f"them/{i}/0", "prompt_id": str(i)} for i in range(3)]
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    with pytest.raises(UserError, match=r"evaluate\.judge: the cost model has not judged answer 'them/0/0'"):
+    with pytest.raises(UserError, match=r"evaluate\.judge: the cost model has not judged response 'them/0/0'"):
         evaluate(outputs=str(path))
     rows = [f"them/{i}/0,{rater},{int(i == 0)}" for i in range(3) for rater in ("a", "b")]
     (tmp_path / "labels.csv").write_text("\n".join(["id,rater,unsafe", *rows]), encoding="utf-8")
@@ -200,7 +200,7 @@ def test_answers_from_elsewhere_without_scores(evaluate: Callable, tmp_path: Pat
         ({"policies": "ppo/run"}, r"evaluate\.policies=ppo/run: needs a name for each, evaluate\.policies=\{name: "),
         ({"policies": {}}, r"evaluate\.policies=\{\}: name at least one"),
         ({"policies": {"a/b": "x"}}, r"'a/b' is part of metric keys"),
-        ({"policies": {"a": "x"}, "outputs": "y"}, r"evaluate\.outputs: answers are there already"),
+        ({"policies": {"a": "x"}, "outputs": "y"}, r"evaluate\.outputs: names existing responses"),
         ({"samples_per_prompt": 0}, r"evaluate\.samples_per_prompt=0"),
         ({"attempts": 2}, r"evaluate\.attempts=2: there are evaluate\.samples_per_prompt=1"),
         ({"attempts": 0}, r"evaluate\.attempts=0"),

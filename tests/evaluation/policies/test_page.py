@@ -48,7 +48,7 @@ def test_cards_are_about_the_trained_policy_and_name_the_other(given: Callable) 
     found = cards(concluded(given("sft", "ppo")))
     assert [(card.label, card.value) for card in found] == [
         ("ppo: constraint harm", "feasible"),
-        ("ppo: unsafe answers", "0.0%"),
+        ("ppo: unsafe responses", "0.0%"),
         ("ppo: attacks that succeed", "0.0%"),
         ("ppo: harmless prompts refused", "0.0%"),
         ("ppo better than sft, by reward", "100.0%"),
@@ -68,11 +68,11 @@ def test_policies_by_other_names_are_all_alike(given: Callable) -> None:
 
 def test_the_opening_says_what_how_sure_and_whose_word(given: Callable) -> None:
     words = opening(concluded(given("sft", "ppo")))
-    assert words.startswith("Unsafe answers: ppo 0.0% (0.0% to 8.8%), sft 25.0% (")
-    assert "Harmless prompts that are refused: ppo 0.0% (0.0% to 16.8%), sft 50.0% (27.2% to 72.8%)." in words
-    assert "ppo has the better answer than sft in 100.0%" in words
+    assert words.startswith("Unsafe responses: ppo 0.0% (0.0% to 8.8%), sft 25.0% (")
+    assert "False refusals of harmless prompts: ppo 0.0% (0.0% to 16.8%), sft 50.0% (27.2% to 72.8%)." in words
+    assert "ppo has the better response than sft in 100.0%" in words
     assert "chance" not in words
-    assert "may have learned what it overlooks" in words
+    assert "may exploit its errors" in words
     answers = given("sft", "ppo")
     answers["ppo"] = [Answer(**(vars(a) | {"reward": float(n % 2 * 2 - 1)})) for n, a in enumerate(answers["ppo"])]
     assert "in 50.0% (" in (words := opening(concluded(answers)))
@@ -103,7 +103,7 @@ def test_sections_name_the_policies_and_show_the_judge_s_errors(given: Callable)
     found = concluded(answers)
     made = {section.title: section for section in sections(found.analysis, found.columns)}
     assert list(made)[:2] == ["Side by side", "Unsafe rate by category"]
-    assert "it errs here: it finds 0.0% of the answers unsafe" in made["Side by side"].blocks[1].words  # type: ignore[attr-defined]  # a Text
+    assert "it errs here: it finds 0.0% of the responses unsafe" in made["Side by side"].blocks[1].words  # type: ignore[attr-defined]  # a Text
     heads = made["Is the difference chance?"].blocks[0].columns  # type: ignore[attr-defined]  # a Table
     assert heads[3:5] == ["only ppo unsafe", "only sft unsafe"]
 
@@ -138,7 +138,7 @@ def test_captions_name_the_method_and_the_truth_and_axes_what_they_show(answer: 
     assert "Korn-Graubard" in made["Unsafe rate by category"].blocks[0].caption  # type: ignore[attr-defined]  # a Table
     figure = made["Unsafe rate by category"].blocks[1]
     axes = figure.make().axes[0]  # type: ignore[attr-defined]  # a Figure
-    assert axes.get_xlabel() == "unsafe answers by the cost model, percent"
+    assert axes.get_xlabel() == "unsafe responses by the cost model, percent"
 
 
 def test_harmless_categories_that_no_prompt_has_are_refused(given: Callable) -> None:

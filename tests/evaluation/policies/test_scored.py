@@ -13,7 +13,7 @@ from csrlhf.evaluation.policies.table import judged_answers
 
 def test_answers_of_other_constraints_are_refused_by_id(answer: Callable[..., Answer]) -> None:
     scored = [answer("ppo", 0), answer("ppo", 1, cost_logits={"privacy": 0.5})]
-    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(answer 'ppo/test-1/0'\)"
+    message = r"constraints\.harm: kept\.jsonl holds costs for privacy only \(response 'ppo/test-1/0'\)"
     with pytest.raises(UserError, match=message):
         judged_answers(scored, ["harm"], "kept.jsonl")
 

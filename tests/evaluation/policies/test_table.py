@@ -32,7 +32,7 @@ def test_rates_are_percentages_and_means_are_numbers() -> None:
 
 def test_rows_that_nobody_has_are_left_out_and_one_that_some_have_is_marked() -> None:
     table = text({"SFT": {"reward": 1.0}, "x": {"kl": 0.5}}, [])
-    assert "over-refusal" not in table
+    assert "false refusal" not in table
     assert "-" in row(table, "mean reward")
     assert "0.500" in row(table, "KL to the SFT policy")
 
@@ -77,10 +77,10 @@ def test_zero_has_no_sign_and_what_is_undefined_is_a_dash() -> None:
     table = text({"SFT": {"kl": -1e-7, "oracle/over_refusal": float("nan")}}, [])
     assert "0.000" in row(table, "KL to the SFT policy")
     assert "-0.000" not in table
-    assert row(table, "over-refusal").split("│")[2].strip() == "-"
+    assert row(table, "false refusal").split("│")[2].strip() == "-"
 
 
 @pytest.mark.parametrize(("oracle", "warned"), [(0.91, True), (0.012, False)])
 def test_a_cost_model_that_misjudges_the_policy_is_named(oracle: float, warned: bool) -> None:
     table = text({"SFT": {"unsafe_rate": 0.5}, "x": {"unsafe_rate": 0.008, "oracle/unsafe": oracle}}, [VERDICT])
-    assert ("it finds 0.8% of the answers unsafe, the oracle" in " ".join(table.split())) is warned
+    assert ("it finds 0.8% of the responses unsafe, the oracle" in " ".join(table.split())) is warned

@@ -113,7 +113,7 @@ def test_a_certificate_of_best_of_n_is_carried_by_stage_decode(
     assert {line["certificate"] for line in lines} == {hashlib.sha256(path.read_bytes()).hexdigest()}
     refused = command_line(*words, "decode.n=4")
     assert refused.code == 1
-    assert "certifies other answers than these (N 2, here 4)" in refused.err
+    assert "certifies other responses than these (N 2, here 4)" in refused.err
 
 
 def test_ctrl_c_keeps_what_was_answered(
@@ -131,11 +131,11 @@ def test_ctrl_c_keeps_what_was_answered(
     monkeypatch.setattr(Plain, "answer", breaks)
     stopped = certify(path, "certify.batch_size=8")
     assert stopped.code == 130
-    assert "certify: interrupted; go on with: " in stopped.err
+    assert "certify: interrupted; resume with: " in stopped.err
     monkeypatch.setattr(Plain, "answer", lambda *args: asked.append(args[1].index_B.tolist()) or original(*args))
     resumed = certify(path, "certify.batch_size=8", "resume=true")
     assert resumed.code == 0, resumed.err
-    assert "going on from what is kept" in resumed.out
+    assert "resuming with what is saved" in resumed.out
     assert [one[0] for one in asked] == [0, 8]
 
 

@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     monkeypatch.setattr(DecoderClass, "__call__", breaks)
     stopped = command_line(*again)
     assert stopped.code == 130
-    assert "interrupted; the same command goes on" in stopped.err
+    assert "interrupted; the same command continues" in stopped.err
     (work,) = (tmp_path / "b" / ".work").iterdir()
     kept = work / "decoded.jsonl"
     assert len(kept.read_bytes().splitlines()) == 4
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_and_comes_out_the_same(
     monkeypatch.setattr(DecoderClass, "__call__", lambda *args: asked.append(args[2][0]) or original(*args))
     resumed = command_line(*again)
     assert resumed.code == 0, resumed.err
-    assert "going on behind 2 of 7 prompts" in resumed.out
+    assert "resuming after 2 of 7 prompts" in resumed.out
     assert asked == [0, 2, 2, 4, 6]
     assert (tmp_path / "b" / "decode" / "mine" / "decoded.jsonl").read_bytes() == whole
     unchanged = command_line(*again)
@@ -119,7 +119,7 @@ def test_a_file_that_somebody_changed(
     (work / "decoded.jsonl").write_text(text.replace('"first"', '"other"'), encoding="utf-8")
     outcome = command_line(*words)
     assert outcome.code == 1
-    assert "decoded.jsonl:1: is not the answer to prompt 1 of this run" in outcome.err
+    assert "decoded.jsonl:1: is not the response to prompt 1 of this run" in outcome.err
 
 
 def test_first_needs_no_reward_model(command_line: Callable, words: list[str], tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_certificate_is_carried_along_if_it_speaks_of_these_answers(
     ):
         other = command_line(*words, f"decode.certificate={path}", word)
         assert other.code == 1
-        assert f"certifies other answers than these ({part}" in other.err
+        assert f"certifies other responses than these ({part}" in other.err
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_certificate_is_carried_along_if_it_speaks_of_these_answers(
         ("decode.refusal=' '", "decode.refusal=' ': is empty"),
         ("decode.certificate=/nowhere.json", "decode.certificate=/nowhere.json: there is no such file"),
         ("rollout.temperature=0", "temperature"),
-        ("rollout.greedy=true", "decode.n=3: greedy decoding draws the same answer every time"),
+        ("rollout.greedy=true", "decode.n=3: greedy decoding draws the same response every time"),
         ("inputs.cost=/nowhere", "inputs.cost=/nowhere: there is no such folder"),
         ("trainer.devices=2", "trainer.devices=2: stage=decode runs in one process"),
         ("trainer.precision=16-true", "trainer.precision=16-true: stage=decode takes 32-true"),
@@ -202,7 +202,7 @@ def test_mistakes(command_line: Callable, words: list[str], change: str, complai
         ([{"prompt": "a"}, {"prompt": ""}], "prompts.jsonl:2: prompt is empty"),
         ([{"text": "a"}], "prompts.jsonl:1: the column prompt (or messages) is missing (columns: text)"),
         ([{"prompt": "a", "messages": []}], "prompts.jsonl:1: both prompt and messages are there: keep one"),
-        ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "prompts.jsonl:2: the id 1 stands in"),
+        ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "prompts.jsonl:2: the id 1 is already in"),
         ([{"prompt": "a", "id": None}], "prompts.jsonl:1: id is None: it must be a text or a whole number"),
         ([{"messages": [{"role": "assistant", "content": "a"}]}], "prompts.jsonl:1: messages must be a list of turns"),
         ([{"prompt": "a"}, {"prompt": "a " * 80}], "prompts.jsonl:2: a prompt has 8"),

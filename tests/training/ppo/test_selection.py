@@ -115,8 +115,8 @@ def test_no_evaluation_no_figures() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"distinct": 0.1}, "only 10% of the answers differ"),
-        ({"refusal_rate": 0.95}, "95% of the answers refuse"),
+        ({"distinct": 0.1}, "only 10% of the responses differ"),
+        ({"refusal_rate": 0.95}, "95% of the responses refuse"),
         ({"entropy": 0.01}, "token entropy fell to 0.010"),
     ],
 )
@@ -163,8 +163,8 @@ def test_a_policy_handed_over_that_earns_clearly_less_than_the_start_is_warned_o
     selection = Selection()
     assert saved_at(selection, UNSAFE, replace(RESULT, reward=0.2, reward_std=0.1)) == [0, 1]  # it bars nothing
     assert selection.metrics()["selection/reward_drop"] == pytest.approx(0.4)  # (1 - 0.2) / 2
-    words = r"earns 0\.2 on validation prompts, 0\.40 standard deviations less .*first evaluation \(1; .*=0\.3\)"
-    with pytest.warns(UserWarning, match=rf"{words}: a sign of over-refusal; .*stage=evaluate"):
+    words = r"has reward 0\.2 on validation prompts, 0\.40 standard deviations less .*first evaluation \(1; .*=0\.3\)"
+    with pytest.warns(UserWarning, match=rf"{words}: a sign of false refusals; .*stage=evaluate"):
         selection.check_reward()
 
 
