@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import gc
 import importlib.util
 import json
 import multiprocessing
@@ -10,7 +13,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +51,59 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects of the libraries live to the end: no collection of garbage looks at them again.
+
+    Each took up to a third of a second, and libraries ask for one wherever they like (statsmodels in every correction).
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_choice_of_configs_is_read_once() -> Iterator[None]:
+    """Hydra reads some thirty files for a composition; here the same choice of files is put together once.
+
+    Two thousand compositions were a third of the time of all tests. Values that are overridden (``ppo.clip=0.1``) are
+    applied each time as ever; what is kept is the sum of the files before that, for each order of group overrides
+    (``penalty=pid``). Config folders other than the repository's, which tests write, are read each time.
+    """
+    from hydra._internal import config_loader_impl, defaults_list
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    from csrlhf.config import search_path
+
+    known: dict[Any, Any] = {}
+    composed: dict[int, tuple[Any, Any]] = {}
+    create, put_together = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+    ours = f"file://{search_path.conf_folder()}"
+
+    def create_once(repo: Any, config_name: Any, overrides_list: Any, **options: bool) -> Any:
+        sources = [source.full_path() for source in repo.get_sources()]
+        if any(source.startswith("file:") and source != ours for source in sources):
+            return create(repo, config_name, overrides_list, **options)
+        overrides = defaults_list.Overrides(repo=repo, overrides_list=overrides_list)
+        values = {id(override) for override in overrides.config_overrides}
+        groups = tuple(override.input_line for override in overrides_list if id(override) not in values)
+        key = (*sources, config_name, *groups, *options.items())
+        if key not in known:
+            known[key] = create(repo, config_name, overrides_list, **options)
+            composed[id(known[key].defaults)] = ()
+        return dataclasses.replace(known[key], config_overrides=overrides.config_overrides)
+
+    def put_together_once(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
+        if id(defaults) not in composed:
+            return put_together(loader, defaults, repo)
+        if not composed[id(defaults)]:
+            composed[id(defaults)] = put_together(loader, defaults, repo)
+        return copy.deepcopy(composed[id(defaults)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_loader_impl, "create_defaults_list", create_once)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", put_together_once)
+        yield
 
 
 @pytest.fixture(scope="session")

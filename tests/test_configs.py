@@ -54,11 +54,36 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from targets(value, f"{path}.{key}" if path else str(key))
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes_with_every_stage(choice: str, stage: str) -> None:
-    cfg = load(*([choice] if choice.startswith("stage=") else [f"stage={stage}", choice]))
-    OmegaConf.to_container(cfg, resolve=True)
+def rounds(stage: str) -> list[list[str]]:
+    """Choices of all groups but ``stage`` at once, as often as the largest group has some.
+
+    With each stage a choice meets others. Alone it is composed in ``test_every_key_is_a_constructor_argument``.
+    """
+    shift = STAGES.index(stage) + 1
+    groups = [[word for word in CHOICES if word.startswith(f"{group}=")] for group in GROUPS if group != "stage"]
+    longest = max(map(len, groups))
+    return [[group[(turn + shift * k) % len(group)] for k, group in enumerate(groups)] for turn in range(longest)]
+
+
+ROUNDS = [(stage, words) for stage in STAGES for words in rounds(stage)]
+
+
+def test_every_stage_meets_every_choice() -> None:
+    for stage in STAGES:
+        met = {word for of, words in ROUNDS if of == stage for word in words}
+        assert met == {word for word in CHOICES if not word.startswith("stage=")}
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), ROUNDS, ids=lambda value: " ".join(value) if isinstance(value, list) else value
+)
+def test_every_choice_composes_with_every_stage(stage: str, words: list[str]) -> None:
+    OmegaConf.to_container(load(f"stage={stage}", *words), resolve=True)
+
+
+@pytest.mark.parametrize("choice", [word for word in CHOICES if word.startswith("stage=")])
+def test_every_stage_composes(choice: str) -> None:
+    OmegaConf.to_container(load(choice), resolve=True)
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "stage=pipeline"])
