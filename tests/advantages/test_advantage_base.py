@@ -14,6 +14,7 @@ from torch import Tensor
 
 from csrlhf.advantages import GAE, RLOO, Estimator, GroupNorm
 from csrlhf.advantages.base import ask_estimator, check_samples
+from csrlhf.config import search_path
 from csrlhf.errors import UserError
 from csrlhf.ops.groups import Groups
 from csrlhf.penalties.base import Weights
@@ -84,6 +85,7 @@ def test_every_yaml_builds_its_estimator(choice: str, kind: type[Estimator], rep
 
 
 def test_grpo_is_group_norm_with_the_same_settings(repository: Path) -> None:
+    search_path.register()
     with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
         by_paper, by_what_it_does = (compose("train", [f"advantage={name}"]) for name in ("grpo", "group_norm"))
     assert type(instantiate(by_paper.advantage)) is GroupNorm
