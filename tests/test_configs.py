@@ -15,7 +15,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from csrlhf.config import schema, search_path
-from csrlhf.config.settings import RecipeSettings
+from csrlhf.config.schema import RecipeSettings
 from csrlhf.runs.stages.base import declaration
 from csrlhf.settings import Settings
 

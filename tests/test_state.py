@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from csrlhf.constraints import Constraint, CVaR, Mean, Pessimistic
-from csrlhf.penalties.base import Weights
-from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.base import PenaltyMonitor, Weights
 from csrlhf.state import PreciseState
 
 

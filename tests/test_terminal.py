@@ -15,8 +15,7 @@ import pytest
 from csrlhf.apps import label
 from csrlhf.apps.chat import Chat
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.summary import Ruler, summarise
-from csrlhf.data.summary_view import print_summary
+from csrlhf.data.summary import Ruler, print_summary, summarise
 from csrlhf.evaluation.answers.records import Answer, with_id, write_answers
 from csrlhf.evaluation.cost_model.evaluation import evaluate_output
 from csrlhf.evaluation.cost_model.page import cost_page, print_result

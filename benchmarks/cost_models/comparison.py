@@ -20,9 +20,9 @@ from benchmarks.cost_models.fit import fit_and_predict, fold_numbers, prompt_gro
 from benchmarks.cost_models.slices import FRAMINGS, LENGTHS, framing, harm_words, length_band, looks_harmful
 from benchmarks.cost_models.table import Predictions
 from csrlhf.data.encoding import prompt_text
-from csrlhf.stats.bootstrap import bootstrap_intervals
 from csrlhf.stats.classification import auroc, expected_calibration_error
 from csrlhf.stats.cost_report import bag_of_words
+from csrlhf.stats.intervals import bootstrap_intervals
 from csrlhf.training.ppo.validation import REFUSAL
 from csrlhf.types import CostPairRow, LabelledRow
 

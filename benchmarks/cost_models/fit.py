@@ -26,7 +26,7 @@ from csrlhf.data.score_data import LabelledDataModule
 from csrlhf.data.settings import CostLoss
 from csrlhf.data.source import Split
 from csrlhf.errors import UserError
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreSpec
 from csrlhf.training.cost import CostModule
 from csrlhf.training.settings import CostSettings, OptimizerSettings, ScheduleSettings
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, PromptRow

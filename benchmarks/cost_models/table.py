@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from csrlhf.stats.bootstrap import bootstrap_intervals
 from csrlhf.stats.classification import auroc
+from csrlhf.stats.intervals import bootstrap_intervals
 
 Settings = Mapping[str, Any]
 

@@ -84,7 +84,7 @@ class Estimator(ABC):
             weights: of the mix.
             **optional: those of these that the estimator declares by name: ``total``
                 (:data:`csrlhf.ops.masking.Total`, adds up a tensor over all processes) and ``groups``
-                (:class:`csrlhf.ops.groups.Groups`, which responses share a prompt).
+                (:class:`csrlhf.ops.advantages.Groups`, which responses share a prompt).
 
         Returns:
             The mixed advantage, both channels' advantages before any normalisation (in the units of the token

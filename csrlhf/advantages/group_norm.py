@@ -8,8 +8,7 @@ from torch import Tensor
 
 from csrlhf.advantages.base import Estimator, mix_channels
 from csrlhf.errors import UserError
-from csrlhf.ops.advantages import sequence_scores, spread
-from csrlhf.ops.groups import Groups, centre, group_deviation
+from csrlhf.ops.advantages import Groups, centre, group_deviation, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
 from csrlhf.penalties.base import Weights
 from csrlhf.types import Advantages

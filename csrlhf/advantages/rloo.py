@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from csrlhf.advantages.base import NORMALISE, Estimator, mix_channels, normalise_mix
-from csrlhf.ops.advantages import sequence_scores, spread
-from csrlhf.ops.groups import Groups, leave_one_out
+from csrlhf.ops.advantages import Groups, leave_one_out, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
 from csrlhf.penalties.base import Weights, check_choice
 from csrlhf.types import Advantages

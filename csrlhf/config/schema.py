@@ -7,22 +7,115 @@ no torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
+from enum import StrEnum, auto
 from functools import partial
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from csrlhf.config.moved import renew
-from csrlhf.config.settings import TopSettings
+from csrlhf.errors import InputWarning
 from csrlhf.evaluation.settings import CertifySettings, CostEvaluationSettings, EvaluateSettings
 from csrlhf.generation.config import DecodeSettings
 from csrlhf.models.settings import ScoreSettings, Tuning
-from csrlhf.settings import Settings, default_of
+from csrlhf.settings import Settings, default_of, setting
 from csrlhf.training.ppo.config import PPOConfig
 from csrlhf.training.settings import CostSettings, RewardSettings, SFTSettings
+
+# The keys of ``conf/train.yaml`` that stand in no group.
+
+
+class Leaks(StrEnum):
+    """What is done about held-out prompts that this stage or an earlier one was trained on."""
+
+    error = auto()
+    warn = auto()
+    ignore = auto()
+
+
+@dataclass
+class RecipeSettings(Settings):
+    """Numbers of a recipe that others refer to.
+
+    Attributes:
+        max_new_tokens: longest answer, end token included; what ``rollout=default`` takes. A rollout of somebody else's
+            has lengths of its own.
+    """
+
+    key = "recipe"
+
+    max_new_tokens: int = setting(256, ">= 1")
+
+
+@dataclass
+class TopSettings(Settings):
+    """The top of the config.
+
+    Attributes:
+        seed: of everything random.
+        data_size: rows of a generated world, ``full``, ``smoke`` or ``batch``; ``experiment=smoke`` and ``debug=fast``
+            choose it.
+        artifacts: folder where the stages write and read.
+        name: folder below ``artifacts/ppo``; None for ``<penalty>-<fingerprint>``.
+        resume: go on from the last checkpoint of the same settings.
+        leaks: what is done about held-out prompts that were trained on.
+        objective: metric key whose value is returned to a sweep, e.g. ``eval/unsafe_rate``.
+        recipe: numbers of the recipe that others refer to.
+        work: the stage's working folder (checkpoints, history); the runner sets it.
+    """
+
+    seed: int = 0
+    data_size: str = "full"
+    artifacts: str = "artifacts"
+    name: str | None = None
+    resume: bool = False
+    leaks: Leaks = Leaks.warn
+    objective: str | None = None
+    recipe: RecipeSettings = field(default_factory=RecipeSettings)
+    work: str = "???"
+
+
+# Classes that people name in their own YAML files and that have moved: old names go on working, with one line each.
+#
+# Penalties, constraints, advantages and data sources are where they always were.
+
+MOVED = {
+    "csrlhf.rollout.sampler.Sampler": "csrlhf.generation.sampler.Sampler",
+    "csrlhf.modules.optimizers.AdamW": "csrlhf.training.optim.AdamW",
+    "csrlhf.modules.optimizers.AdamW8bit": "csrlhf.training.optim.AdamW8bit",
+    "csrlhf.modules.selection.Selection": "csrlhf.training.ppo.config.SelectionSettings",
+    "csrlhf.models.tuning.Tuning": "csrlhf.models.settings.Tuning",
+    "csrlhf.callbacks.averaging.MovingAverage": "csrlhf.tracking.averaging.MovingAverage",
+    "csrlhf.callbacks.cost_plots.CostPlots": "csrlhf.tracking.cost_plots.CostPlots",
+    "csrlhf.callbacks.display.progress_bar": "csrlhf.tracking.display.progress_bar",
+    "csrlhf.callbacks.plots.Plots": "csrlhf.tracking.plots.Plots",
+    "csrlhf.callbacks.samples.SampleTables": "csrlhf.tracking.samples.SampleTables",
+    "csrlhf.callbacks.score_report.ScoreReport": "csrlhf.tracking.score_report.ScoreReport",
+    "csrlhf.callbacks.tracking.wandb_logger": "csrlhf.tracking.tracking.wandb_logger",
+}
+"""New names by old ones."""
+
+
+def renew(config: DictConfig, key: str = "") -> None:
+    """Replaces old names by new ones, in place, wherever a ``_target_`` has one; warns of each."""
+    if config._is_none() or config._is_interpolation() or config._is_missing():
+        return
+    for name in config:
+        node: Any = config._get_node(name)
+        place = f"{key}.{name}" if key else str(name)
+        if isinstance(node, DictConfig):
+            renew(node, place)
+        elif name == "_target_" and (new := MOVED.get(node._value())) is not None:
+            warnings.warn(
+                f"{place}={node._value()}: has moved to {new}; write that, the old name will go",
+                InputWarning,
+                stacklevel=2,
+            )
+            config[name] = new
+
 
 SCHEMAS: dict[str, type[Settings]] = {
     "sft": SFTSettings, "reward": RewardSettings, "cost": CostSettings, "ppo": PPOConfig, "evaluate": EvaluateSettings,
@@ -31,7 +124,7 @@ SCHEMAS: dict[str, type[Settings]] = {
 }  # fmt: skip
 """By the name under which YAML files refer to them: ``/<name>_settings``."""
 
-BUILT: dict[type[Settings], str] = {ScoreSettings: "csrlhf.models.score_spec.ScoreSpec"}
+BUILT: dict[type[Settings], str] = {ScoreSettings: "csrlhf.models.score_model.ScoreSpec"}
 """Classes that are built from a settings' node in the place of its dataclass, which they inherit from."""
 
 

@@ -27,11 +27,13 @@ from csrlhf.data.batching import (
     training_batches,
     training_loader,
 )
-from csrlhf.data.encoding import encode_dialogue, pad, pad_id
+from csrlhf.data.encoding import encode_dialogue, pad, pad_id, prompt_text
+from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.pairs import cost_pairs
-from csrlhf.data.settings import BatchSettings, CostLoss, LabelledSettings
+from csrlhf.data.settings import BatchSettings, CostLoss, JudgedRowsSettings, LabelledSettings, SplitToJudge
 from csrlhf.data.source import DataSource, Split
-from csrlhf.types import LabelledRow
+from csrlhf.errors import UserError
+from csrlhf.types import LabelledRow, PromptRow
 
 Row = TypeVar("Row")
 
@@ -239,3 +241,82 @@ def _dialogues(rows: list[Encoded]) -> list[EncodedDialogue]:
     if pairs:
         return [pair.first for pair in pairs] + [pair.second for pair in pairs]
     return [row for row in rows if isinstance(row, EncodedDialogue)]
+
+
+# Labelled rows of one split, for a stage that judges them and trains nothing (``evaluate=cost_model``).
+#
+# A batch is ``{"rows": row numbers}``, of about equally long texts: several scorers with tokenizers of their own may
+# read them, so nothing is encoded here.
+
+
+class JudgedSplit:
+    """A source whose chosen split replaces its test split, for stages that only evaluate."""
+
+    def __init__(self, source: DataSource, split: Split) -> None:
+        """Keep the source; everything that is not redefined here is its own."""
+        self.source = source
+        self.split: Split = split
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def has(self, split: Split) -> bool:
+        """True for the split in question, and what the source says of others."""
+        return split == "test" or getattr(self.source, "has", lambda _: True)(split)
+
+    def labelled(self, split: Split) -> list[LabelledRow]:
+        """The source's rows; of ``test`` those of the chosen split."""
+        return self.source.labelled(self._actual(split))
+
+    def prompts(self, split: Split) -> list[PromptRow]:
+        """Likewise: they are compared with those of the training."""
+        return self.source.prompts(self._actual(split))
+
+    def places(self, split: Split) -> dict[str, str]:
+        """Likewise, where the source knows places."""
+        places = getattr(self.source, "places", None)
+        return {} if places is None else places(self._actual(split))
+
+    def place(self, row: int) -> str:
+        """What to call a judged row in a message: its file and line where they are known."""
+        prompt = normalise(prompt_text(self.labelled("test")[row].prompt))
+        place = self.places("test").get(prompt) if self.source.oracle is None else None
+        return place or f"row {row + 1} of data.{self.split}"
+
+    def _actual(self, split: Split) -> Split:
+        return self.split if split == "test" else split
+
+
+class JudgedRowsDataModule(lightning.LightningDataModule):
+    """Row numbers of a split, by length, on every rank.
+
+    Args:
+        source: where rows come from.
+        tokenizer: of the first cost model; not needed, since each scorer has its own.
+        settings: the split, and rows at a time.
+
+    Raises:
+        UserError: the data has no such split.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        tokenizer: PreTrainedTokenizerBase | None,
+        settings: JudgedRowsSettings,
+    ) -> None:
+        super().__init__()
+        split: Split = "test" if settings.split == SplitToJudge.test else "validation"
+        if not getattr(source, "has", lambda _: True)(split):
+            raise UserError(
+                f"evaluate.split={split}: the data has no such split; name a file of labelled rows with "
+                f"data.{split}=FILE, or choose the other split"
+            )
+        self.source, self.split, self.batch_size = JudgedSplit(source, split), split, settings.batch_size
+
+    def test_dataloader(self) -> DataLoader:
+        """This process's rows."""
+        rows = self.source.labelled("test")
+        lengths = [len(prompt_text(row.prompt)) + len(row.response) for row in rows]
+        batches = evaluation_batches(lengths, self.batch_size, *ranks_of(self.trainer))
+        return batch_loader(lambda numbers: {"rows": list(numbers)}, batches)

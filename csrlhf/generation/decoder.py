@@ -22,7 +22,7 @@ from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import MOST_SAMPLES, Threshold, check_choice, make_sampler
 from csrlhf.generation.speaker import Pieces, Speaker
 from csrlhf.models.cost_models import CostFolders, named_folders
-from csrlhf.models.identity import model_folder, model_hash
+from csrlhf.models.loading import model_folder, model_hash
 from csrlhf.types import PromptRow
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from csrlhf.data.encoding import prompt_text
 from csrlhf.errors import UserError
 from csrlhf.models.checks import accepted
-from csrlhf.models.score_spec import max_positions
+from csrlhf.models.score_model import max_positions
 from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
 from csrlhf.ops.masking import through_first
 from csrlhf.ops.noise import uniform

@@ -18,7 +18,7 @@ from csrlhf.errors import InputWarning, UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.loading import load_policy, load_tokenizer
-from csrlhf.models.score_spec import max_positions
+from csrlhf.models.score_model import max_positions
 from csrlhf.types import Prompt, PromptRow, Rollout
 
 # ``trainer.precision`` for a policy that answers without a trainer.

@@ -17,7 +17,7 @@ from csrlhf.data.encoding import encode_dialogue, is_encoder_tokenizer, pad, pad
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_vocabulary
 from csrlhf.models.loading import as_user_error, load_tokenizer, quiet_loading, resolve_path
-from csrlhf.models.score_spec import max_positions
+from csrlhf.models.score_model import max_positions
 from csrlhf.types import Prompt
 
 MOST_TOKENS = 4096

@@ -5,8 +5,81 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels (rewar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from csrlhf.ops.masking import Total, alone
+
+# Which responses answer the same prompt, and sums over each prompt's responses, also where processes share a group.
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The group of each response of this process.
+
+    Example (the second of two processes, 3 responses each, 2 per prompt): ``Groups(tensor([1, 2, 2]), count=3)``;
+    the first holds ``Groups(tensor([0, 0, 1]), count=3)``, and group 1 is shared.
+
+    Attributes:
+        index_B: its number (int64), counted through all processes, 0 <= index < count.
+        count: G, groups of the whole batch.
+    """
+
+    index_B: Tensor
+    count: int
+
+
+def consecutive_groups(first: int, size: int, whole: int, per_group: int, device: torch.device) -> Groups:
+    """Groups of responses that follow each other, as the data module draws them.
+
+    Args:
+        first: place of this process's first response in the whole batch.
+        size: responses of this process.
+        whole: responses of all processes.
+        per_group: responses to each prompt.
+        device: of the rollout.
+    """
+    places_B = torch.arange(first, first + size, device=device)
+    return Groups(places_B // per_group, -(-whole // per_group))
+
+
+def group_sums(values: Tensor, groups: Groups, total: Total = alone) -> Tensor:
+    """Each group's sum [G, ...] over all processes, from one value [B, ...] per response."""
+    sums = values.new_zeros(groups.count, *values.shape[1:])
+    return total(sums.index_add(0, groups.index_B, values))
+
+
+def leave_one_out(values_BC: Tensor, counted_B: Tensor, groups: Groups, total: Total = alone) -> Tensor:
+    """Each value minus the mean of the *others* in its group [B, C]; 0 where there is no other.
+
+    Args:
+        values_BC: one value per response and channel.
+        counted_B: False on responses that neither have a value nor are part of others' means.
+        groups: which responses belong together.
+        total: adds up a tensor over all processes.
+    """
+    values_BC = torch.where(counted_B.unsqueeze(-1), values_BC, 0.0)
+    others_BC = group_sums(values_BC, groups, total)[groups.index_B] - values_BC
+    count_B1 = group_sums(counted_B.to(values_BC.dtype), groups, total)[groups.index_B].unsqueeze(-1)
+    is_compared_B1 = counted_B.unsqueeze(-1) & (count_B1 > 1)
+    return torch.where(is_compared_B1, values_BC - others_BC / (count_B1 - 1).clamp(min=1), 0.0)
+
+
+def centre(values_BC: Tensor, counted_B: Tensor, groups: Groups, total: Total = alone) -> Tensor:
+    """Each value minus its group's mean [B, C]; arguments as :func:`leave_one_out`, 0 where not counted."""
+    values_BC = torch.where(counted_B.unsqueeze(-1), values_BC, 0.0)
+    sums_GC = group_sums(values_BC, groups, total)
+    count_G1 = group_sums(counted_B.to(values_BC.dtype), groups, total).unsqueeze(-1).clamp(min=1)
+    return torch.where(counted_B.unsqueeze(-1), values_BC - (sums_GC / count_G1)[groups.index_B], 0.0)
+
+
+def group_deviation(centred_B: Tensor, counted_B: Tensor, groups: Groups, total: Total = alone) -> Tensor:
+    """The standard deviation ``√(Σ (x - mean)² / n)`` of each response's group [B], from centred values."""
+    squares_G = group_sums(centred_B**2, groups, total)
+    count_G = group_sums(counted_B.to(centred_B.dtype), groups, total).clamp(min=1)
+    return (squares_G / count_G).sqrt()[groups.index_B]
 
 
 def gae(rewards_BTC: Tensor, values_BTC: Tensor, mask_BT: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,9 @@ config really refers to, as ``${inputs.<name>}``, are needed.
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from csrlhf import __version__
 from csrlhf.config import contracts, plugins, search_path
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
-from csrlhf.runs.fingerprint import file_hash, fingerprint
+from csrlhf.runs.artifacts import file_hash, fingerprint, installed
 from csrlhf.runs.inputs import named_paths, put, resolve
 from csrlhf.runs.stages.base import Stage, declaration
 
@@ -180,3 +182,51 @@ def _file_contents(path: Path) -> str | None:
     places = (path, path / "lambda_star.json", path / "history.csv")
     found = next((place for place in places if place.is_file()), None)
     return None if found is None else file_hash(found)
+
+
+# Where a result comes from: the content of ``csrlhf.json``.
+
+LIBRARIES = ("torch", "lightning", "transformers", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+"""Libraries that numbers depend on."""
+
+
+def origin(plan: Plan) -> dict[str, Any]:
+    """Returns what is known before the run: inputs, data hashes, versions and the git commit."""
+    return {
+        "csrlhf": __version__,
+        "stage": plan.stage,
+        "artifact": plan.declared.artifact or plan.stage,
+        "fingerprint": plan.fingerprint,
+        "git_commit": git_commit(),
+        "inputs": {
+            name: {"path": path, "fingerprint": plan.input_fingerprints[name]} for name, path in plan.inputs.items()
+        },
+        "data": plan.data,
+        "plugins": plan.plugins,
+        "versions": installed(LIBRARIES),
+    }
+
+
+def record(cfg: DictConfig, plan: Plan, metrics: dict[str, float]) -> dict[str, Any]:
+    """Returns origin, time, metrics and config as JSON-ready containers."""
+    return origin(plan) | {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "metrics": metrics,
+        "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, with ``+changes`` behind it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, not a checkout, no commit yet
+        return None
+    return described.stdout.strip()

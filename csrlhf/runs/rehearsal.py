@@ -15,8 +15,8 @@ from hydra.utils import instantiate
 
 from csrlhf.apps import cli
 from csrlhf.config import contracts
+from csrlhf.config.contracts import check_strategy
 from csrlhf.runs.stages.base import declaration
-from csrlhf.runs.strategies import check_strategy
 
 
 def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:

@@ -31,15 +31,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from csrlhf.config import contracts, search_path
+from csrlhf.config.contracts import check_strategy
 from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError, system_message
-from csrlhf.runs import artifacts, provenance
+from csrlhf.runs import artifacts
+from csrlhf.runs import plan as provenance
 from csrlhf.runs.leak_check import check_leaks, known_to
 from csrlhf.runs.plan import Plan, apply_plan, make_plan
 from csrlhf.runs.processes import is_first_process, readable
 from csrlhf.runs.stages.base import declaration
 from csrlhf.runs.stages.pipeline import GROUP
-from csrlhf.runs.strategies import check_strategy
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.stats.bootstrap import bootstrap_intervals
 from csrlhf.stats.classification import classification_metrics, confusion
+from csrlhf.stats.intervals import bootstrap_intervals
 from csrlhf.types import LabelledRow
 
 # What a model that understands nothing reaches: a linear classifier on words and word pairs.

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from csrlhf.data.settings import CostLoss
 from csrlhf.data.source import DataSource, MissingRowsError, Split
-from csrlhf.models.score_spec import ScoreSpec
-from csrlhf.ops.score_losses import pairwise_cost_loss, semantic_cost_loss
+from csrlhf.models.score_model import ScoreSpec
+from csrlhf.ops.losses import pairwise_cost_loss, semantic_cost_loss
 from csrlhf.stats.classification import classification_metrics, expected_calibration_error, fit_temperature
 from csrlhf.stats.cost_report import cost_report, of_split, split_area
 from csrlhf.stats.drift import MAX_FEATURES, MAX_LENGTHS, Reference, spread, words_of

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
-from csrlhf.models.score_spec import ScoreSpec
-from csrlhf.ops.score_losses import bradley_terry_loss
-from csrlhf.stats.bootstrap import bootstrap_intervals
+from csrlhf.models.score_model import ScoreSpec
+from csrlhf.ops.losses import bradley_terry_loss
+from csrlhf.stats.intervals import bootstrap_intervals
 from csrlhf.training.ranks import gather_lists
 from csrlhf.training.score import ScoreModule
 from csrlhf.training.settings import RewardSettings

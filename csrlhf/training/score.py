@@ -13,8 +13,7 @@ from lightning import LightningModule
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer, build_schedule
 from csrlhf.training.settings import CostSettings, RewardSettings

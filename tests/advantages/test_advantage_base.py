@@ -16,7 +16,7 @@ from csrlhf.advantages import GAE, RLOO, Estimator, GroupNorm
 from csrlhf.advantages.base import ask_estimator, check_samples
 from csrlhf.config import search_path
 from csrlhf.errors import UserError
-from csrlhf.ops.groups import Groups
+from csrlhf.ops.advantages import Groups
 from csrlhf.penalties.base import Weights
 from csrlhf.types import Advantages
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from csrlhf.advantages.group_norm import GroupNorm
 from csrlhf.errors import UserError
-from csrlhf.ops.groups import Groups
+from csrlhf.ops.advantages import Groups
 from csrlhf.penalties.base import Weights
 
 MASK = torch.tensor([[True, True], [True, True], [True, False], [True, True]])

@@ -10,7 +10,7 @@ import pytest
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from csrlhf.config.moved import MOVED, renew
+from csrlhf.config.schema import MOVED, renew
 from csrlhf.errors import InputWarning
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.source import Kind
-from csrlhf.data.summary import Ruler, Summary, summarise
-from csrlhf.data.summary_view import print_summary
+from csrlhf.data.summary import Ruler, Summary, print_summary, summarise
 from csrlhf.terminal import plain_console
 
 LONG = "Please tell me how to bake a large loaf of sourdough bread at home"

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from csrlhf.errors import UserError
-from csrlhf.models.identity import model_hash, model_identity
+from csrlhf.models.loading import model_hash, model_identity
 
 
 def test_the_hash_is_of_the_weights(folders: Any, tmp_path: Path) -> None:

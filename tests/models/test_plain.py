@@ -11,8 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from csrlhf.data.encoding import encode_dialogue, pad
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 
 CAUSAL = ["llama", "qwen2", "gpt2", "gemma", "mistral", "bloom"]
 DIALOGUES = [("a b c", "d e"), ("f", "g h i j k l m n"), ("o p", "q")]

@@ -13,8 +13,7 @@ from csrlhf.data.encoding import encode_dialogue, pad
 from csrlhf.errors import UserError
 from csrlhf.models.checks import is_causal
 from csrlhf.models.loading import load_trunk
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.models.text_scorer import TextScorer
 
 CAUSAL = ["llama", "qwen2", "gpt2", "gemma", "mistral", "bloom"]

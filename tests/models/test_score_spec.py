@@ -10,7 +10,7 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from csrlhf.errors import UserError
-from csrlhf.models.score_spec import ScoreSpec, max_positions
+from csrlhf.models.score_model import ScoreSpec, max_positions
 
 Trunk = Callable[[str], PreTrainedModel]
 Tokenizer = Callable[[str], PreTrainedTokenizerFast]

@@ -12,8 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from csrlhf.errors import UserError
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.models.settings import Tuning
 from csrlhf.models.tuning import merged, save_merged, tune
 

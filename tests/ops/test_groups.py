@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csrlhf.ops.groups import Groups, centre, consecutive_groups, group_deviation, group_sums, leave_one_out
+from csrlhf.ops.advantages import Groups, centre, consecutive_groups, group_deviation, group_sums, leave_one_out
 
 CPU = torch.device("cpu")
 

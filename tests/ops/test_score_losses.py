@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrlhf.ops.score_losses import bradley_terry_loss, pairwise_cost_loss, semantic_cost_loss
+from csrlhf.ops.losses import bradley_terry_loss, pairwise_cost_loss, semantic_cost_loss
 
 
 def test_bradley_terry_of_two_pairs() -> None:

@@ -15,8 +15,14 @@ from torch import Tensor
 from csrlhf.constraints import Mean
 from csrlhf.ops.advantages import gae, mix
 from csrlhf.ops.logprobs import Warp, gather_logprobs
-from csrlhf.ops.losses import aggregate, clipped_surrogate, clipped_value, denominator_of
-from csrlhf.ops.score_losses import bradley_terry_loss, pairwise_cost_loss
+from csrlhf.ops.losses import (
+    aggregate,
+    bradley_terry_loss,
+    clipped_surrogate,
+    clipped_value,
+    denominator_of,
+    pairwise_cost_loss,
+)
 from csrlhf.ops.shaping import kl_k1, shape_rewards
 from csrlhf.penalties import Lagrangian
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csrlhf.penalties.base import Weights
-from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.base import PenaltyMonitor, Weights
 
 
 def opened(*is_open: float) -> Weights:

@@ -8,7 +8,7 @@ import torch
 from csrlhf.constraints.base import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.penalties import SampleHinge
-from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.base import PenaltyMonitor
 from csrlhf.training.ppo.policy import constraint_metrics
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csrlhf.runs.fingerprint import fingerprint, folder_hash
+from csrlhf.runs.artifacts import fingerprint, folder_hash
 
 BASE: dict[str, Any] = {
     "stage": "ppo",

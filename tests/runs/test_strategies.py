@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 
+from csrlhf.config.contracts import DDP, NAMES, OPTIONS, check_strategy
 from csrlhf.errors import UserError
-from csrlhf.runs.strategies import DDP, NAMES, OPTIONS, check_strategy
 
 MODEL_PARALLEL = "lightning.pytorch.strategies.ModelParallelStrategy"
 

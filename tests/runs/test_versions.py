@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from csrlhf.runs.fingerprint import installed
+from csrlhf.runs.artifacts import installed
 
 
 def test_what_is_not_installed_is_left_out() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from csrlhf.stats.agreement import cohen_kappa
+from csrlhf.stats.paired import cohen_kappa
 
 
 def test_kappa_by_hand() -> None:

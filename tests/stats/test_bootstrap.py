@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from csrlhf.stats.bootstrap import bootstrap_intervals
+from csrlhf.stats.intervals import bootstrap_intervals
 
 
 def test_the_interval_of_a_mean() -> None:

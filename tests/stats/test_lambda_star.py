@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from csrlhf.errors import UserError
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.stats.estimates import Estimate
-from csrlhf.stats.exact_penalty import exact_penalty
-from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate, frontier_slope, slater_bound, stationary_tail
+from csrlhf.stats.lambda_star import (
+    dual_tail,
+    duty_cycle_estimate,
+    exact_penalty,
+    frontier_slope,
+    slater_bound,
+    stationary_tail,
+)
 
 
 def test_frontier_slope_by_hand() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats import contingency_tables, multitest
 
-from csrlhf.stats.paired_tests import holm, mcnemar
+from csrlhf.stats.paired import holm, mcnemar
 
 
 def test_mcnemar_by_hand() -> None:

@@ -22,8 +22,7 @@ from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_policy
 from csrlhf.models.policy import PolicySpec
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.models.settings import Pooling, Tuning
 from csrlhf.tracking.averaging import MovingAverage
 from csrlhf.training.cost import CostModule

@@ -21,8 +21,7 @@ from csrlhf.data.pairs import pair_by_label
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
 from csrlhf.data.settings import CostLoss
 from csrlhf.errors import UserError
-from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.score_spec import ScoreSpec
+from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.models.settings import Pooling, ScoreSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.stats.classification import expected_calibration_error

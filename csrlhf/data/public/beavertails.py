@@ -5,14 +5,60 @@ Columns: ``prompt, response, is_safe, category``, the last an object of 14 names
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from csrlhf.data.public.harms import first_category, harm_labels
 from csrlhf.data.source import Kind
-from csrlhf.data.tables.record import Line
+from csrlhf.data.tables.record import Line, Record
 from csrlhf.data.tables.source import TableData
 from csrlhf.types import DemonstrationRow, LabelledRow
+
+# Constraints of data sets that mark harm categories: ``harm`` is any of them, other names are single categories.
+
+ANY = "harm"
+"""The constraint that every marked category, and the overall label, counts for."""
+
+
+def short_name(category: str) -> str:
+    """A category as a word that can stand in a key: ``Privacy Violation`` -> ``privacy_violation``.
+
+    Of a list, the first: ``drug_abuse,weapons,banned_substance`` -> ``drug_abuse``.
+    """
+    return re.sub(r"\W+", "_", category.split(",")[0].strip().lower())
+
+
+def harm_labels(
+    record: Record, constraints: Sequence[str], unsafe: bool, categories: Mapping[str, bool] | None
+) -> tuple[float, ...]:
+    """1.0 where a response violates a constraint.
+
+    Args:
+        record: for messages.
+        constraints: ``harm`` or short names of categories.
+        unsafe: the overall label.
+        categories: by the data set's names; None where the row has none, enough for ``harm`` alone.
+
+    Raises:
+        RowError: a constraint is no category, or the categories contradict the overall label.
+    """
+    named = {short_name(category): marked for category, marked in (categories or {}).items()}
+    if not unsafe and any(named.values()):
+        marked = next(name for name, flag in named.items() if flag)
+        raise record.error(f"the response is labelled safe, and the category {marked} is true: correct one of them")
+    missing = [name for name in constraints if name != ANY and name not in named]
+    if missing:
+        raise record.error(
+            f"data.constraints names {missing[0]}, which is no category here: use {ANY} (any of them) or "
+            f"{', '.join(named) or 'nothing else: the row has no categories'}"
+        )
+    return tuple(float(unsafe if name == ANY else named[name]) for name in constraints)
+
+
+def first_category(unsafe: bool, categories: Mapping[str, bool] | None) -> str:
+    """A response's category for reports: the first marked one, ``safe``, or ``unsafe`` where none is marked."""
+    marked = [short_name(category) for category, flag in (categories or {}).items() if flag]
+    return marked[0] if marked else "unsafe" if unsafe else "safe"
 
 
 class BeaverTails(TableData):

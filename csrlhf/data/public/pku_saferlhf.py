@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from csrlhf.data.pairs import ordered_pair
-from csrlhf.data.public.harms import first_category, harm_labels
+from csrlhf.data.public.beavertails import first_category, harm_labels
 from csrlhf.data.source import Kind
 from csrlhf.data.tables.record import Line
 from csrlhf.data.tables.source import TableData

@@ -18,7 +18,7 @@ from typing import Any
 
 from csrlhf.data.tables.record import Record
 from csrlhf.errors import UserError
-from csrlhf.runs.fingerprint import folder_hash
+from csrlhf.runs.artifacts import folder_hash
 
 # Tables that are text: JSON Lines (one object per line) and CSV (RFC 4180, column names in the first line).
 

@@ -27,8 +27,7 @@ from csrlhf.generation.decoder import Decoder
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import check_choice, thresholds_of
 from csrlhf.models.cost_models import CostFolders, cost_scorer, finite_scores, named_folders
-from csrlhf.models.identity import model_identity
-from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.models.loading import load_policy, load_tokenizer, model_identity
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
 

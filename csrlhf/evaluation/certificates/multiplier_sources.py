@@ -16,8 +16,7 @@ from typing import Any
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.stats.estimates import Estimate
-from csrlhf.stats.exact_penalty import exact_penalty
-from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate, exact_penalty
 
 SWEEP = "lambda_star.json"
 HISTORY = "history.csv"

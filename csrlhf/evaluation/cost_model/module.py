@@ -26,7 +26,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.data.judged_rows import JudgedSplit
+from csrlhf.data.score_data import JudgedSplit
 from csrlhf.errors import InputWarning
 from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, read_answers

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.data.judged_rows import JudgedSplit
+from csrlhf.data.score_data import JudgedSplit
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.cost_model.evaluation import CostEvaluation

@@ -11,9 +11,8 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import ADJUDICATED, AUTOMATIC, Labels, judged_by
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.rates import rate_of
-from csrlhf.stats.agreement import cohen_kappa
-from csrlhf.stats.bootstrap import bootstrap_intervals
-from csrlhf.stats.intervals import Interval, mean
+from csrlhf.stats.intervals import Interval, bootstrap_intervals, mean
+from csrlhf.stats.paired import cohen_kappa
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.stats.bounds import student_quantile
 from csrlhf.stats.intervals import Interval, fit_line, mean, mean_interval, rate
-from csrlhf.stats.paired_tests import holm, mcnemar
+from csrlhf.stats.paired import holm, mcnemar
 
 Pair = tuple[Answer, Answer]
 

@@ -13,8 +13,7 @@ from omegaconf import DictConfig
 
 from csrlhf.data.encoding import encode_dialogue, encode_prompt
 from csrlhf.data.source import DataSource, Kind
-from csrlhf.data.summary import Ruler, summarise, texts_of
-from csrlhf.data.summary_view import print_summary
+from csrlhf.data.summary import Ruler, print_summary, summarise, texts_of
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.inputs import standing_folder

@@ -22,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from csrlhf import __version__
 from csrlhf.data.tables.readers import content_hash
 from csrlhf.errors import UserError, system_message
-from csrlhf.runs import artifacts, provenance
-from csrlhf.runs.fingerprint import fingerprint
+from csrlhf.runs import artifacts
+from csrlhf.runs import plan as provenance
+from csrlhf.runs.artifacts import fingerprint
 from csrlhf.runs.inputs import put, resolve, standing_folder
 from csrlhf.runs.plan import Plan, folders
 from csrlhf.runs.processes import one_of_several, readable
@@ -118,7 +119,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     started = time.monotonic()
     if cfg.decode.prompts is None:
         raise UserError("decode.prompts=null: name the file of prompts, decode.prompts=FILE.jsonl")
-    from csrlhf.evaluation.certificates.scope import read_certificate
+    from csrlhf.evaluation.certificates.document import read_certificate
     from csrlhf.generation.records import answer_numbers, read_questions, summary
 
     questions = read_questions(str(cfg.decode.prompts))

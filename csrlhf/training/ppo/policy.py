@@ -27,11 +27,10 @@ from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import Tuning
 from csrlhf.models.tuning import save_merged
-from csrlhf.ops.groups import Groups, consecutive_groups
+from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import masked_sum, sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
-from csrlhf.penalties.base import Penalty, Weights, ask_weights
-from csrlhf.penalties.monitor import PenaltyMonitor
+from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_weights
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer

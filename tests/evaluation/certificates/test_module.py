@@ -16,8 +16,8 @@ from csrlhf.data.near_duplicates import normalise
 from csrlhf.errors import UserError
 from csrlhf.evaluation.certificates.answering import Plain
 from csrlhf.evaluation.certificates.data import CertificationDataModule
+from csrlhf.evaluation.certificates.document import read_certificate
 from csrlhf.evaluation.certificates.module import CertificationModule
-from csrlhf.evaluation.certificates.scope import read_certificate
 from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
 

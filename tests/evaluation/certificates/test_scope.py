@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from csrlhf.errors import InputWarning, UserError
-from csrlhf.evaluation.certificates.document import sealed
-from csrlhf.evaluation.certificates.scope import differences, read_certificate
+from csrlhf.evaluation.certificates.document import differences, read_certificate, sealed
 
 IDENTITY: dict[str, Any] = {
     "policy": "1" * 64,

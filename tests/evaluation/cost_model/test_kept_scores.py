@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.judged_rows import JudgedRowsDataModule
+from csrlhf.data.score_data import JudgedRowsDataModule
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, write_answers
 from csrlhf.evaluation.cost_model.module import CostEvaluationModule

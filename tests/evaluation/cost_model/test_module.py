@@ -16,7 +16,7 @@ import torch
 from scipy.special import expit
 
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.judged_rows import JudgedRowsDataModule
+from csrlhf.data.score_data import JudgedRowsDataModule
 from csrlhf.data.settings import SplitToJudge
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, write_answers
