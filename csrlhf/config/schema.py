@@ -1,4 +1,4 @@
-"""The settings' dataclasses in Hydra's ConfigStore: YAML files lie over them, and what does not fit is refused.
+"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples; the numbers and their tables.
 
 ``conf/ppo/default.yaml`` begins with ``/ppo_settings@_here_``. A node of settings carries the ``_target_`` of its
 dataclass, so it is built like any other object of the config, from the composed config and from its JSON alike. Imports
@@ -92,8 +92,8 @@ MOVED = {
     "csrlhf.callbacks.cost_plots.CostPlots": "csrlhf.tracking.cost_plots.CostPlots",
     "csrlhf.callbacks.display.progress_bar": "csrlhf.tracking.display.progress_bar",
     "csrlhf.callbacks.plots.Plots": "csrlhf.tracking.plots.Plots",
-    "csrlhf.callbacks.samples.SampleTables": "csrlhf.tracking.samples.SampleTables",
-    "csrlhf.callbacks.score_report.ScoreReport": "csrlhf.tracking.score_report.ScoreReport",
+    "csrlhf.callbacks.samples.SampleTables": "csrlhf.tracking.tables.SampleTables",
+    "csrlhf.callbacks.score_report.ScoreReport": "csrlhf.tracking.tables.ScoreReport",
     "csrlhf.callbacks.tracking.wandb_logger": "csrlhf.tracking.tracking.wandb_logger",
 }
 """New names by old ones."""
@@ -174,6 +174,6 @@ def check_ranges(cfg: DictConfig) -> None:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """What every composed config goes through before anything is made of it: old names (``moved.py``), ranges."""
+    """What every composed config goes through before anything is made of it: old names, ranges."""
     renew(cfg)
     check_ranges(cfg)

@@ -1,6 +1,6 @@
-"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples. Numbers only.
+"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples; the numbers and their tables.
 
-``summary_view.py`` shows them. A generated world (a source with an oracle) repeats itself by construction: there,
+A generated world (a source with an oracle) repeats itself by construction: there,
 near-duplicates are not looked for.
 """
 

@@ -1,4 +1,4 @@
-"""PPO's losses per token, and how token losses become one number.
+"""Losses: PPO's per token and how they become one number, and those of score models.
 
 Aggregation returns a *sum* over this batch with an explicit denominator, so that a loss does not depend
 on how the global batch is split over micro-batches or ranks.

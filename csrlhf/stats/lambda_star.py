@@ -1,7 +1,8 @@
-"""Estimates of λ*, the optimal dual variable: above it an exact penalty's optimum keeps the constraint.
+"""λ*, the optimal dual variable: its estimates, and the diagnostic whether a fixed λ lies above it.
 
-From a sweep (:func:`frontier_slope`), from a run with a plain gate (:func:`duty_cycle_estimate`), from a dual run
-(:func:`dual_tail`) and from a strictly feasible policy (:func:`slater_bound`).
+Estimated from a sweep (:func:`frontier_slope`), from a run with a plain gate (:func:`duty_cycle_estimate`), from a dual
+run (:func:`dual_tail`) and from a strictly feasible policy (:func:`slater_bound`). Above λ* an exact penalty's optimum
+keeps the constraint; :func:`exact_penalty` says whether a run's λ is, and is never called a certificate.
 
 Legend of suffixes: T iterations of a run's history.
 """

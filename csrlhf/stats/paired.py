@@ -1,6 +1,6 @@
-"""Is a difference between two policies chance: McNemar's exact test, and Holm's correction over several of them.
+"""Two raters on the same answers (Cohen's kappa), two policies on the same prompts (McNemar's test, Holm's correction).
 
-Both are a line or two with scipy; statsmodels has them too, and would bring pandas into every installation.
+Each is a line or two with scipy; statsmodels has them too, and would bring pandas into every installation.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import math
 from collections.abc import Sequence
 
 from csrlhf.stats.intervals import mean
-
-# Agreement of two raters beyond chance.
 
 
 def cohen_kappa(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -11,7 +11,7 @@ import torch
 from csrlhf.data.source import Verdict
 from csrlhf.errors import UserError
 from csrlhf.stats.policy_report import JudgedAnswer
-from csrlhf.tracking.samples import Sample, SampleTables, pick, table
+from csrlhf.tracking.tables import Sample, SampleTables, pick, table
 from csrlhf.types import PromptRow, Rollout, Scores
 
 GOOD = Verdict(unsafe=False, helped=True, refused=False, kind="compliance", privacy=False)

@@ -6,7 +6,7 @@ import io
 
 from csrlhf.report import print_blocks
 from csrlhf.terminal import plain_console
-from csrlhf.tracking.score_report import score_table
+from csrlhf.tracking.tables import score_table
 
 METRICS = {
     "validation/auroc": 0.9,

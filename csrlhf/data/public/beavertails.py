@@ -1,6 +1,7 @@
 """BeaverTails (Ji et al., arXiv 2307.04657): responses labelled safe or not, and in which of 14 categories.
 
-Columns: ``prompt, response, is_safe, category``, the last an object of 14 names with true or false.
+Columns: ``prompt, response, is_safe, category``, the last an object of 14 names with true or false. How such categories
+become constraints is here as well, for the data sets of the same authors.
 """
 
 from __future__ import annotations
