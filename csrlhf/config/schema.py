@@ -1,4 +1,4 @@
-"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples; the numbers and their tables.
+"""The settings' dataclasses in Hydra's ConfigStore: YAML files lie over them, and what does not fit is refused.
 
 ``conf/ppo/default.yaml`` begins with ``/ppo_settings@_here_``. A node of settings carries the ``_target_`` of its
 dataclass, so it is built like any other object of the config, from the composed config and from its JSON alike. Imports

@@ -1,4 +1,4 @@
-"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples; the numbers and their tables.
+"""What a source holds: counts, labels, lengths, repetitions, leaks between splits, samples; and its tables.
 
 A generated world (a source with an oracle) repeats itself by construction: there,
 near-duplicates are not looked for.
