@@ -156,7 +156,8 @@ def test_the_waiting_parent_imports_no_torch(tmp_path: Path) -> None:
     """Five stages start a process each; the parent must not cost a sixth."""
     program = (
         "import sys; sys.argv = ['train.py', 'artifacts=' + sys.argv[1]]\n"
-        "import train; from csrlhf import cli, pipeline, search_path\n"
+        "import train; from csrlhf.apps import cli\n"
+        "from csrlhf.config import search_path; from csrlhf.runs import pipeline\n"
         "def stop(*_): raise pipeline.StageError(42)\n"  # the first stage is planned, its data hashed
         "pipeline._call = stop; search_path.register(); code = cli.call(train.main)\n"
         "print(code, sorted({'torch', 'lightning', 'transformers', 'matplotlib', 'wandb'} & set(sys.modules)))"

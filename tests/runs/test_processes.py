@@ -64,7 +64,7 @@ def test_with_a_log_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     starter = (
-        "import os, pathlib\nfrom csrlhf import processes\nprocesses.PRELOAD = ()\nif __name__ == '__main__':\n"
+        "import os, pathlib\nfrom csrlhf.runs import processes\nprocesses.PRELOAD = ()\nif __name__ == '__main__':\n"
         f"    processes.run_program(['python', {str(script)!r}], os.environ, pathlib.Path({str(tmp_path / 'log')!r}))\n"
     )
     (tmp_path / "starter.py").write_text(starter)
