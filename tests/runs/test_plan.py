@@ -45,7 +45,7 @@ def test_only_consumed_keys_change_a_fingerprint(plan: Callable[..., Plan], tmp_
         "penalty=lagrangian",
         "constraints.harm.threshold=0.02",
         "logger=none",
-        "debug=true",
+        "debug=trace",
     ):
         assert plan("stage=sft", other).fingerprint == base, other
     assert plan("stage=sft", root=tmp_path / "elsewhere").fingerprint == base

@@ -195,7 +195,7 @@ def command(content: dict[str, Any], write: Callable[..., Path], program: Path, 
     """The real program over the stand-in, without the libraries that training would need."""
     path, starter = write(content | {"program": str(program)}), tmp_path / "starter.py"
     starter.write_text(
-        "import sys\nfrom csrlhf import processes, sweep\nprocesses.PRELOAD = ()\n"
+        "import sys\nfrom csrlhf.apps import sweep\nfrom csrlhf.runs import processes\nprocesses.PRELOAD = ()\n"
         "if __name__ == '__main__':\n    sys.exit(sweep.main(sys.argv[1:]))\n"
     )
     words = [str(path), "--local", "--out", str(tmp_path / "out"), "--workers", "1", "--threshold", "0.06"]
