@@ -125,7 +125,7 @@ def _reason(seeds: Sequence[SeedSlope]) -> str:
     if len(seeds) == 1:
         return seeds[0].reason
     each = "; ".join(f"seed {one.seed}: {one.reason}" for one in seeds)
-    return f"none of {len(seeds)} seeds tells ({each})" if seeds else "no finished runs; the slope needs two or more"
+    return f"no estimate from {len(seeds)} seeds ({each})" if seeds else "no finished runs; the slope needs two or more"
 
 
 def _seed(row: Row) -> str:
