@@ -178,15 +178,9 @@ def check_trainer(trainer: Trainer, data: Any, samples_per_prompt: int) -> None:
         raise UserError(
             f"trainer.reload_dataloaders_every_n_epochs={every}: must be 1, else epochs repeat the first one's prompts"
         )
-    if data.iterations is not None:
-        epochs = math.ceil(data.iterations / data.iterations_per_epoch)
-        if trainer.max_epochs is None or not 0 <= trainer.max_epochs <= epochs:
-            trainer.fit_loop.max_epochs = epochs
-    elif trainer.max_epochs == -1:
-        raise UserError(
-            "trainer.max_epochs=-1: a run without an end has no number of evaluations to share the confidence among; "
-            "set PromptDataModule(iterations=...), or max_epochs"
-        )
+    epochs = math.ceil(data.iterations / data.iterations_per_epoch)
+    if trainer.max_epochs is None or not 0 <= trainer.max_epochs <= epochs:
+        trainer.fit_loop.max_epochs = epochs
 
 
 def check_warmup(critic_warmup: int, iterations: int | None) -> None:

@@ -113,11 +113,6 @@ def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], p
 # The algorithm itself is in :mod:`csrlhf.training.ppo.policy`.
 
 
-POLICY_OPTIMIZER = {"lr": 2.5e-4, "weight_decay": 0.0}
-CRITIC_OPTIMIZER = {"lr": 5.0e-4, "weight_decay": 0.0}
-"""Those of ``ppo=default``, which suit the toy world's model; a large pretrained one needs a tenth or less."""
-
-
 class PolicyBase(LightningModule):
     """Parts and life of a policy module.
 
@@ -283,17 +278,18 @@ VALIDATION_NOISE = -1
 class PolicyModule(PolicyBase):
     """CS-RLHF, Safe-RLHF and plain PPO: the penalty strategy is the difference.
 
-    Example, with a Trainer of one's own (``csrlhf.train(stage="ppo")`` adds trackers and a result folder)::
+    Example, with a Trainer of your own (``csrlhf.train(stage="ppo")`` adds trackers and a result folder)::
 
         from lightning import Trainer
         from csrlhf.constraints import Chance
         from csrlhf.data.prompts import PromptDataModule
         from csrlhf.data.toy.source import ToyData
-        from csrlhf.training.ppo.policy import PolicyModule
+        from csrlhf.training.ppo.policy import PolicyModule, PPOConfig
 
         inputs = {"sft": "artifacts/sft", "reward": "artifacts/reward", "cost": "artifacts/cost"}
-        module = PolicyModule(inputs, constraints={"harm": Chance(threshold=0.03)})
-        data = PromptDataModule(ToyData(), module.tokenizer, batch_size=128, iterations=120, iterations_per_epoch=5)
+        ppo = PPOConfig(iterations=120, eval_every=5, batch_size=128, max_prompt_tokens=64)
+        module = PolicyModule(inputs, constraints={"harm": Chance(threshold=0.03)}, ppo=ppo)
+        data = PromptDataModule(ToyData(), module.tokenizer, ppo)
         Trainer(max_epochs=-1, reload_dataloaders_every_n_epochs=1).fit(module, data)
 
     The run ends after ``iterations``. ``PolicyModule.load_from_checkpoint(path, constraints=...)`` brings it back.
