@@ -209,9 +209,8 @@ def composition_problem(error: ConfigCompositionException, words: Sequence[str] 
     """The message for a config that cannot be composed; ``words``: all overrides, None is this call's."""
     cause = error.__cause__
     if found := re.search(r"Could not override '([^']*)'", str(error)):
-        return unknown_key(
-            getattr(cause, "full_key", None) or found.group(1), words
-        )  # the inner one of ppo={cilp: 0.1}
+        key, inner = found.group(1), str(getattr(cause, "full_key", ""))
+        return unknown_key(inner if inner.startswith(f"{key}.") else key, words)  # the inner one of ppo={cilp: 0.1}
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return str(error)
     file = re.match(r"In '([^']*)'", str(error))

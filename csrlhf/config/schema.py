@@ -89,12 +89,12 @@ MOVED = {
     "csrlhf.modules.selection.Selection": "csrlhf.training.ppo.config.SelectionSettings",
     "csrlhf.models.tuning.Tuning": "csrlhf.models.settings.Tuning",
     "csrlhf.callbacks.averaging.MovingAverage": "csrlhf.tracking.averaging.MovingAverage",
-    "csrlhf.callbacks.cost_plots.CostPlots": "csrlhf.tracking.cost_plots.CostPlots",
+    "csrlhf.callbacks.cost_plots.CostPlots": "csrlhf.tracking.plots.CostPlots",
     "csrlhf.callbacks.display.progress_bar": "csrlhf.tracking.display.progress_bar",
     "csrlhf.callbacks.plots.Plots": "csrlhf.tracking.plots.Plots",
     "csrlhf.callbacks.samples.SampleTables": "csrlhf.tracking.tables.SampleTables",
     "csrlhf.callbacks.score_report.ScoreReport": "csrlhf.tracking.tables.ScoreReport",
-    "csrlhf.callbacks.tracking.wandb_logger": "csrlhf.tracking.tracking.wandb_logger",
+    "csrlhf.callbacks.tracking.wandb_logger": "csrlhf.tracking.wandb_run.wandb_logger",
 }
 """New names by old ones."""
 

@@ -35,7 +35,7 @@ def test_a_choice_of_files_that_is_put_together_once_is_hydra_s_own(
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
         assert OmegaConf.is_struct(found)
         OmegaConf.set_struct(found, False)
-        found.seed = "changed"  # in this one, and in no later one
+        found.seed = -1  # in this one, and in no later one
 
 
 def test_a_folder_that_a_test_writes_is_read_each_time(tmp_path: Path) -> None:
