@@ -226,7 +226,7 @@ def test_a_script_without_a_main_guard_runs_the_pipeline(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == ["begin", "caught ppo.clip=3: must be in (0, 1)"], done.stderr
+    assert done.stdout.splitlines() == ["begin", "caught ppo.clip=3.0: must be in (0, 1)"], done.stderr
 
 
 def test_importing_csrlhf_imports_neither_torch_nor_hydra() -> None:
