@@ -7,7 +7,6 @@ Each rank takes its slice of the global batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -127,9 +126,9 @@ class PromptDataModule(LightningDataModule):
         rank, num_ranks = ranks_of(self.trainer)
         if self.batch_size % num_ranks:
             raise UserError(f"ppo.batch_size={self.batch_size} must be a multiple of the {num_ranks} processes")
-        trainer: Any = self.trainer  # which knows overfit_batches, though its class does not say so
-        fixed = trainer is None or trainer.overfit_batches  # the first prompts in every epoch
-        start = 0 if fixed else trainer.current_epoch * self.iterations_per_epoch
+        start = 0  # and with overfit_batches in every epoch
+        if self.trainer is not None and not self.trainer.overfit_batches:  # type: ignore[attr-defined]  # set in a connector
+            start = self.trainer.current_epoch * self.iterations_per_epoch
         count = min(self.iterations_per_epoch, self.iterations - start)
         iterations = _Iterations(self, start, count, rank, num_ranks)
         return DataLoader(iterations, batch_size=None, shuffle=False)

@@ -192,14 +192,14 @@ def check_warmup(critic_warmup: int, iterations: int | None) -> None:
         )
 
 
-def fitting_warmup(critic_warmup: int, iterations: int | None) -> int:
+def fitting_warmup(critic_warmup: int, iterations: int) -> int:
     """Iterations of warm-up; half of the run where it would take all of it.
 
     Args:
         critic_warmup: as it was asked for.
-        iterations: of the run; None where it has no end of its own.
+        iterations: of the run.
     """
-    if iterations is None or critic_warmup < iterations:
+    if critic_warmup < iterations:
         return critic_warmup
     warnings.warn(
         f"ppo.critic_warmup={critic_warmup}: shortened to {iterations // 2}, else none of ppo.iterations={iterations} "
