@@ -33,7 +33,7 @@ from csrlhf.types import LabelledRow, PromptRow
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NOT_OURS = {"key=value", "constraint=capped", "advantage=to_go", "data=tickets", "rollout=cooling"}
+NOT_OURS = {"key=value", "stage=perplexity", "constraint=capped", "advantage=to_go", "data=tickets", "rollout=cooling"}
 """The general form, and the choices of the package in docs/how-to/extend.md, which tests/test_plugins.py runs."""
 
 

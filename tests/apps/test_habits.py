@@ -115,7 +115,7 @@ def test_our_version_is_printed(ran: dict[str, Ran]) -> None:
 
 def test_a_reader_that_has_gone_is_no_error(ran: dict[str, Ran], folder: Path) -> None:
     assert of(ran, "| head").err == ""
-    assert of(ran, "| head").out.startswith("data:")
+    assert of(ran, "| head").out.startswith("seed:")
     for program in ("csrlhf.sweep --help", "csrlhf.chat --help"):
         assert in_a_shell(f"python -m {program} | true", folder).err == ""
 

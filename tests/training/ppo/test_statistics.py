@@ -129,7 +129,7 @@ def test_a_tail_of_less_than_one_answer_is_refused(
     module = two_models(privacy=lambda: CVaR(0.2, alpha=0.95))
     with pytest.raises(UserError, match=r"ppo\.num_validation=12: 12 .* constraints\.privacy, which needs 20 or more"):
         tiny.fit(module, prompt_data(), tmp_path, 2)
-    with pytest.raises(UserError, match=r"constraints\.privacy\.alpha=0\.95: the worst 0\.05 of 8 answers"):
+    with pytest.raises(UserError, match=r"constraints\.privacy\.alpha=0\.95: the worst 0\.05 of 8 responses"):
         tiny.fit(module, prompt_data(), tmp_path, 2, limit_val_batches=0)
 
 
