@@ -116,7 +116,7 @@ class CertifySettings(CertificateSettings):
         rule: which of them is the answer.
         threshold: the highest cost logit that is accepted, for all constraints or by name.
         refusal: what is said where no candidate is accepted.
-        reward: folder of a reward model; what ``certify.rule=best`` chooses by, a figure beside the certificate otherwise.
+        reward: folder of a reward model; what ``certify.rule=best`` chooses by, a figure beside it otherwise.
         lambda_from: folders that tell of λ*: of a sweep, of dual runs.
         batch_size: prompts at a time.
     """
