@@ -24,6 +24,8 @@ from csrlhf.config import contracts, overrides, search_path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "how-to" / "hydra_lightning_notebooks.md").read_text(encoding="utf-8")
 
+pytestmark = pytest.mark.timeout(900)  # the commands of the page run once, for whichever test asks first
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -91,7 +93,6 @@ def ran(train: Callable[..., int], folder: Path) -> Iterator[dict[str, Ran]]:
         yield found
 
 
-@pytest.mark.timeout(600)
 def test_every_command_of_the_page_runs(ran: dict[str, Ran]) -> None:
     assert len(ran) > 12
     for command, outcome in ran.items():
