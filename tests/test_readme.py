@@ -241,7 +241,7 @@ def logged_keys() -> Iterator[tuple[str, str]]:
     areas = "train|validation|test|constraint|penalty|policy|critic|selection|eval|reward|cost"
     for package in ("training", "evaluation", "penalties", "advantages"):
         for path in sorted((ROOT / "csrlhf" / package).rglob("*.py")):
-            if path.parent.name == "certificates":  # a field in front of its keys is ``certify/<name>``, not a split
+            if path.parent.name in ("certificates", "policies"):  # their first field is no split: certify/<name>, eval
                 continue
             tree = ast.parse(text(path))
             inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
