@@ -108,33 +108,20 @@ def _score_optimizer() -> OptimizerSettings:
 
 
 @dataclass
-class RewardSettings(BatchSettings):
-    """The reward model; ``batch_size`` counts pairs.
+class ScoreTraining(Settings):
+    """How a score model is trained, of either kind.
 
     Attributes:
-        epochs: passes over the pairs.
+        epochs: passes over the rows of training.
         max_steps: limit of optimiser steps, below that of the epochs; -1: none.
-        pooling: of the reward model; None for ``model.score.pooling``.
-        regularization: see ``bradley_terry_loss``. Negative, it would drive the rewards apart without end.
-        margin: by how much every chosen response is to score higher, beside the rows' own margins. In the units of
-            training: ``standardize`` divides the rewards afterwards, and this distance with them. The loss is
-            ``-log σ(r_w - r_l - m)`` with m this and the row's own. Negative, it would ask for the rejected response.
-        standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
-            responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
         gradient_clip: bound on the gradient's norm; None for none.
         averaging: a callback that averages weights over steps.
         optimizer: of all trained weights.
         schedule: of the learning rate.
     """
 
-    key = "reward"
-
     epochs: int = 1
     max_steps: int = -1
-    pooling: Pooling | None = None
-    regularization: float = setting(0.001, "0 or above")
-    margin: float = setting(0.0, "0 or above")
-    standardize: bool = True
     gradient_clip: float | None = setting(1.0, "above 0")
     averaging: Any = None
     optimizer: OptimizerSettings = field(default_factory=_score_optimizer)
@@ -147,34 +134,39 @@ class RewardSettings(BatchSettings):
 
 
 @dataclass
-class CostSettings(LabelledSettings):
+class RewardSettings(ScoreTraining, BatchSettings):
+    """The reward model; ``batch_size`` counts pairs.
+
+    Attributes:
+        pooling: of the reward model; None for ``model.score.pooling``.
+        regularization: see ``bradley_terry_loss``. Negative, it would drive the rewards apart without end.
+        margin: by how much every chosen response is to score higher, beside the rows' own margins. In the units of
+            training: ``standardize`` divides the rewards afterwards, and this distance with them. The loss is
+            ``-log σ(r_w - r_l - m)`` with m this and the row's own. Negative, it would ask for the rejected response.
+        standardize: after training, shift and scale the rewards to mean 0 and standard deviation 1 over the validation
+            responses. The loss fixes neither, and a multiplier λ means something only against a known scale.
+    """
+
+    key = "reward"
+
+    pooling: Pooling | None = None
+    regularization: float = setting(0.001, "0 or above")
+    margin: float = setting(0.0, "0 or above")
+    standardize: bool = True
+
+
+@dataclass
+class CostSettings(ScoreTraining, LabelledSettings):
     """The cost model.
 
     Attributes:
-        epochs: passes over the labelled responses.
-        max_steps: limit of optimiser steps, below that of the epochs; -1: none.
         label_smoothing: see the losses.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
-        gradient_clip: bound on the gradient's norm; None for none.
-        averaging: a callback that averages weights over steps.
-        optimizer: of all trained weights.
-        schedule: of the learning rate.
     """
 
     key = "cost"
 
-    epochs: int = 1
-    max_steps: int = -1
     label_smoothing: float = setting(0.0, "in [0, 1)")
     calibrate: bool = True
     baseline: bool = True
-    gradient_clip: float | None = setting(1.0, "above 0")
-    averaging: Any = None
-    optimizer: OptimizerSettings = field(default_factory=_score_optimizer)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-
-    def check(self, key: str) -> None:
-        """Also refuses a training of nothing."""
-        super().check(key)
-        _check_length(self, key)

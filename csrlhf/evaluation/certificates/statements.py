@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.settings import MeanBound, Truth
 from csrlhf.stats.best_of_n import abstention_upper
 from csrlhf.stats.bounds import (
     betting_upper,
@@ -130,11 +132,10 @@ class Costs:
     alpha: float = 0.0
 
 
-def check_mean_bound(name: str) -> str:
-    """``name`` if it is a bound that may decide."""
-    if name not in MEAN_BOUNDS:
-        raise UserError(f"certify.mean_bound={name}: must be one of {', '.join(MEAN_BOUNDS)}")
-    return name
+def _check_choice(key: str, name: str, choices: type[StrEnum]) -> None:
+    """Callers in Python name a choice by its word, past the check of the settings."""
+    if name not in [*choices]:
+        raise UserError(f"{key}={name}: must be one of {', '.join(choices)}")
 
 
 def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting") -> list[Statement]:
@@ -146,7 +147,7 @@ def cost_statements(costs: Costs, confidence: float, mean_bound: str = "betting"
         mean_bound: which bound decides on a mean.
     """
     check_confidence("certify.confidence", confidence)
-    check_mean_bound(mean_bound)
+    _check_choice("certify.mean_bound", mean_bound, MeanBound)
     values = list(costs.values)
 
     def say(quantity: str, estimate: Estimate, decides: bool = False, note: str = "", **more: Any) -> Statement:
@@ -194,9 +195,6 @@ def _mean(values: Sequence[float]) -> float:
 
 # What labels of answers say of one constraint beside the cost model: bounds on the true rate.
 
-TRUTHS = ("audit", "rogan_gladen", "prediction_powered")
-"""Ways from labels to the true unsafe rate that may decide (``certify.truth``)."""
-
 
 @dataclass(frozen=True)
 class Labelled:
@@ -215,22 +213,15 @@ class Labelled:
     threshold: float | None
 
 
-def check_truth(name: str) -> str:
-    """``name`` if it is a way from labels to the truth that may decide."""
-    if name not in TRUTHS:
-        raise UserError(f"certify.truth={name}: must be one of {', '.join(TRUTHS)}")
-    return name
-
-
 def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -> list[Statement]:
     """Statements on the true unsafe rate of what was said; the one that ``truth`` names decides.
 
     Args:
         given: labels and what the cost model says.
         confidence: 1 - δ of each statement.
-        truth: one of ``TRUTHS``.
+        truth: a ``Truth``.
     """
-    check_truth(truth)
+    _check_choice("certify.truth", truth, Truth)
     rows = list(zip(given.unsafe, given.flagged, given.scores, strict=True))
     seen = [(bool(unsafe), flagged, score) for unsafe, flagged, score in rows if unsafe is not None]
     rest = [score for unsafe, _, score in rows if unsafe is None]
