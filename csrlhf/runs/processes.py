@@ -16,7 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing import reduction
 from pathlib import Path
+from typing import Any
 
 # Which process of a multi-process launch this is, before Lightning knows: from the launchers' variables.
 
@@ -70,6 +72,9 @@ def reported_by_first() -> bool:
     return False
 
 
+STREAMS = (1, 2)
+"""The files of a process's output and of its errors."""
+
 PRELOAD = (
     "lightning.pytorch",
     "transformers",
@@ -88,7 +93,7 @@ def run_program(words: Sequence[str], variables: Mapping[str, str], log: Path | 
     Args:
         words: the command; the first word, the interpreter, is ours.
         variables: the program's whole environment.
-        log: file for what it prints, in place of our terminal. Such a program ends when we do, however we end: a
+        log: file for what it prints, in place of our own output. Such a program ends when we do, however we end: a
             killed sweep or benchmark leaves nothing running that would write into the folders of the next one.
 
     Returns:
@@ -96,7 +101,7 @@ def run_program(words: Sequence[str], variables: Mapping[str, str], log: Path | 
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
-    process = context.Process(target=_run, args=(list(words[1:]), dict(variables), log))
+    process = context.Process(target=_run, args=(list(words[1:]), dict(variables), log, _Output()))
     process.start()
     try:
         process.join()
@@ -110,12 +115,31 @@ def run_program(words: Sequence[str], variables: Mapping[str, str], log: Path | 
     return code if code >= 0 else 128 - code
 
 
-def _run(words: list[str], variables: dict[str, str], log: Path | None) -> None:
+class _Output:
+    """Where this process writes *now*; the new one takes it over. It would else write where the fork server does.
+
+    The two differ where a caller turns its output elsewhere between two programs, as pytest does for each test.
+    """
+
+    def __init__(self, streams: tuple[Any, ...] = ()) -> None:
+        self.streams = streams
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Any, ...]]]:
+        return _Output, (tuple(reduction.DupFd(stream) for stream in STREAMS),)
+
+    def take(self) -> None:
+        """In the new process: write there."""
+        for stream, file in zip(STREAMS, self.streams, strict=True):
+            os.dup2(file.detach(), stream)
+
+
+def _run(words: list[str], variables: dict[str, str], log: Path | None, output: _Output) -> None:
     """In the new process: become the program."""
+    output.take()
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        for stream in (1, 2):
+        for stream in STREAMS:
             os.dup2(file, stream)
         threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()

@@ -56,6 +56,25 @@ def test_output_goes_to_the_log_and_the_code_comes_back(tmp_path: Path, capfd: p
     assert log.read_text() == "['a=1']\nbelow python"
 
 
+def test_without_a_log_it_writes_where_we_write_now(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And not where we wrote when the first program of all was started."""
+    script = tmp_path / "script.py"
+    script.write_text("import os\nos.write(1, b'out')\nos.write(2, b'err')\n")
+    with capfd.disabled(), (tmp_path / "before").open("w") as before:
+        kept = [os.dup(stream) for stream in (1, 2)]
+        try:
+            for stream in (1, 2):
+                os.dup2(before.fileno(), stream)
+            assert run_program([sys.executable, str(script)], os.environ) == 0
+        finally:
+            for stream, file in zip((1, 2), kept, strict=True):
+                os.dup2(file, stream)
+                os.close(file)
+    assert (tmp_path / "before").read_text() == "outerr"
+    assert run_program([sys.executable, str(script)], os.environ) == 0
+    assert capfd.readouterr() == ("out", "err")
+
+
 def test_with_a_log_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script, pid_file = tmp_path / "script.py", tmp_path / "pid"
     script.write_text(
