@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs
 # Each of two processes takes files that lie together, so that what a file's tests share is made once, and then from the
-# other's rest.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full and not real_data'
+# other's rest. Python keeps what it has compiled, whatever the machine's habit: tests start many processes.
+TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full and not real_data'
 
 .DEFAULT_GOAL := help
 .PHONY: help install lint types test test-full coverage-report coverage docs docs-config docs-figures demo clean

@@ -53,6 +53,15 @@ class Outcome:
     err: str
 
 
+LONGEST = ("test_smoke.py", "test_habits.py")
+"""Files whose single tests take a minute: first, that no process is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first; the others as they lie."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def only_new_objects_are_looked_at() -> None:
     """What lives when a file's tests begin is no matter of garbage any more: a million objects of the libraries.
@@ -70,11 +79,12 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
 
     That was three quarters of the time of tests that call the command line. Values that are overridden
     (``ppo.clip=0.1``) are applied each time as ever; what is kept is the sum of the files before that, for each order
-    of group overrides (``penalty=pid``). Config folders other than the repository's, which tests write, are read each
-    time.
+    of group overrides (``penalty=pid``), and each file as it was parsed. Config folders other than the repository's,
+    which tests write, are read each time.
     """
     from hydra._internal import config_loader_impl, defaults_list
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.sources_registry import SourcesRegistry
 
     from csrlhf.config import search_path
 
@@ -103,7 +113,20 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
             composed[id(defaults)] = put_together(loader, defaults, repo)
         return copy.deepcopy(composed[id(defaults)])
 
+    search_path.register()
+    files: dict[str, Any] = {}
+    folders = SourcesRegistry.instance().resolve("file")  # Hydra's own copy of the class, not the one to import
+    read = folders.load_config
+
+    def read_once(source: Any, config_path: str) -> Any:
+        if source.full_path() != ours:
+            return read(source, config_path)
+        if config_path not in files:
+            files[config_path] = read(source, config_path)
+        return copy.deepcopy(files[config_path])
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "load_config", read_once)
         patch.setattr(config_loader_impl, "create_defaults_list", create_once)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", put_together_once)
         yield

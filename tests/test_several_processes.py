@@ -17,6 +17,7 @@ STAGES = ("sft", "reward", "cost", "ppo", "evaluate")
 TINY = (
     "logger=none",
     "callbacks.progress.every=1000.0",
+    "callbacks.plots=null",
     "trainer.precision=64-true",
     "model.policy.architecture.hidden_size=16",
     "model.policy.architecture.intermediate_size=32",
@@ -140,7 +141,7 @@ def test_two_processes_remember_what_one_remembers(
     """A tail over a window that holds parts of two batches: neither is a mean of what the processes find alone."""
     words = [f"inputs.{stage}={alone / stage}" for stage in STAGES[:3]]
     words += ["constraint=cvar", "constraints.harm.alpha=0.7", "constraints.harm.window=17"]
-    words += ["constraints.harm.scale=logit", "constraints.harm.threshold=-0.05", "stage=ppo", "callbacks.plots=null"]
+    words += ["constraints.harm.scale=logit", "constraints.harm.threshold=-0.05", "stage=ppo"]
     assert train(*TINY, *words, f"artifacts={tmp_path / 'one'}") == 0
     codes = on_two_processes(lambda rank: sys.exit(train(*TWO, *words, f"artifacts={tmp_path / 'two'}")))
     assert codes == [0, 0]

@@ -129,8 +129,10 @@ BUILT: dict[type[Settings], str] = {ScoreSettings: "csrlhf.models.score_model.Sc
 
 
 def register() -> None:
-    """Stores all of them. The top is no node of its own: what groups and users add beside its keys is welcome."""
+    """Stores all of them, once. The top is no node of its own: what groups and users add beside its keys is welcome."""
     store = ConfigStore.instance()
+    if "top_settings.yaml" in store.repo:
+        return
     for name, kind in SCHEMAS.items():
         store.store(name=f"{name}_settings", node=_with_target(kind))
     top = OmegaConf.structured(TopSettings)
