@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
-from rich.table import Table
-from rich.text import Text
 
 from csrlhf.apps import cli
 from csrlhf.config import search_path
 from csrlhf.config.overrides import prepared
 from csrlhf.errors import UserError
+from csrlhf.report import Table
+from csrlhf.report.terminal import print_blocks
 from csrlhf.runs.memory import SFT, Row
 from csrlhf.runs.stages.base import declaration
-from csrlhf.terminal import plain_console
 from csrlhf.tracking.quiet import quiet
 
 GB = 1e9
@@ -57,15 +56,16 @@ def main(words: Sequence[str]) -> int:
 def _main(words: Sequence[str]) -> int:
     quiet()
     rows = rows_of(prepared(words))
-    table = Table(title="Memory per device in GB (10^9 bytes)", box=None, title_justify="left")
-    for name in ("stage", "what", "weights", "gradients", "optimiser", "passing"):
-        table.add_column(name, justify="left" if name in ("stage", "what") else "right")
+    columns = ["stage", "what", "weights", "gradients", "optimiser", "passing"]
+    lines: list[list[object]] = []
+    sums: list[int] = []
     for stage in dict.fromkeys(row.stage for row in rows):
         for row in (row for row in rows if row.stage == stage):
             numbers = (row.weights, row.gradients, row.states, row.passing)
-            table.add_row(stage, row.what, *(f"{number / GB:.3f}" if number else "" for number in numbers))
-        most = Text("most at once", style="bold"), "", "", "", Text(f"{peak(rows, stage) / GB:.3f}", style="bold")
-        table.add_row(stage, *most, end_section=True)
-    plain_console().print(table)
+            lines.append([stage, row.what, *(number / GB if number else None for number in numbers)])
+        sums.append(len(lines))
+        lines.append([stage, "most at once", None, None, None, peak(rows, stage) / GB])
+    formats = dict.fromkeys(columns[2:], 3)
+    print_blocks([Table(columns, lines, "Memory per device in GB (10^9 bytes)", formats, marked=sums)])
     print("Without the working space of kernels and of the framework: plan with 10 to 20 % more.")
     return 0
