@@ -164,3 +164,32 @@ class Advantages:
     values_BTC: Tensor | None = None
     reward_advantage_BT: Tensor | None = None
     cost_advantage_BTK: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the answers of all processes lie: one process's after the other's, those to a prompt beside each other.
+
+    Example (the second of two processes, 4 answers each, 2 per prompt): ``Layout(per_prompt=2, first=4, size=4)``.
+
+    Attributes:
+        per_prompt: answers to each prompt.
+        first: place of this process's first answer among those of all.
+        size: answers of this process; None where it has all of them.
+        part_N: the part that each answer belongs to, numbered from 0, for statistics without each part in turn; None
+            where nobody asks for them.
+    """
+
+    per_prompt: int = 1
+    first: int = 0
+    size: int | None = None
+    part_N: Tensor | None = None
+
+    @property
+    def here(self) -> slice:
+        """This process's answers among those of all."""
+        return slice(self.first, None if self.size is None else self.first + self.size)
+
+
+ALONE = Layout()
+"""Of one process, and one answer to each prompt."""

@@ -121,11 +121,14 @@ def test_two_processes_without_a_critic_find_what_one_finds(
     words = [f"inputs.{stage}={alone / stage}" for stage in STAGES[:3]]
     words += ["stage=ppo", "advantage=rloo", "ppo.kl_control=adaptive", "ppo.kl_target=0.5", "ppo.kl_horizon=20"]
     changed = ["ppo.samples_per_prompt=4", "ppo.reward_normalise=whiten", "ppo.cost_normalise=scale"]
+    changed += ["penalty=rectified", "penalty.multiplier=2", "penalty.margin_z=0", "penalty.gate=leave_one_out"]
+    changed += ["constraints.harm.tau=0.3", "constraints.harm.threshold=0.49"]
+    tiny, both = ([word for word in of if not word.startswith(("penalty=", "constraints."))] for of in (TINY, TWO))
     one, two = tmp_path / "one", tmp_path / "two"
-    assert train(*words, f"artifacts={one}", *TINY, *changed) == 0
+    assert train(*words, f"artifacts={one}", *tiny, *changed) == 0
 
     def work(rank: int) -> None:
-        sys.exit(train(*words, f"artifacts={two}", *TWO, *changed))
+        sys.exit(train(*words, f"artifacts={two}", *both, *changed))
 
     assert on_two_processes(work) == [0, 0]
     same_numbers(folder_of("ppo", one), folder_of("ppo", two))

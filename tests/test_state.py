@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from csrlhf.constraints import Constraint, CVaR, Mean, Pessimistic
-from csrlhf.penalties.base import PenaltyMonitor, Weights
+from csrlhf.penalties.base import PenaltyMonitor
 from csrlhf.state import PreciseState
 
 
@@ -63,5 +63,5 @@ def test_a_long_run_s_violations_go_on_adding_up() -> None:
     """In bfloat16 a sum stops at 8 where each step adds a hundredth."""
     monitor = PenaltyMonitor(1).to(torch.bfloat16)
     for _ in range(1000):
-        monitor.update(Weights(torch.tensor(1.0), torch.tensor([4.0])), torch.tensor([0.01]))
+        monitor.update(torch.tensor([1.0]), torch.tensor([0.01]))
     assert monitor.cumulative_K.item() == pytest.approx(10.0, rel=1e-3)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import root_scalar
 
-from csrlhf.penalties.base import Penalty, Weights, ask_weights
+from csrlhf.penalties.base import Penalty, Weights, ask_update, ask_weights
 
 Vector = NDArray[np.float64]
 
@@ -140,7 +140,7 @@ def ascend(
             pull_N = share_N * ratio_N * _mix(reward_advantage_N, cost_advantage_N, weights)
             logits_N = logits_N + lr / epochs * (pull_N - pull_N.sum() * policy_N)
             policy_N = _softmax(logits_N)
-        penalty.update(violation_K)
+        ask_update(penalty, violation_K, (weights.cost_K > 0).float())
     cost_S, value_S, multiplier_S, weight_S = np.array(rows).T
     return Path(cost_S, value_S, multiplier_S, weight_S, _softmax(logits_N))
 

@@ -27,7 +27,7 @@ class Moments:
     Example: of the costs ``[0, 0, 0, 1]``: count 4, mean 1/4, variance 3/16, third 3/32, fourth 21/256.
 
     Attributes:
-        count: answers behind them; of an average over batches its effective number.
+        count: prompts behind them (answers, where each has its own); of an average over batches its effective number.
         mean: of the terms.
         variance: mean squared distance from the mean (divided by the count, not by one less).
         third: mean cubed distance.
@@ -93,7 +93,10 @@ Summarise = Callable[[Tensor], Moments]
 
 
 class Window(PreciseState):
-    """The costs of the last ``size`` answers, oldest first; of all there have been until it is full."""
+    """The costs of the last ``size`` answers, oldest first; of all there have been until it is full.
+
+    A batch is never cut: J of the last 64 answers of a batch of 128 would be of answers that happen to stand last.
+    """
 
     costs: Tensor
     num_kept: Tensor
@@ -105,13 +108,20 @@ class Window(PreciseState):
         self.register_buffer("costs", torch.zeros(size))
         self.register_buffer("num_kept", torch.zeros((), dtype=torch.long))
 
+    def seen(self, cost_N: Tensor, summarise: Summarise) -> Moments:
+        """The moments of a batch's costs and those before them; of the whole batch where the window is smaller."""
+        return summarise(self._with(cost_N)[-max(self.size, len(cost_N)) :])
+
     def take(self, cost_N: Tensor, summarise: Summarise) -> Moments:
-        """Keep a batch's costs, in the global order of its answers; the moments of all that are kept."""
-        before = self.costs[: int(self.num_kept)].to(cost_N.dtype)
-        kept = torch.cat([before, cost_N])[-self.size :]
+        """Keep a batch's costs, in the global order of its answers; the moments of :meth:`seen`."""
+        moments = self.seen(cost_N, summarise)
+        kept = self._with(cost_N)[-self.size :]
         self.costs[: len(kept)] = kept.to(self.costs.dtype)
         self.num_kept.fill_(len(kept))
-        return summarise(kept)
+        return moments
+
+    def _with(self, cost_N: Tensor) -> Tensor:
+        return torch.cat([self.costs[: int(self.num_kept)].to(cost_N.dtype), cost_N])
 
 
 class Average(PreciseState):
@@ -131,20 +141,28 @@ class Average(PreciseState):
         self.register_buffer("moments", torch.zeros(5))  # count, mean, variance, third, fourth
         self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
-    def take(self, cost_N: Tensor, summarise: Summarise) -> Moments:
-        """Take a batch in; the averages with it."""
+    def seen(self, cost_N: Tensor, summarise: Summarise) -> Moments:
+        """The averages with a batch in them."""
         newest = summarise(cost_N)
         batches = int(self.num_batches) + 1
-        if batches > 1:
-            count, *others = self.moments.to(cost_N.dtype).unbind()
-            newest = Moments(float(count), *others).blend(newest, (1 - self.ema) / (1 - self.ema**batches))
+        if batches == 1:
+            return newest
+        count, *others = self.moments.to(cost_N.dtype).unbind()
+        return Moments(float(count), *others).blend(newest, (1 - self.ema) / (1 - self.ema**batches))
+
+    def take(self, cost_N: Tensor, summarise: Summarise) -> Moments:
+        """Take a batch in; the moments of :meth:`seen`."""
+        newest = self.seen(cost_N, summarise)
         parts = (newest.mean.new_tensor(newest.count), newest.mean, newest.variance, newest.third, newest.fourth)
         self.moments.copy_(torch.stack(parts))
-        self.num_batches.fill_(batches)
+        self.num_batches += 1
         return newest
 
 
-def make_memory(window: int, ema: float) -> Window | Average | None:
+Memory = Window | Average
+
+
+def make_memory(window: int, ema: float) -> Memory | None:
     """What the two keys ask for; None where both are 0.
 
     Raises:

@@ -130,8 +130,13 @@ def mix(
 ) -> Tensor:
     """``A = (w_r A_r - Σ_k w_k A_ck) / Z`` [B, T] (or [B], of whole sequences).
 
+    Weights and Z are those of all sequences (scalars, [K]), or one set for each ([B], [B, K]).
+
     The channels are mixed *before* anything is normalised: whitening each alone would rescale λ by
     σ_r / σ_c. Z comes from the penalty; it is constant over a run for a fixed λ.
     """
+    if reward_weight.dim() and reward_advantage_BT.dim() > 1:  # a sequence's weights are those of all of its tokens
+        reward_weight, normaliser = reward_weight.unsqueeze(-1), normaliser.unsqueeze(-1)
+        cost_weight_K = cost_weight_K.unsqueeze(1)
     mixed_BT = reward_weight * reward_advantage_BT - (cost_advantage_BTK * cost_weight_K).sum(dim=-1)
     return mixed_BT / normaliser

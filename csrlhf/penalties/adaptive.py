@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from csrlhf.errors import UserError
-from csrlhf.penalties.base import Multiplier, Weights, check_ceiling, positive
+from csrlhf.penalties.base import Multiplier, check_ceiling, positive
 from csrlhf.penalties.rectified import Rectified
 
 
@@ -38,6 +38,7 @@ class Adaptive(Rectified):
         ema: float = 0.0,
         max_multiplier: float = 100.0,
         min_multiplier: float = 0.1,
+        gate: str = "batch",
     ) -> None:
         """Build the strategy.
 
@@ -51,8 +52,9 @@ class Adaptive(Rectified):
             ema: of the violation that the gate looks at (``rectified``).
             max_multiplier: λ never exceeds it.
             min_multiplier: λ never falls below it while the constraint asks for nothing.
+            gate: which answers the gate looks at (``rectified``).
         """
-        super().__init__(multiplier, margin_z, ema)
+        super().__init__(multiplier, margin_z, ema, gate=gate)
         if not 1 < margin < float("inf"):
             raise UserError(f"penalty.margin={margin}: must be above 1, or λ settles at λ* or below it; e.g. 2")
         if not 0 < rate < 1:
@@ -74,7 +76,6 @@ class Adaptive(Rectified):
             float(min_multiplier),
             positive("penalty.max_multiplier", max_multiplier),
         )
-        self.opened_K: Tensor | None = None
 
     def setup(self, constraints: Sequence[str]) -> None:
         """Register λ, the average of v and that of the gate."""
@@ -87,18 +88,12 @@ class Adaptive(Rectified):
             )
         self.register_buffer("duty_K", torch.zeros(len(self.constraints)))
 
-    def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
-        """The rectified weights; the gate is remembered until the update, which is not shown the standard error."""
-        weights = super().weights(violation_K, stderr_K)
-        self.opened_K = weights.cost_K > 0
-        return weights
-
-    def update(self, violation_K: Tensor) -> None:
-        """Take the gate into the duty cycle, then move λ."""
-        opened_K = super().weights(violation_K).cost_K > 0 if self.opened_K is None else self.opened_K
+    def update(self, violation_K: Tensor, open_K: Tensor | None = None) -> None:
+        """Take the gate into the duty cycle, then move λ; without ``open_K`` the gate is that of this violation."""
+        if open_K is None:
+            open_K = (self.weights(violation_K).cost_K > 0).to(self.duty_K.dtype)
         super().update(violation_K)
-        self.opened_K = None
-        self.duty_K.lerp_(opened_K.to(self.duty_K.dtype), 1 - self.duty_ema)
+        self.duty_K.lerp_(open_K.to(self.duty_K.dtype), 1 - self.duty_ema)
         duty_K, multiplier_K = self.duty(), self.multiplier_K
         settled_K = torch.lerp(multiplier_K, self.margin * duty_K * multiplier_K, self.rate)
         moved_K = torch.where(duty_K >= self.saturation, (1 + self.rate) * multiplier_K, settled_K)

@@ -61,6 +61,11 @@ Multiplier = float | Mapping[str, float]
 
 NORMALISERS = ("fixed", "none", "weights")
 
+GATES = ("batch", "leave_one_out", "held_out", "previous")
+"""``batch``: all of them, those that it acts on included (the paper's). ``leave_one_out``: each prompt's weight comes
+from the batch without that prompt. ``held_out``: two halves of the prompts, each weighed by the other.
+``previous``: the iteration before."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -69,9 +74,10 @@ class Weights:
     Example (rectified, λ = 4, gate closed): ``Weights(tensor(1.), tensor([0.]), normaliser=tensor(5.))``.
 
     Attributes:
-        reward: w_r, scalar >= 0.
-        cost_K: w_k >= 0.
-        normaliser: Z; None means ``w_r + Σ_k w_k``.
+        reward: w_r, scalar >= 0. A strategy answers for all responses alike; where its gate looks at other responses
+            than a response's own (gate.py), there is one set for each: w_r [B].
+        cost_K: w_k >= 0; likewise [B, K].
+        normaliser: Z; None means ``w_r + Σ_k w_k``. Likewise [B].
     """
 
     reward: Tensor
@@ -79,16 +85,16 @@ class Weights:
     normaliser: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not bool(self.total > 0):
+        if not bool((self.total > 0).all()):
             raise UserError(
-                f"penalty: the weights' normaliser is {float(self.total)} (reward {float(self.reward)}, "
+                f"penalty: the weights' normaliser is {self.total.tolist()} (reward {self.reward.tolist()}, "
                 f"costs {self.cost_K.tolist()}); a strategy must keep it positive"
             )
 
     @property
     def total(self) -> Tensor:
         """Z, what the mixed advantage is divided by."""
-        return self.reward + self.cost_K.sum() if self.normaliser is None else self.normaliser
+        return self.reward + self.cost_K.sum(dim=-1) if self.normaliser is None else self.normaliser
 
 
 class Penalty(PreciseState):
@@ -99,6 +105,9 @@ class Penalty(PreciseState):
 
     recheck = False
     """True: :meth:`weights` is asked again in each minibatch, with the surrogate violation (``p3o``)."""
+
+    gate: str = "batch"
+    """Which answers the weights are read from: one of ``GATES``."""
 
     multiplier_K: Tensor
 
@@ -123,7 +132,10 @@ class Penalty(PreciseState):
         raise NotImplementedError
 
     def update(self, violation_K: Tensor) -> None:
-        """The step of the state after the policy's update; nothing for a fixed multiplier."""
+        """The step of the state after the policy's update; nothing for a fixed multiplier.
+
+        A strategy may declare ``open_K`` as well: the share of this iteration's answers whose cost weight was above 0.
+        """
 
     def shape(self, reward_B: Tensor, cost_BK: Tensor, threshold_K: Tensor) -> Tensor:
         """The reward [B] that the policy sees; per-sample strategies change it here."""
@@ -144,6 +156,14 @@ def ask_weights(penalty: Penalty, violation_K: Tensor, stderr_K: Tensor) -> Weig
         weights = penalty.weights(violation_K)
     check_weights(penalty, weights, violation_K)
     return weights
+
+
+def ask_update(penalty: Penalty, violation_K: Tensor, open_K: Tensor) -> None:
+    """Let a strategy's state make its step, with the arguments that it declares."""
+    if "open_K" in inspect.signature(penalty.update).parameters:
+        penalty.update(violation_K, open_K=open_K)  # type: ignore[call-arg]  # it declares it
+    else:
+        penalty.update(violation_K)
 
 
 def constant_normaliser(choice: str, multiplier_K: Tensor) -> Tensor | None:
@@ -200,7 +220,7 @@ class PenaltyMonitor(PreciseState):
     """Running figures of a penalty; checkpointed with the policy module.
 
     Attributes:
-        duty_K: moving average of ``1[w_k > 0]`` (the gate), bias-corrected when read.
+        duty_K: moving average of the share of answers with ``w_k > 0`` (the gate), bias-corrected when read.
         cumulative_K: Σ over iterations of ``max(0, v_k)``.
     """
 
@@ -215,10 +235,10 @@ class PenaltyMonitor(PreciseState):
         self.register_buffer("cumulative_K", torch.zeros(num_constraints))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
-    def update(self, weights: Weights, violation_K: Tensor) -> None:
-        """Take one iteration in."""
+    def update(self, open_K: Tensor, violation_K: Tensor) -> None:
+        """Take one iteration in; ``open_K`` is the share of its answers whose cost weight was above 0."""
         self.num_updates += 1
-        self.duty_K.lerp_((weights.cost_K > 0).to(self.duty_K.dtype), 1 - self.decay)
+        self.duty_K.lerp_(open_K.to(self.duty_K.dtype), 1 - self.decay)
         self.cumulative_K += violation_K.clamp(min=0)
 
     def duty(self) -> Tensor:

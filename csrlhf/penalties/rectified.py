@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from csrlhf.errors import UserError
-from csrlhf.penalties.base import NORMALISERS, Multiplier, Penalty, Weights, check_choice, constant_normaliser
+from csrlhf.penalties.base import GATES, NORMALISERS, Multiplier, Penalty, Weights, check_choice, constant_normaliser
 
 
 class Rectified(Penalty):
@@ -33,6 +33,7 @@ class Rectified(Penalty):
         margin_z: float = 2.0,
         ema: float = 0.0,
         normaliser: str = "fixed",
+        gate: str = "batch",
     ) -> None:
         """Build the strategy.
 
@@ -42,6 +43,7 @@ class Rectified(Penalty):
                 threshold's scale, so that no threshold is too small for the gate to close.
             ema: decay in [0, 1) of the average of v that the gate looks at; 0 looks at this batch alone.
             normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1 (the paper's text), ``weights`` = w_r + Σ w_k.
+            gate: which answers it looks at: ``batch`` (the paper's), ``leave_one_out``, ``held_out`` or ``previous``.
         """
         super().__init__(multiplier)
         if not 0 <= margin_z < math.inf:
@@ -50,6 +52,12 @@ class Rectified(Penalty):
             raise UserError(f"penalty.ema={ema}: must be in [0, 1) (0 looks at the current batch alone)")
         self.margin_z, self.ema = float(margin_z), float(ema)
         self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
+        self.gate = check_choice("penalty.gate", gate, GATES)
+        if gate == "previous" and ema:
+            raise UserError(
+                f"penalty.gate=previous: the average over iterations (penalty.ema={ema}) holds the previous one "
+                "already; set penalty.ema=0, or another gate"
+            )
 
     def setup(self, constraints: Sequence[str]) -> None:
         """Register λ, the average of v (bias-corrected by the number of updates behind it)."""

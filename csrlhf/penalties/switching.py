@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from csrlhf.errors import UserError
-from csrlhf.penalties.base import Penalty, Weights
+from csrlhf.penalties.base import GATES, Penalty, Weights, check_choice
 
 
 class Switching(Penalty):
@@ -18,16 +18,18 @@ class Switching(Penalty):
     steps of equal size the costs' turn takes ``λ* / (1 + λ*)`` of the iterations.
     """
 
-    def __init__(self, tolerance: float = 0.0) -> None:
+    def __init__(self, tolerance: float = 0.0, gate: str = "batch") -> None:
         """Build the strategy.
 
         Args:
             tolerance: η, on the threshold's scale: violations up to it are none. Below 0 it keeps a distance.
+            gate: which answers it looks at: ``batch``, ``leave_one_out``, ``held_out`` or ``previous``.
         """
         super().__init__(multiplier=1.0)
         if not math.isfinite(tolerance):
             raise UserError(f"penalty.tolerance={tolerance}: must be a finite number, e.g. 0")
         self.tolerance = float(tolerance)
+        self.gate = check_choice("penalty.gate", gate, GATES)
 
     def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
         """Whose turn it is; see the base class."""

@@ -157,7 +157,8 @@ def duty_cycle_estimate(
 
     Args:
         multiplier: the fixed λ.
-        gates: one per iteration, from the first: open or closed (``penalty/weight`` > 0).
+        gates: one per iteration, from the first: open or closed; where it differs between prompts
+            (``penalty.gate=leave_one_out``), the share of answers for which it was open: ``penalty/weight`` / λ.
         normaliser: of the run (``penalty.normaliser``).
         confidence: of each end alone.
     """
@@ -169,8 +170,10 @@ def duty_cycle_estimate(
     if not (math.isfinite(multiplier) and multiplier > 0):
         raise UserError(f"multiplier={multiplier}: the duty cycle needs a fixed λ above 0")
     check_confidence("confidence", confidence)
-    gate_T = finite_array("gates", gates) > 0
-    tail = stationary_tail(gate_T.astype(np.float64))
+    gate_T = finite_array("gates", gates).astype(np.float64)
+    if gate_T.min() < 0 or gate_T.max() > 1 + 1e-6:
+        raise UserError(f"gates: a share of answers lies in [0, 1], not at {gate_T.min():g} or {gate_T.max():g}")
+    tail = stationary_tail(gate_T.clip(max=1.0))
     expected = tail.mean * tail.count
     lower = multiplier * clopper_pearson_lower(math.floor(expected), tail.count, confidence)
     upper = multiplier * clopper_pearson_upper(math.ceil(expected), tail.count, confidence)

@@ -97,7 +97,7 @@ def _multiplier(setting: Mapping[str, Any], history: Sequence[Mapping[str, float
         if setting["strategy"] in DUALS:
             found = dual_tail([row["penalty/multiplier"] for row in history if "penalty/weight" in row])
         elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float):
-            gates = [row["penalty/weight"] > 0 for row in history if "penalty/weight" in row]
+            gates = [row["penalty/weight"] / setting["multiplier"] for row in history if "penalty/weight" in row]
             found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"])
     except UserError:  # too short a run, another normaliser, several constraints: it tells nothing
         return {}

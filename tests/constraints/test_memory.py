@@ -28,7 +28,7 @@ def test_a_window_by_hand() -> None:
     assert measure(window, 1.0, 2.0) == pytest.approx((1.5, 0.5))  # not full yet: what there is
     assert measure(window, 3.0, 4.0) == pytest.approx((2.5, (5 / 3 / 4) ** 0.5))
     assert measure(window, 5.0, 9.0) == pytest.approx((4.6, (7.3 / 5) ** 0.5))  # 2 3 4 5 9; the oldest is gone
-    assert measure(window, *range(10))[0] == pytest.approx(7.0)  # a batch above its size: its last five
+    assert measure(window, *range(10))[0] == pytest.approx(4.5)  # a batch above its size: all of it
 
 
 def test_a_moving_average_by_hand() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from csrlhf.errors import UserError
 from csrlhf.penalties import Adaptive
+from csrlhf.penalties.base import ask_update
 
 
 def ready(*names: str, **options) -> Adaptive:
@@ -61,10 +62,11 @@ def test_weights_and_normaliser_are_those_of_the_rectified_penalty() -> None:
 
 def test_the_duty_cycle_is_that_of_the_gate_with_its_margin() -> None:
     penalty = ready(multiplier=2.0, margin_z=2.0)
-    penalty.weights(torch.tensor([-0.05]), torch.tensor([0.03]))
-    penalty.update(torch.tensor([-0.05]))
+    weights = penalty.weights(torch.tensor([-0.05]), torch.tensor([0.03]))
+    ask_update(penalty, torch.tensor([-0.05]), (weights.cost_K > 0).float())
     assert penalty.duty().item() == 1.0
-    assert penalty.opened_K is None  # nothing of this iteration is left for the next
+    ask_update(penalty, torch.tensor([-0.05]), torch.tensor([0.25]))  # of a gate that was open for a part of the batch
+    assert penalty.duty().item() == pytest.approx((0.95 * 0.05 + 0.05 * 0.25) / (1 - 0.95**2))
 
 
 def test_several_constraints_log_their_own_estimates() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csrlhf.penalties.base import PenaltyMonitor, Weights
+from csrlhf.penalties.base import PenaltyMonitor
 
 
-def opened(*is_open: float) -> Weights:
-    return Weights(torch.tensor(1.0), 4 * torch.tensor(is_open))
+def opened(*share: float) -> torch.Tensor:
+    return torch.tensor(share)
 
 
 def test_duty_is_an_average_without_a_bias_towards_the_start() -> None:

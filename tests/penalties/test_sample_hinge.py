@@ -9,6 +9,7 @@ from csrlhf.constraints.base import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.penalties import SampleHinge
 from csrlhf.penalties.base import PenaltyMonitor
+from csrlhf.penalties.gate import Gate
 from csrlhf.training.ppo.policy import constraint_metrics
 
 
@@ -46,11 +47,11 @@ def test_it_constrains_so_that_a_feasible_policy_is_handed_over() -> None:
 def test_weight_and_gate_are_logged_as_nothing() -> None:
     penalty, monitor = ready(multiplier=4.0), PenaltyMonitor(1)
     violation = torch.tensor([0.2])
-    weights = penalty.weights(violation)
-    monitor.update(weights, violation)
+    weighed = Gate("batch", 1).weigh(penalty, violation, torch.tensor([0.01]))
+    monitor.update(weighed.open_K, violation)
     value_K, stderr_K = torch.tensor([0.25]), torch.tensor([0.01])
     state = ConstraintState(value_K, stderr_K, torch.tensor([0.05]), torch.ones(4, 1), value_K, stderr_K)
-    metrics = constraint_metrics(["harm"], state, weights, monitor)
+    metrics = constraint_metrics(["harm"], state, weighed, monitor)
     assert (metrics["penalty/weight"].item(), metrics["penalty/gate"].item()) == (0.0, 0.0)
     assert metrics["constraint/harm/cumulative_violation"].item() == pytest.approx(0.2)
     assert penalty.metrics()["penalty/multiplier"].item() == 4.0

@@ -125,7 +125,8 @@ def _own(policy: Path, penalty: Mapping[str, Any], name: str, multiplier: float,
     if not weights:
         return f"the run's own duty cycle: {policy.name}/{HISTORY} has no weights of the penalty on {name}"
     try:
-        return duty_cycle_estimate(multiplier, weights, str(penalty.get("normaliser")))
+        gates = [weight / multiplier for weight in weights]
+        return duty_cycle_estimate(multiplier, gates, str(penalty.get("normaliser")))
     except UserError as error:  # too short a run, a normaliser that follows the gate
         return f"the run's own duty cycle: {error}"
 

@@ -30,7 +30,8 @@ from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import masked_sum, sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
-from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_weights
+from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
+from csrlhf.penalties.gate import Gate, Weighed
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
@@ -51,7 +52,7 @@ from csrlhf.training.ranks import (
 )
 from csrlhf.training.settings import OptimizerSettings
 from csrlhf.training.step import require_finite
-from csrlhf.types import Advantages, PromptBatch, Rollout, Scores
+from csrlhf.types import Advantages, Layout, PromptBatch, Rollout, Scores
 
 # What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
 
@@ -74,7 +75,7 @@ def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dic
 
 
 def constraint_metrics(
-    names: Sequence[str], state: ConstraintState, weights: Weights, monitor: PenaltyMonitor
+    names: Sequence[str], state: ConstraintState, weighed: Weighed, monitor: PenaltyMonitor
 ) -> dict[str, Tensor]:
     """Cost, threshold, violation of each constraint; weight and gate of the penalty."""
     metrics: dict[str, Tensor] = {}
@@ -88,7 +89,7 @@ def constraint_metrics(
             f"constraint/{name}/cumulative_violation": monitor.cumulative_K[k],
         }
         infix = "" if len(names) == 1 else f"{name}/"
-        metrics |= {f"penalty/{infix}weight": weights.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
+        metrics |= {f"penalty/{infix}weight": weighed.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
     return metrics
 
 
@@ -166,6 +167,7 @@ class PolicyBase(LightningModule):
         self.constraints = Constraints(constraints)
         self.penalty = penalty
         self.penalty.setup(self.constraints.names)
+        self.gate = Gate(getattr(penalty, "gate", "batch"), len(self.constraints.names))
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
         self.selection = Selection(ppo.selection)
@@ -313,24 +315,26 @@ class PolicyModule(PolicyBase):
         """One PPO iteration (docs/explanation/algorithm.md)."""
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
-        state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), remember=True)  # 3 J - d, [K]
-        weights = ask_weights(self.penalty, state.violation_K, state.stderr_K)  # 4 fixed-λ hinge, dual, ...
-        advantages, kl = self.estimate_advantages(rollout, scores, state, weights)  # 5 KL, GAE or critic-free, mix
+        layout = self.layout(rollout)
+        state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), True, layout)  # 3 J - d, [K]
+        weighed = self.gate.weigh(self.penalty, state.violation_K, state.stderr_K, state.rest, layout)  # 4 hinge, dual
+        advantages, kl = self.estimate_advantages(rollout, scores, state, weighed.weights)  # 5 KL, GAE or not, mix
         losses = self.optimize(rollout, advantages, state)  # 6 epochs x minibatches
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
-            self.penalty.update(state.violation_K)  # 7 dual step; nothing for a fixed λ
+            ask_update(self.penalty, state.violation_K, weighed.open_K)  # 7 dual step; nothing for a fixed λ
             self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
-        self.monitor.update(weights, state.violation_K)
-        self.gate_history.append(float((weights.cost_K > 0).float().mean()))
+        self.gate.remember(state.violation_K, state.stderr_K)
+        self.monitor.update(weighed.open_K, state.violation_K)
+        self.gate_history.append(float(weighed.open_K.mean()))
         self.iteration += 1
         prices = self.penalty.metrics()
         self.log_dict(
             figures
             | prices
             | effective_multipliers(self.constraints.names, prices, self.token_rewards.scale.price_K)
-            | constraint_metrics(self.constraints.names, state, weights, self.monitor),
+            | constraint_metrics(self.constraints.names, state, weighed, self.monitor),
             batch_size=1,
         )
 
@@ -372,6 +376,12 @@ class PolicyModule(PolicyBase):
         return consecutive_groups(
             first, size, size * count, self.ppo.samples_per_prompt, rollout.response_mask_BT.device
         )
+
+    def layout(self, rollout: Rollout) -> Layout:
+        """How the responses of all processes lie, and which of them the gate leaves out for which."""
+        size, count, per_prompt = len(rollout.rows), num_ranks(self), self.ppo.samples_per_prompt
+        parts_N = self.gate.parts(size * count, per_prompt, rollout.response_mask_BT.device)
+        return Layout(per_prompt, self.global_rank * size if count > 1 else 0, size, parts_N)
 
     def optimize(self, rollout: Rollout, advantages: Advantages, state: ConstraintState) -> dict[str, Tensor]:
         """The optimiser steps of one iteration; figures of them."""

@@ -1,0 +1,197 @@
+"""What the gate of a fixed λ looks at, on the bandit: mean weight against λ*, cost, and how often the interval holds.
+
+All replicates go through the ascent side by side: a strategy treats each of them as a constraint of its own.
+
+Legend of suffixes: R replicates, N arms, S steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.bandit.problem import Bandit
+from csrlhf.errors import UserError
+from csrlhf.penalties import Adaptive, Penalty, Rectified
+from csrlhf.penalties.base import GATES
+from csrlhf.stats.lambda_star import duty_cycle_estimate
+
+Vector = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+"""Of each end of the interval alone."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """All replicates of a setting, over the last two thirds of the steps.
+
+    Attributes:
+        weight_R: mean weight of the costs.
+        cost_R: mean cost of the policy.
+        value_R: mean of ``E[r] - β KL``.
+        multiplier_R: λ at the end.
+        weight_SR: weight of every step.
+    """
+
+    weight_R: Vector
+    cost_R: Vector
+    value_R: Vector
+    multiplier_R: Vector
+    weight_SR: Vector
+
+
+def ascend(
+    bandit: Bandit,
+    penalty: Penalty,
+    gate: str,
+    rate: float,
+    batch_size: int = 128,
+    steps: int = 1500,
+    replicates: int = 200,
+    seed: int = 0,
+) -> Result:
+    """Policy-gradient ascent from the constrained optimum, with each of the arms drawn as a prompt of its own.
+
+    Args:
+        bandit: the problem; its costs are 0 or 1.
+        penalty: a fresh strategy.
+        gate: one of ``GATES``.
+        rate: the step on the logits, before the normaliser's ``1 + λ`` is taken out.
+        batch_size: B.
+        steps: S.
+        replicates: R.
+        seed: of the draws.
+    """
+    penalty.setup([f"replicate {r}" for r in range(replicates)])
+    rng = np.random.default_rng(seed)
+    logits_RN = np.tile(np.log(bandit.optimum(bandit.solve())), (replicates, 1))
+    is_costly_N = bandit.cost_N > 0.5
+    before_R, rows = np.full(replicates, bandit.threshold), []
+    for _ in range(steps):
+        policy_RN = _softmax(logits_RN)
+        shaped_RN = bandit.reward_N - bandit.beta * np.log(policy_RN / bandit.reference_N)
+        halves = [rng.multinomial(batch_size // 2, policy_RN) / batch_size for _ in range(2)]
+        share_RN = halves[0] + halves[1]
+        cost_R = share_RN @ bandit.cost_N
+        safe_R = unsafe_R = None
+        if gate == "leave_one_out":
+            left = batch_size - 1
+            safe_R = _ask(penalty, batch_size * cost_R / left, left, bandit.threshold)
+            unsafe_R = _ask(penalty, np.clip(batch_size * cost_R - 1, 0, None) / left, left, bandit.threshold)
+            weight_RN = np.where(is_costly_N, unsafe_R[:, None], safe_R[:, None])
+        elif gate == "held_out":
+            half = batch_size // 2
+            weights = [_ask(penalty, 2 * other @ bandit.cost_N, half, bandit.threshold) for other in halves[::-1]]
+            mixed_RN = sum(own * weight_R[:, None] for own, weight_R in zip(halves, weights, strict=True))
+            weight_RN = np.divide(mixed_RN, share_RN, out=np.zeros_like(share_RN), where=share_RN > 0)
+        else:
+            seen_R = before_R if gate == "previous" else cost_R
+            weight_RN = np.broadcast_to(_ask(penalty, seen_R, batch_size, bandit.threshold)[:, None], share_RN.shape)
+        mean_R = (share_RN * weight_RN).sum(axis=1)
+        rows.append((mean_R, policy_RN @ bandit.cost_N, (policy_RN * shaped_RN).sum(axis=1)))
+        reward_RN = shaped_RN - (share_RN * shaped_RN).sum(axis=1, keepdims=True)
+        pull_RN = share_RN * (reward_RN - weight_RN * (bandit.cost_N - cost_R[:, None]))
+        logits_RN = logits_RN + rate * (pull_RN - pull_RN.sum(axis=1, keepdims=True) * policy_RN)
+        multiplier_R = penalty.multiplier_K.double().numpy().copy()
+        violation_R, open_R = _tensor(cost_R - bandit.threshold), _tensor(mean_R / multiplier_R)
+        if isinstance(penalty, Adaptive):
+            penalty.update(violation_R, open_K=open_R)
+        else:
+            penalty.update(violation_R)
+        before_R = cost_R
+    weight_SR, cost_SR, value_SR = (np.array(column) for column in zip(*rows, strict=True))
+    late = slice(steps // 3, None)
+    return Result(
+        weight_SR[late].mean(axis=0),
+        cost_SR[late].mean(axis=0),
+        value_SR[late].mean(axis=0),
+        penalty.multiplier_K.double().numpy(),
+        weight_SR,
+    )
+
+
+def _ask(penalty: Penalty, cost_R: Vector, count: int, threshold: float) -> Vector:
+    stderr_R = np.sqrt(cost_R * (1 - cost_R) / (count - 1))
+    return penalty.weights(_tensor(cost_R - threshold), _tensor(stderr_R)).cost_K.double().numpy()
+
+
+def _tensor(value_R: Vector) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(value_R, dtype=np.float32))
+
+
+def _softmax(logits_RN: Vector) -> Vector:
+    weight_RN = np.exp(logits_RN - logits_RN.max(axis=1, keepdims=True))
+    return weight_RN / weight_RN.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A setting's line of the table.
+
+    Attributes:
+        gate: what the gate looks at.
+        ratio: λ / λ*.
+        rate: the step.
+        weight: mean weight / λ*.
+        local: mean weight / λ* *at the cost where the policy settles*, which a noisy gate holds off the threshold.
+        cost: mean cost / d.
+        lost: the optimum's value less the mean value, as a share of the optimum's.
+        lower: share of the replicates in which the lower end of the interval is at or below λ*.
+        upper: likewise of the upper end, at or above.
+    """
+
+    gate: str
+    ratio: float
+    rate: float
+    weight: float
+    local: float
+    cost: float
+    lost: float
+    lower: float
+    upper: float
+
+
+def line(bandit: Bandit, gate: str, ratio: float, rate: float, steps: int = 1500, replicates: int = 200) -> Line:
+    """Run a plain gate (no margin) and read its intervals."""
+    optimal = bandit.solve()
+    multiplier = ratio * optimal
+    found = ascend(bandit, Rectified(multiplier, margin_z=0.0), gate, rate, steps=steps, replicates=replicates)
+    settled = replace(bandit, threshold=float(found.cost_R.mean())).solve()
+    best = bandit.value(bandit.optimum(optimal))
+    ends = [interval(multiplier, weight_S) for weight_S in found.weight_SR.T]
+    mean = float(found.weight_R.mean())
+    return Line(
+        gate,
+        ratio,
+        rate,
+        mean / optimal,
+        mean / settled,
+        float(found.cost_R.mean()) / bandit.threshold,
+        (best - float(found.value_R.mean())) / best,
+        float(np.mean([lower <= optimal for lower, _ in ends])),
+        float(np.mean([upper >= optimal for _, upper in ends])),
+    )
+
+
+def interval(multiplier: float, weight_S: Vector) -> tuple[float, float]:
+    """Both ends of the duty cycle's interval; nothing is known of a run that is too short."""
+    try:
+        found = duty_cycle_estimate(multiplier, weight_S / multiplier, confidence=CONFIDENCE)
+    except UserError:
+        return 0.0, np.inf
+    return found.lower, found.upper
+
+
+def settled_multiplier(bandit: Bandit, gate: str, rate: float, steps: int = 3000, replicates: int = 100) -> float:
+    """Where ``adaptive`` (margin 2) settles, in units of λ*."""
+    optimal = bandit.solve()
+    strategy = Adaptive(2 * optimal, margin=2.0, margin_z=0.0, duty_ema=0.99, rate=0.01)
+    found = ascend(bandit, strategy, gate, rate, steps=steps, replicates=replicates)
+    return float(found.multiplier_R.mean()) / optimal
+
+
+__all__ = ["GATES", "Line", "ascend", "line", "settled_multiplier"]

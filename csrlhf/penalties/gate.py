@@ -1,0 +1,123 @@
+"""Which answers a strategy's gate looks at: the batch that it then acts on, or others.
+
+A batch that opens the gate holds more harm than average, and the costs that its gradient lowers are these very ones.
+At stationarity ``E[w g] = λ* E[g]`` does not make the mean weight ``E[w]`` equal to λ*: it falls short by a tenth to a
+half (``python -m benchmarks.gates``). Where a prompt's weight comes from answers other than its own, the weight and its
+gradient are independent given the policy, and ``E[w g] = E[w] E[g]``.
+
+Legend: B sequences of this process, N those of all processes, P parts of them, K constraints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from csrlhf.errors import UserError
+from csrlhf.penalties.base import Penalty, Weights, ask_weights
+from csrlhf.state import PreciseState
+from csrlhf.types import ALONE, Layout
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a strategy answered.
+
+    Attributes:
+        weights: of the mix: one set, or one for each of this process's answers.
+        reward: w_r, averaged over the answers of all processes.
+        cost_K: w_k, likewise.
+        open_K: share of the answers of all processes whose w_k is above 0.
+    """
+
+    weights: Weights
+    reward: Tensor
+    cost_K: Tensor
+    open_K: Tensor
+
+
+class Gate(PreciseState):
+    """Asks a strategy for its weights, with the violation that its ``gate`` names; checkpointed with the policy module.
+
+    Attributes:
+        violation_K: J - d of the iteration before; ``previous`` alone reads it.
+        stderr_K: standard error of that J.
+        num_seen: iterations remembered.
+    """
+
+    violation_K: Tensor
+    stderr_K: Tensor
+    num_seen: Tensor
+
+    def __init__(self, kind: str, num_constraints: int) -> None:
+        """Args: kind: one of ``penalties.base.GATES``; num_constraints: K."""
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("violation_K", torch.zeros(num_constraints))
+        self.register_buffer("stderr_K", torch.zeros(num_constraints))
+        self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
+
+    def parts(self, num_answers: int, per_prompt: int, device: torch.device | None = None) -> Tensor | None:
+        """The part [N] of each answer: its weights come from all answers but those of its part. None: there are none.
+
+        Args:
+            num_answers: N.
+            per_prompt: answers to each prompt; they follow each other, and are never in two parts.
+            device: of the costs.
+
+        Raises:
+            UserError: there is one prompt, and without its answers there would be none.
+        """
+        if self.kind not in ("leave_one_out", "held_out"):
+            return None
+        prompt_N = torch.arange(num_answers, device=device) // per_prompt
+        if num_answers <= per_prompt:
+            raise UserError(
+                f"penalty.gate={self.kind}: {num_answers} responses to one prompt leave no other prompt to look at; "
+                "take ppo.batch_size of twice ppo.samples_per_prompt or more, or penalty.gate=batch"
+            )
+        return prompt_N if self.kind == "leave_one_out" else prompt_N % 2
+
+    def weigh(
+        self,
+        penalty: Penalty,
+        violation_K: Tensor,
+        stderr_K: Tensor,
+        rest: tuple[Tensor, Tensor] | None = None,
+        layout: Layout = ALONE,
+    ) -> Weighed:
+        """The strategy's weights for this iteration.
+
+        Args:
+            penalty: the strategy, which is asked once for each violation that differs.
+            violation_K: J - d of the batch.
+            stderr_K: standard error of J.
+            rest: violations and standard errors [P, K] of the batch without each part.
+            layout: of the answers, with the part of each.
+        """
+        if rest is None or layout.part_N is None:
+            if self.kind == "previous" and bool(self.num_seen > 0):
+                violation_K, stderr_K = self.violation_K.to(violation_K), self.stderr_K.to(stderr_K)
+            weights = ask_weights(penalty, violation_K, stderr_K)
+            return Weighed(weights, weights.reward, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype))
+        seen, which_P = torch.unique(torch.cat(rest, dim=-1), dim=0, return_inverse=True)
+        K = len(violation_K)
+        answers = [ask_weights(penalty, row[:K], row[K:]) for row in seen]
+        which_N = which_P[layout.part_N]
+        reward, cost = torch.stack([one.reward for one in answers]), torch.stack([one.cost_K for one in answers])
+        total = torch.stack([one.total for one in answers])
+        here = which_N[layout.here]
+        return Weighed(
+            Weights(reward[here], cost[here], total[here]),
+            reward[which_N].mean(),
+            cost[which_N].mean(dim=0),
+            (cost[which_N] > 0).to(violation_K.dtype).mean(dim=0),
+        )
+
+    def remember(self, violation_K: Tensor, stderr_K: Tensor) -> None:
+        """Keep this iteration's violation for the next."""
+        self.violation_K.copy_(violation_K)
+        self.stderr_K.copy_(stderr_K)
+        self.num_seen += 1
