@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.batching import check_rows, ranks_of
+from csrlhf.data.choice import representative
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
 from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
@@ -100,8 +101,8 @@ class PromptDataModule(LightningDataModule):
         for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}[stage]:
             if split not in self.rows:
                 self.rows[split] = self.source.prompts(split)  # type: ignore[arg-type]  # a Split by construction
-        if self.num_validation is not None and "validation" in self.rows:
-            self.rows["validation"] = self.rows["validation"][: self.num_validation]
+        if "validation" in self.rows:
+            self.rows["validation"] = representative(self.rows["validation"], self.num_validation)
 
     def batch(self, iteration: int, rank: int = 0, num_ranks: int = 1) -> PromptBatch:
         """A process's share of the batch of ``iteration``: consecutive draws from endless shuffled passes.

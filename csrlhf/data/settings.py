@@ -92,7 +92,7 @@ class PromptSettings(Settings):
         eval_every: iterations between two evaluations (one Lightning epoch).
         batch_size: responses per iteration, over all processes.
         samples_per_prompt: responses to each prompt of an iteration, which follow each other in the batch.
-        num_validation: only the first so many validation prompts; None for all.
+        num_validation: so many validation prompts, chosen by hash and with every category's share; None for all.
         max_prompt_tokens: a longer prompt is an error that names it.
     """
 

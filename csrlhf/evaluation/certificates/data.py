@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from csrlhf.data.choice import ranked
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.leaks import Known, PromptSet, Untouched, untouched
 from csrlhf.data.near_duplicates import normalise
@@ -127,11 +128,7 @@ class CertificationDataModule(PromptDataModule):
                 f"certify.num_prompts={self.num_prompts}: there are {len(found.rows):,} different prompts; ask for "
                 "fewer"
             )
-        ranked = sorted(
-            range(len(found.rows)),
-            key=lambda row: hashlib.sha256(f"{self.seed}/{prompt_text(found.rows[row].prompt)}".encode()).digest(),
-        )
-        rows = [found.rows[row] for row in sorted(ranked[: self.num_prompts])]
+        rows = [found.rows[row] for row in sorted(ranked(found.rows, self.seed)[: self.num_prompts])]
         return replace(untouched(rows, known, "certify.num_prompts"), repeated=found.repeated)
 
     def setup(self, stage: str) -> None:
