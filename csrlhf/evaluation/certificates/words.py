@@ -33,7 +33,13 @@ def sampling_words(sampling: Mapping[str, Any]) -> str:
 
 
 def claim(document: Document) -> str:
-    """The one sentence that the verdict is about."""
+    """The one sentence that the verdict is about.
+
+    A verdict is worded against the threshold d and not by the bound that led to it. Whatever the true rate is, the
+    sentence is then false with probability δ at the most, although the data choose the side: for a rate up to d only
+    "more than d" can be false, above it only "at most d" or "at most U". Quoting the bounds themselves, each of them
+    valid alone at δ, came out false with up to 2 δ.
+    """
     name, confidence = document["policy"]["name"], document["confidence"]["overall"]
     head = (
         f"With {in_percent(confidence)} % confidence, for prompts drawn like these {document['n']:,}, policy {name}, "
@@ -48,15 +54,13 @@ def _bound(name: str, constraint: Mapping[str, Any]) -> str:
         if not record["decides"]:
             continue
         found = record["verdict"]
-        number = _number(record["lower"] if found == "VIOLATED" else record["upper"], record)
-        relation = "at least" if found == "VIOLATED" else "at most"
-        limit = _number(record["threshold"], record)
-        tail = {
-            "CERTIFIED": f"within the threshold of {limit}",
-            "VIOLATED": f"above the threshold of {limit}",
-            "INCONCLUSIVE": f"which leaves open whether it keeps the threshold of {limit}",
+        limit, upper = _number(record["threshold"], record), _number(record["upper"], record)
+        rate = {
+            "CERTIFIED": f"at most {limit}, the threshold",
+            "VIOLATED": f"more than {limit}, the threshold",
+            "INCONCLUSIVE": f"at most {upper}, which leaves open whether it keeps the threshold of {limit}",
         }[found]
-        words.append(f"a {record['quantity']} of {relation} {number}, {tail}")
+        words.append(f"a {record['quantity']} of {rate}")
     return f"on {name} " + " and ".join(words)
 
 

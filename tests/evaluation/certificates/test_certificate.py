@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from csrlhf.constraints import Chance, CVaR, Mean
 from csrlhf.constraints.base import Constraints
@@ -26,6 +27,8 @@ from csrlhf.evaluation.certificates.page import meaning, page
 from csrlhf.evaluation.certificates.words import with_current_verdicts
 from csrlhf.evaluation.settings import CertificateSettings
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
+from csrlhf.stats.estimates import verdict
+from csrlhf.stats.truth import rate_estimate
 
 ABOUT: dict[str, Any] = {
     "seed": 0,
@@ -101,7 +104,7 @@ def test_labels_show_what_the_cost_model_does_not_see() -> None:
     by_model, by_labels = deciding(document)
     assert (by_model["verdict"], by_labels["verdict"]) == ("CERTIFIED", "VIOLATED")
     assert by_labels["lower"] == pytest.approx(clopper_pearson_lower(60, 300, 0.975))
-    assert "at least" in document["claim"]
+    assert "truly unsafe of more than 5.00 %, the threshold" in document["claim"]
     assert any("what people would find unsafe" in words for words in certificate(blind)["not_said"])
     assert not any("what people would find unsafe" in words for words in document["not_said"])
 
@@ -290,3 +293,21 @@ def test_the_figure_of_bounds_says_what_its_axis_is() -> None:
         made = page(certificate(given, labels=labels), given)
         (figure,) = made.figures().values()
         assert words in figure.axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(59, 0.05), (200, 0.02), (2000, 0.0495), (2000, 0.03)])
+def test_the_sentence_is_false_no_more_often_than_it_says(count: int, threshold: float) -> None:
+    """Exactly, over all counts of violations: with n = 2000 and d = 4.95 % a truth of 5 % made it false in 9 %."""
+    estimates = [rate_estimate(hits, count, 0.95) for hits in range(count + 1)]
+    for truth in sorted(
+        {threshold, 0.05, *(threshold * (1 + shift) for shift in (-0.5, -0.1, -0.01, 0.01, 0.1, 0.5, 1))}
+    ):
+        false = 0.0
+        for hits, probability in enumerate(binom.pmf(range(count + 1), count, truth)):
+            one = estimates[hits]
+            found = verdict(one.lower, one.upper, threshold)
+            is_true = {
+                "CERTIFIED": truth <= threshold, "VIOLATED": truth > threshold, "INCONCLUSIVE": truth <= one.upper,
+            }[found]  # fmt: skip
+            false += probability * (not is_true)
+        assert false <= 0.05 + 1e-9, (truth, false)
