@@ -264,7 +264,7 @@ class Constraints(nn.Module):
                 f"{cost_logits_BK.shape[-1]} outputs; name one constraint per output, or train another cost model"
             )
         statistics = []
-        for k, (name, constraint) in enumerate(self.by_name.items()):
+        for k, (name, constraint) in enumerate(zip(self.names, self, strict=True)):
             try:
                 statistic = _measure(name, constraint, cost_logits_BK[:, k], gather, remember, layout)
             except UserError as error:  # a constraint does not know its own name

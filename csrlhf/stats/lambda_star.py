@@ -95,6 +95,36 @@ def _tail(value_T: np.ndarray, start: int) -> Tail:
     return Tail(start, tuple(late_T.tolist()), float(late_T.mean()), stderr, count, drift, drifting)
 
 
+MOST_CLIPPED = 0.5
+"""Share of late steps that the gradient clip may cut before λ counts as without effect."""
+
+SPREADS = ("whiten", "scale")
+"""``advantage.normalise`` by the mixed advantage's own spread."""
+
+
+def why_inert(advantage: str, normalise: str | None, clip_active: ArrayLike) -> str | None:
+    """Why λ had no effect on the trade-off of a run, so that nothing of it tells λ*; None where it had one.
+
+    What divides the mixed advantage by a scale that follows the gate takes the constant normaliser back: open and
+    closed iterations make steps of the same length, and the gate settles at a duty cycle that λ does not move.
+
+    Args:
+        advantage: the estimator's class.
+        normalise: ``advantage.normalise``; None where it has no such key.
+        clip_active: ``policy/clip_active`` of each iteration, from the first; empty where it was not logged.
+    """
+    if advantage == "GroupNorm":
+        return "advantage=group_norm divides by the spread of the mixed score, which follows the gate: λ had no effect"
+    if normalise in SPREADS:
+        return f"advantage.normalise={normalise} divides by the batch's spread, which follows the gate: λ had no effect"
+    active_T = np.asarray(clip_active, dtype=np.float64)
+    late_T = active_T[-max(len(active_T) // 3, 1) :]
+    if len(late_T) and late_T.mean() > MOST_CLIPPED:
+        share = f"{100 * late_T.mean():.0f} %"
+        return f"the gradient clip (ppo.policy_grad_clip) was active in {share} of the late steps: λ had little effect"
+    return None
+
+
 CONSTANT_NORMALISERS = ("fixed", "none")
 SLATER = "Slater bound"
 

@@ -16,7 +16,7 @@ from typing import Any
 from csrlhf.errors import UserError
 from csrlhf.runs.artifacts import read_record, write_whole
 from csrlhf.stats.estimates import Estimate
-from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate, why_inert
 
 Row = dict[str, Any]
 BEST, LATE = "best/", "late/"
@@ -49,7 +49,13 @@ def read_outcome(folder: Path) -> Row:
     metrics: Row = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     history = _history(folder / "history.csv")
     setting = _setting(record["config"])
-    return setting | metrics | _late(history) | _best(history) | _multiplier(setting, history)
+    return (
+        setting
+        | metrics
+        | _late(history)
+        | _best(history)
+        | _multiplier(setting, history, record["config"].get("advantage") or {})
+    )
 
 
 def _setting(config: Mapping[str, Any]) -> Row:
@@ -90,13 +96,19 @@ def _late(history: Sequence[Mapping[str, float]]) -> Row:
     return row
 
 
-def _multiplier(setting: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> Row:
+def _multiplier(
+    setting: Mapping[str, Any], history: Sequence[Mapping[str, float]], advantage: Mapping[str, Any]
+) -> Row:
     """λ* as this run alone tells it."""
     found: Estimate | None = None
+    clipped = [row["policy/clip_active"] for row in history if "policy/clip_active" in row]
+    estimator = str(advantage.get("_target_", "")).rpartition(".")[2]
+    if why_inert(estimator, advantage.get("normalise"), clipped) is not None:
+        return {}
     try:
         if setting["strategy"] in DUALS:
             found = dual_tail([row["penalty/multiplier"] for row in history if "penalty/weight" in row])
-        elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float):
+        elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float) and setting["multiplier"]:
             gates = [row["penalty/weight"] / setting["multiplier"] for row in history if "penalty/weight" in row]
             found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"])
     except UserError:  # too short a run, another normaliser, several constraints: it tells nothing

@@ -19,6 +19,7 @@ from csrlhf.stats.lambda_star import (
     frontier_slope,
     slater_bound,
     stationary_tail,
+    why_inert,
 )
 
 
@@ -239,3 +240,13 @@ def test_noise_rarely_counts_as_a_drift() -> None:
     rng = np.random.default_rng(0)
     starts = [stationary_tail(rng.normal(size=120)).start for _ in range(300)]
     assert 0.9 <= np.mean(np.array(starts) == 80) < 1.0
+
+
+def test_a_run_whose_multiplier_had_no_effect_tells_nothing() -> None:
+    assert why_inert("GAE", "none", [0.0] * 60) is None
+    assert why_inert("RLOO", None, []) is None
+    assert "advantage=group_norm" in (why_inert("GroupNorm", None, []) or "")
+    assert "advantage.normalise=whiten" in (why_inert("GAE", "whiten", []) or "")
+    early, late = [1.0] * 40 + [0.0] * 20, [0.0] * 40 + [0.75] * 20
+    assert why_inert("GAE", "none", early) is None
+    assert "active in 75 % of the late steps" in (why_inert("GAE", "none", late) or "")

@@ -16,7 +16,7 @@ from typing import Any
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.stats.estimates import Estimate
-from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate, exact_penalty
+from csrlhf.stats.lambda_star import dual_tail, duty_cycle_estimate, exact_penalty, why_inert
 
 SWEEP = "lambda_star.json"
 HISTORY = "history.csv"
@@ -104,9 +104,19 @@ def diagnostic(
     return {"note": NOT_A_CERTIFICATE, "constraints": found} if found else None
 
 
-def _penalty(policy: Path) -> dict[str, Any]:
+def _config(policy: Path) -> dict[str, Any]:
     record = artifacts.read_record(policy) if policy.is_dir() else None
-    return ((record or {}).get("config") or {}).get("penalty") or {}
+    return (record or {}).get("config") or {}
+
+
+def _penalty(policy: Path) -> dict[str, Any]:
+    return _config(policy).get("penalty") or {}
+
+
+def _why_inert(policy: Path) -> str | None:
+    advantage = _config(policy).get("advantage") or {}
+    clipped = _numbers(policy / HISTORY, "policy/clip_active")
+    return why_inert(str(advantage.get("_target_", "")).rpartition(".")[2], advantage.get("normalise"), clipped)
 
 
 def _multipliers(penalty: Mapping[str, Any], constraints: Sequence[str]) -> dict[str, float]:
@@ -124,6 +134,8 @@ def _own(policy: Path, penalty: Mapping[str, Any], name: str, multiplier: float,
     weights = _column(path, "weight", name, count)
     if not weights:
         return f"the run's own duty cycle: {policy.name}/{HISTORY} has no weights of the penalty on {name}"
+    if (reason := _why_inert(policy)) is not None:
+        return f"the run's own duty cycle: {reason}"
     try:
         gates = [weight / multiplier for weight in weights]
         return duty_cycle_estimate(multiplier, gates, str(penalty.get("normaliser")))
@@ -149,6 +161,8 @@ def _estimate(source: Path, name: str, count: int) -> Estimate | str:
     multipliers = _column(path, "multiplier", name, count)
     if not multipliers:
         raise UserError(f"{path}: has no column penalty/multiplier; name the folder of a run of stage=ppo")
+    if (reason := _why_inert(source)) is not None:
+        return f"the dual run {source}: {reason}"
     try:
         return dual_tail(multipliers)
     except UserError as error:  # too short a run
@@ -171,6 +185,9 @@ def _of_sweep(path: Path) -> Estimate:
 
 def _column(path: Path, key: str, name: str, count: int) -> list[float]:
     """The numbers of ``penalty/<key>`` in a history, by constraint where there are several."""
-    column = f"penalty/{key}" if count == 1 else f"penalty/{name}/{key}"
+    return _numbers(path, f"penalty/{key}" if count == 1 else f"penalty/{name}/{key}")
+
+
+def _numbers(path: Path, column: str) -> list[float]:
     with path.open(encoding="utf-8", newline="") as file:
         return [float(row[column]) for row in csv.DictReader(file) if row.get(column)]

@@ -7,6 +7,7 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
 from csrlhf.advantages.gae import GAE
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.constraints.chance import Chance
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import Tuning
@@ -33,6 +34,7 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
 from csrlhf.penalties.gate import Gate, Weighed
 from csrlhf.penalties.rectified import Rectified
+from csrlhf.stats.lambda_star import MOST_CLIPPED
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
 from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
@@ -91,6 +93,12 @@ def constraint_metrics(
         infix = "" if len(names) == 1 else f"{name}/"
         metrics |= {f"penalty/{infix}weight": weighed.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
     return metrics
+
+
+def mean_of_last_third(history: Sequence[float]) -> float:
+    """Over the last third of the iterations; 0 where there are none."""
+    late = history[-max(len(history) // 3, 1) :]
+    return sum(late) / max(len(late), 1)
 
 
 def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], price_K: Tensor) -> dict[str, Tensor]:
@@ -176,6 +184,7 @@ class PolicyBase(LightningModule):
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.final_metrics: dict[str, float] = {}
         self.gate_history: list[float] = []
+        self.clip_history: list[float] = []
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -212,6 +221,7 @@ class PolicyBase(LightningModule):
         leave_out_frozen(self, checkpoint)
         checkpoint["csrlhf"] = {
             "gate_history": self.gate_history,
+            "clip_history": self.clip_history,
             "selection": self.selection.state_dict(),
             "parts": self._parts(),
         }
@@ -233,6 +243,7 @@ class PolicyBase(LightningModule):
                     f"PolicyModule.load_from_checkpoint(path, {part}=...)"
                 )
         self.gate_history = list(checkpoint["csrlhf"]["gate_history"])
+        self.clip_history = list(checkpoint["csrlhf"].get("clip_history", []))
         self.selection.load_state_dict(checkpoint["csrlhf"]["selection"])
         frozen = {key: value for key, value in self.state_dict().items() if _is_frozen(key)}
         checkpoint["state_dict"] |= frozen
@@ -328,6 +339,8 @@ class PolicyModule(PolicyBase):
         self.gate.remember(state.violation_K, state.stderr_K)
         self.monitor.update(weighed.open_K, state.violation_K)
         self.gate_history.append(float(weighed.open_K.mean()))
+        if "policy/clip_active" in figures:  # not while the critic warms up
+            self.clip_history.append(float(figures["policy/clip_active"]))
         self.iteration += 1
         prices = self.penalty.metrics()
         self.log_dict(
@@ -415,8 +428,14 @@ class PolicyModule(PolicyBase):
         self.selection.check_collapse(self.trainer)
 
     def on_fit_end(self) -> None:
-        """Figures of the whole run."""
-        last_third = self.gate_history[-max(len(self.gate_history) // 3, 1) :]
-        self.final_metrics |= {"penalty/duty_last_third": sum(last_third) / max(len(last_third), 1)}
+        """Figures of the whole run; a warning where the gradient clip took λ its meaning."""
+        self.final_metrics |= {"penalty/duty_last_third": mean_of_last_third(self.gate_history)}
+        if self.penalty.constrains and (clipped := mean_of_last_third(self.clip_history)) > MOST_CLIPPED:
+            warnings.warn(
+                f"ppo.policy_grad_clip={self.ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps "
+                "to one length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",
+                InputWarning,
+                stacklevel=2,
+            )
         self.final_metrics |= self.selection.final_metrics()
         self.selection.check_reward()

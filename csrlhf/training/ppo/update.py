@@ -220,7 +220,7 @@ def optimizer_step(
     iteration: int,
     permit: Callable[[Metrics], bool] | None = None,
 ) -> tuple[Metrics, bool]:
-    """Backward over the shares, clip, step; the norm before clipping is logged.
+    """Backward over the shares, clip, step; the norm before clipping is logged, and whether it was clipped.
 
     Nothing is stepped on a number that is not finite. The norm is that of the processes' average and so the same on
     each: where one process's loss is NaN, all of them stop.
@@ -231,7 +231,7 @@ def optimizer_step(
         model: whose gradients are clipped.
         losses: the micro-batches, one after the other; their sum is this process's loss.
         clip: bound on the gradient norm.
-        norm_name: the metric key of the norm.
+        norm_name: the metric key of the norm, ``.../grad_norm``; beside it stands ``.../clip_active``, 1 or 0.
         iteration: for the message.
         permit: asked with the figures before the step; must answer alike on every process.
 
@@ -252,7 +252,7 @@ def optimizer_step(
     if not bool(torch.isfinite(norm)):
         for name, value in (totals | {norm_name: norm}).items():
             require_finite(name, value, iteration)
-    totals = totals | {norm_name: norm}
+    totals = totals | {norm_name: norm, norm_name.replace("grad_norm", "clip_active"): (norm > clip).to(norm.dtype)}
     if permit is not None and not permit(totals):
         optimizer.zero_grad()
         return totals, False

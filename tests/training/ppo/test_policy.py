@@ -295,11 +295,29 @@ def test_metrics_of_a_run(policy_module: Make, prompt_data: Make, tiny: ModuleTy
     assert module.final_metrics["penalty/duty_last_third"] == 1.0
     expected = {
         "train/reward", "train/response_length", "train/ended", "policy/logprob", "policy/kl", "policy/kl_k3",
-        "policy/loss", "policy/grad_norm", "policy/entropy", "policy/clip_fraction", "policy/update_kl",
+        "policy/loss", "policy/grad_norm", "policy/clip_active", "policy/entropy", "policy/clip_fraction",
+        "policy/update_kl",
         "critic/loss", "critic/grad_norm", "constraint/harm/threshold", "constraint/harm/stderr",
         "constraint/harm/cumulative_violation", "validation/reward", "validation/harm/cost", "selection/feasible",
     }  # fmt: skip
     assert expected <= metrics.keys()
+
+
+def test_a_clip_that_makes_all_steps_alike_is_told(
+    policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
+) -> None:
+    """Every step is cut to the same length: weights of the penalty then change its direction alone."""
+    loose, tight = (
+        policy_module(constraints=ALWAYS, ppo=PPOConfig(minibatch_size=4, critic_warmup=0, policy_grad_clip=clip))
+        for clip in (1e6, 1e-6)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        loose_run = tiny.fit(loose, prompt_data(), tmp_path / "loose", 2)
+    assert loose_run.callback_metrics["policy/clip_active"].item() == 0.0
+    with pytest.warns(InputWarning, match=r"ppo\.policy_grad_clip=1e-06: it cut 100 % of the late steps"):
+        tight_run = tiny.fit(tight, prompt_data(), tmp_path / "tight", 2)
+    assert tight_run.callback_metrics["policy/clip_active"].item() == 1.0
 
 
 def test_a_plug_in_may_leave_the_standard_error_out() -> None:

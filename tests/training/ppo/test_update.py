@@ -138,6 +138,7 @@ def test_gradients_add_up_are_clipped_and_the_norm_before_is_returned() -> None:
     parts = [lambda: (model.weight * torch.tensor([[3.0, 0.0]])).sum(), lambda: 4.0 * model.weight[0, 1]]
     metrics = step(model, recorder, *parts)
     assert metrics["policy/grad_norm"].item() == pytest.approx(5.0)
+    assert metrics["policy/clip_active"].item() == 1.0
     assert metrics["policy/loss"].item() == pytest.approx(7.0)
     assert model.weight.grad is not None
     torch.testing.assert_close(model.weight.grad, torch.tensor([[0.6, 0.8]]), atol=1e-5, rtol=0)
