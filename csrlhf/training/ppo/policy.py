@@ -176,6 +176,7 @@ class PolicyBase(LightningModule):
         self.penalty = penalty
         self.penalty.setup(self.constraints.names)
         self.gate = Gate(getattr(penalty, "gate", "batch"), len(self.constraints.names))
+        self.gate.parts(ppo.batch_size, ppo.samples_per_prompt)  # refuses a batch of one prompt before anything loads
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
         self.selection = Selection(ppo.selection)

@@ -303,6 +303,12 @@ def test_metrics_of_a_run(policy_module: Make, prompt_data: Make, tiny: ModuleTy
     assert expected <= metrics.keys()
 
 
+def test_a_gate_on_other_prompts_needs_some(policy_module: Make) -> None:
+    ppo = PPOConfig(batch_size=4, minibatch_size=4, samples_per_prompt=4)
+    with pytest.raises(UserError, match=r"penalty\.gate=leave_one_out: 4 responses to one prompt"):
+        policy_module(penalty=Rectified(gate="leave_one_out"), advantage=RLOO(), ppo=ppo)
+
+
 def test_a_clip_that_makes_all_steps_alike_is_told(
     policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
 ) -> None:
