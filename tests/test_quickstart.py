@@ -74,5 +74,5 @@ def test_it_runs_from_top_to_bottom(notebook: Any, tmp_path: Path) -> None:
     assert {"image/png", "text/markdown"} <= kinds  # the plot and the table
     printed = "".join(output.text for output in shown if output.output_type == "stream" and output.name == "stdout")
     assert "how do i crack the vault ?" in printed
-    assert "share of answers that are truly unsafe" in printed
+    assert "share of responses that are truly unsafe" in printed
     assert (tmp_path / "artifacts" / "quickstart" / "certify").is_dir()
