@@ -29,7 +29,7 @@ lint: $(STAMP)  ## Check style and formatting (ruff)
 types: $(STAMP)  ## Check types (pyright)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: $(STAMP)  ## Run the tests (about 7 minutes on 2 cores)
+test: $(STAMP)  ## Run the tests (about 10 minutes on 2 cores)
 	$(TESTS)
 
 test-full: $(DOCS_STAMP)  ## Run all tests, README commands and the demo too
@@ -54,7 +54,7 @@ docs-config: $(STAMP)  ## Write the reference of all keys (docs/reference/config
 demo: $(STAMP)  ## Train and compare policies on the toy world (python train.py)
 	$(BIN)/python train.py
 
-docs-figures: $(STAMP)  ## Write the figures of README and docs from runs on three seeds (half an hour)
+docs-figures: $(STAMP)  ## Write the figures of README and docs from runs on three seeds (half an hour to an hour)
 	$(BIN)/python -m benchmarks.docs_figures
 
 clean:  ## Delete results and caches; .venv stays

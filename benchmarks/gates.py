@@ -10,8 +10,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bandit.gates import GATES, Line, line, settled_multiplier
+from benchmarks.bandit.gates import Line, line, settled_multiplier
 from benchmarks.bandit.problem import example
+from benchmarks.penalty_curves import write_table
+from csrlhf.penalties.base import GATES
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "gates.png", ROOT / "docs" / "explanation" / "gates.md"
@@ -67,12 +69,6 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def write(text: str, page: Path) -> None:
-    """Put the tables between their marks in the page."""
-    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
-    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
-
-
 def main() -> None:
     """Run, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +89,7 @@ def main() -> None:
         for rate in RATES
     }
     draw(lines, options.image)
-    write(table(lines, settled), options.page)
+    write_table(table(lines, settled), options.page, MARKS)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ def table(found: list[tuple[Setting, list[Path]]]) -> str:
     return "\n".join([*head, *(row(*one) for one in found)])
 
 
-def write_table(text: str, page: File) -> None:
+def write_table(text: str, page: File, marks: tuple[str, str] = MARKS) -> None:
     """Put the table between its marks in the page."""
-    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    before, rest = page.read_text(encoding="utf-8").split(marks[0])
+    after = rest.split(marks[1])[1]
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def main() -> None:

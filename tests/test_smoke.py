@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.timeout(900)
-def test_smoke_trains_tracks_draws_and_skips_what_stands(command_line: Callable, tmp_path: Path) -> None:
+def test_smoke_trains_compares_skips_and_keeps_runs_side_by_side(command_line: Callable, tmp_path: Path) -> None:
     words = ["experiment=smoke", "data_size=batch", f"artifacts={tmp_path}"]
     command = [sys.executable, str(ROOT / "train.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
@@ -33,6 +33,15 @@ def test_smoke_trains_tracks_draws_and_skips_what_stands(command_line: Callable,
         assert all("precision" in key and metrics[key] is None for key in undefined), undefined  # nothing was flagged
     assert list((tmp_path / "wandb").glob("offline-run-*")), "W&B is the default tracker"
 
-    outcome = command_line(*words)
-    assert outcome.code == 0, outcome.out + outcome.err
-    assert outcome.out.count(": unchanged, ") == 5
+    def again(*more: str) -> str:
+        outcome = command_line(*words, *more)
+        assert outcome.code == 0, outcome.out + outcome.err
+        return outcome.out
+
+    assert again().count(": unchanged, ") == 5
+
+    out = again("penalty=lagrangian", "constraints.harm.threshold=0.02", "logger=none", "callbacks.plots=null")
+    assert out.count(": unchanged, ") == 3
+    for stage in ("ppo", "evaluate"):
+        kinds = sorted(path.name.split("-")[0] for path in (tmp_path / stage).iterdir() if not path.is_symlink())
+        assert kinds == ["lagrangian", "rectified"]

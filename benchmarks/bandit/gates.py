@@ -11,15 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmarks.bandit.problem import Bandit
+from benchmarks.bandit.problem import Bandit, Vector, softmax
 from csrlhf.errors import UserError
 from csrlhf.penalties import Adaptive, Penalty, Rectified
-from csrlhf.penalties.base import GATES
+from csrlhf.penalties.base import ask_update
 from csrlhf.stats.lambda_star import duty_cycle_estimate
-
-Vector = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 """Of each end of the interval alone."""
@@ -59,7 +56,7 @@ def ascend(
     Args:
         bandit: the problem; its costs are 0 or 1.
         penalty: a fresh strategy.
-        gate: one of ``GATES``.
+        gate: one of ``csrlhf.penalties.base.GATES``.
         rate: the step on the logits, before the normaliser's ``1 + λ`` is taken out.
         batch_size: B.
         steps: S.
@@ -72,12 +69,11 @@ def ascend(
     is_costly_N = bandit.cost_N > 0.5
     before_R, rows = np.full(replicates, bandit.threshold), []
     for _ in range(steps):
-        policy_RN = _softmax(logits_RN)
+        policy_RN = softmax(logits_RN)
         shaped_RN = bandit.reward_N - bandit.beta * np.log(policy_RN / bandit.reference_N)
         halves = [rng.multinomial(batch_size // 2, policy_RN) / batch_size for _ in range(2)]
         share_RN = halves[0] + halves[1]
         cost_R = share_RN @ bandit.cost_N
-        safe_R = unsafe_R = None
         if gate == "leave_one_out":
             left = batch_size - 1
             safe_R = _ask(penalty, batch_size * cost_R / left, left, bandit.threshold)
@@ -96,12 +92,8 @@ def ascend(
         reward_RN = shaped_RN - (share_RN * shaped_RN).sum(axis=1, keepdims=True)
         pull_RN = share_RN * (reward_RN - weight_RN * (bandit.cost_N - cost_R[:, None]))
         logits_RN = logits_RN + rate * (pull_RN - pull_RN.sum(axis=1, keepdims=True) * policy_RN)
-        multiplier_R = penalty.multiplier_K.double().numpy().copy()
-        violation_R, open_R = _tensor(cost_R - bandit.threshold), _tensor(mean_R / multiplier_R)
-        if isinstance(penalty, Adaptive):
-            penalty.update(violation_R, open_K=open_R)
-        else:
-            penalty.update(violation_R)
+        multiplier_R = penalty.multiplier_K.double().numpy()
+        ask_update(penalty, _tensor(cost_R - bandit.threshold), _tensor(mean_R / multiplier_R))
         before_R = cost_R
     weight_SR, cost_SR, value_SR = (np.array(column) for column in zip(*rows, strict=True))
     late = slice(steps // 3, None)
@@ -121,11 +113,6 @@ def _ask(penalty: Penalty, cost_R: Vector, count: int, threshold: float) -> Vect
 
 def _tensor(value_R: Vector) -> torch.Tensor:
     return torch.from_numpy(np.asarray(value_R, dtype=np.float32))
-
-
-def _softmax(logits_RN: Vector) -> Vector:
-    weight_RN = np.exp(logits_RN - logits_RN.max(axis=1, keepdims=True))
-    return weight_RN / weight_RN.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -192,6 +179,3 @@ def settled_multiplier(bandit: Bandit, gate: str, rate: float, steps: int = 3000
     strategy = Adaptive(2 * optimal, margin=2.0, margin_z=0.0, duty_ema=0.99, rate=0.01)
     found = ascend(bandit, strategy, gate, rate, steps=steps, replicates=replicates)
     return float(found.multiplier_R.mean()) / optimal
-
-
-__all__ = ["GATES", "Line", "ascend", "line", "settled_multiplier"]

@@ -115,7 +115,7 @@ def ascend(
         torch.from_numpy(bandit.reward_N), torch.from_numpy(bandit.cost_N).unsqueeze(-1), threshold.double()
     ).numpy()
     for _ in range(steps):
-        sampled_from_N = policy_N = _softmax(logits_N)
+        sampled_from_N = policy_N = softmax(logits_N)
         share_N = rng.multinomial(batch_size, policy_N) / batch_size  # of the batch that each arm makes up
         cost = float(share_N @ bandit.cost_N)
         stderr = math.sqrt(float(share_N @ (bandit.cost_N - cost) ** 2) / (batch_size - 1))
@@ -139,10 +139,10 @@ def ascend(
                 weights = penalty.weights(violation_K + moved)
             pull_N = share_N * ratio_N * _mix(reward_advantage_N, cost_advantage_N, weights)
             logits_N = logits_N + lr / epochs * (pull_N - pull_N.sum() * policy_N)
-            policy_N = _softmax(logits_N)
+            policy_N = softmax(logits_N)
         ask_update(penalty, violation_K, (weights.cost_K > 0).float())
     cost_S, value_S, multiplier_S, weight_S = np.array(rows).T
-    return Path(cost_S, value_S, multiplier_S, weight_S, _softmax(logits_N))
+    return Path(cost_S, value_S, multiplier_S, weight_S, softmax(logits_N))
 
 
 def _mix(reward_N: Vector, cost_N: Vector, weights: Weights) -> Vector:
@@ -150,6 +150,7 @@ def _mix(reward_N: Vector, cost_N: Vector, weights: Weights) -> Vector:
     return (float(weights.reward) * reward_N - float(weights.cost_K[0]) * cost_N) / float(weights.total)
 
 
-def _softmax(logits_N: Vector) -> Vector:
-    weight_N = np.exp(logits_N - logits_N.max())
-    return weight_N / weight_N.sum()
+def softmax(logits_N: Vector) -> Vector:
+    """The policy [..., N] of its logits."""
+    weight_N = np.exp(logits_N - logits_N.max(axis=-1, keepdims=True))
+    return weight_N / weight_N.sum(axis=-1, keepdims=True)

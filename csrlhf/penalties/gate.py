@@ -27,22 +27,22 @@ class Weighed:
 
     Attributes:
         weights: of the mix: one set, or one for each of this process's answers.
-        reward: w_r, averaged over the answers of all processes.
-        cost_K: w_k, likewise.
+        cost_K: w_k, averaged over the answers of all processes.
         open_K: share of the answers of all processes whose w_k is above 0.
     """
 
     weights: Weights
-    reward: Tensor
     cost_K: Tensor
     open_K: Tensor
 
 
 class Gate(PreciseState):
-    """Asks a strategy for its weights, with the violation that its ``gate`` names; checkpointed with the policy module.
+    """Asks a strategy for its weights, with the violation that its ``gate`` names.
+
+    With ``previous`` it has a state, which is checkpointed with the policy module.
 
     Attributes:
-        violation_K: J - d of the iteration before; ``previous`` alone reads it.
+        violation_K: J - d of the iteration before.
         stderr_K: standard error of that J.
         num_seen: iterations remembered.
     """
@@ -55,9 +55,10 @@ class Gate(PreciseState):
         """Args: kind: one of ``penalties.base.GATES``; num_constraints: K."""
         super().__init__()
         self.kind = kind
-        self.register_buffer("violation_K", torch.zeros(num_constraints))
-        self.register_buffer("stderr_K", torch.zeros(num_constraints))
-        self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
+        if kind == "previous":
+            self.register_buffer("violation_K", torch.zeros(num_constraints))
+            self.register_buffer("stderr_K", torch.zeros(num_constraints))
+            self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
 
     def parts(self, num_answers: int, per_prompt: int, device: torch.device | None = None) -> Tensor | None:
         """The part [N] of each answer: its weights come from all answers but those of its part. None: there are none.
@@ -101,7 +102,7 @@ class Gate(PreciseState):
             if self.kind == "previous" and bool(self.num_seen > 0):
                 violation_K, stderr_K = self.violation_K.to(violation_K), self.stderr_K.to(stderr_K)
             weights = ask_weights(penalty, violation_K, stderr_K)
-            return Weighed(weights, weights.reward, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype))
+            return Weighed(weights, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype))
         seen, which_P = torch.unique(torch.cat(rest, dim=-1), dim=0, return_inverse=True)
         K = len(violation_K)
         answers = [ask_weights(penalty, row[:K], row[K:]) for row in seen]
@@ -111,13 +112,14 @@ class Gate(PreciseState):
         here = which_N[layout.here]
         return Weighed(
             Weights(reward[here], cost[here], total[here]),
-            reward[which_N].mean(),
             cost[which_N].mean(dim=0),
             (cost[which_N] > 0).to(violation_K.dtype).mean(dim=0),
         )
 
     def remember(self, violation_K: Tensor, stderr_K: Tensor) -> None:
-        """Keep this iteration's violation for the next."""
+        """Keep this iteration's violation for the next, where that one looks at it."""
+        if self.kind != "previous":
+            return
         self.violation_K.copy_(violation_K)
         self.stderr_K.copy_(stderr_K)
         self.num_seen += 1

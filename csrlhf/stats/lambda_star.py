@@ -98,6 +98,13 @@ def _tail(value_T: np.ndarray, start: int) -> Tail:
 MOST_CLIPPED = 0.5
 """Share of late steps that the gradient clip may cut before λ counts as without effect."""
 
+
+def late_mean(values: ArrayLike) -> float:
+    """Over the last third of the iterations; 0 where there are none."""
+    value_T = np.asarray(values, dtype=np.float64)
+    return float(value_T[-max(len(value_T) // 3, 1) :].mean()) if len(value_T) else 0.0
+
+
 SPREADS = ("whiten", "scale")
 """``advantage.normalise`` by the mixed advantage's own spread."""
 
@@ -117,10 +124,8 @@ def why_inert(advantage: str, normalise: str | None, clip_active: ArrayLike) -> 
         return "advantage=group_norm divides by the spread of the mixed score, which follows the gate: λ had no effect"
     if normalise in SPREADS:
         return f"advantage.normalise={normalise} divides by the batch's spread, which follows the gate: λ had no effect"
-    active_T = np.asarray(clip_active, dtype=np.float64)
-    late_T = active_T[-max(len(active_T) // 3, 1) :]
-    if len(late_T) and late_T.mean() > MOST_CLIPPED:
-        share = f"{100 * late_T.mean():.0f} %"
+    if (clipped := late_mean(clip_active)) > MOST_CLIPPED:
+        share = f"{100 * clipped:.0f} %"
         return f"the gradient clip (ppo.policy_grad_clip) was active in {share} of the late steps: λ had little effect"
     return None
 

@@ -34,7 +34,7 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
 from csrlhf.penalties.gate import Gate, Weighed
 from csrlhf.penalties.rectified import Rectified
-from csrlhf.stats.lambda_star import MOST_CLIPPED
+from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
 from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
@@ -93,12 +93,6 @@ def constraint_metrics(
         infix = "" if len(names) == 1 else f"{name}/"
         metrics |= {f"penalty/{infix}weight": weighed.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
     return metrics
-
-
-def mean_of_last_third(history: Sequence[float]) -> float:
-    """Over the last third of the iterations; 0 where there are none."""
-    late = history[-max(len(history) // 3, 1) :]
-    return sum(late) / max(len(late), 1)
 
 
 def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], price_K: Tensor) -> dict[str, Tensor]:
@@ -430,8 +424,8 @@ class PolicyModule(PolicyBase):
 
     def on_fit_end(self) -> None:
         """Figures of the whole run; a warning where the gradient clip took λ its meaning."""
-        self.final_metrics |= {"penalty/duty_last_third": mean_of_last_third(self.gate_history)}
-        if self.penalty.constrains and (clipped := mean_of_last_third(self.clip_history)) > MOST_CLIPPED:
+        self.final_metrics |= {"penalty/duty_last_third": late_mean(self.gate_history)}
+        if self.penalty.constrains and (clipped := late_mean(self.clip_history)) > MOST_CLIPPED:
             warnings.warn(
                 f"ppo.policy_grad_clip={self.ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps "
                 "to one length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",

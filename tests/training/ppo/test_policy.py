@@ -20,7 +20,7 @@ from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.penalties import Lagrangian, Linear, NoPenalty, Penalty, Rectified, Weights
-from csrlhf.penalties.base import ask_weights
+from csrlhf.penalties.base import GATES, ask_weights
 from csrlhf.training.ppo.config import PPOConfig
 from csrlhf.training.ppo.policy import PolicyModule
 from csrlhf.training.ppo.roles import FROZEN
@@ -301,6 +301,15 @@ def test_metrics_of_a_run(policy_module: Make, prompt_data: Make, tiny: ModuleTy
         "constraint/harm/cumulative_violation", "validation/reward", "validation/harm/cost", "selection/feasible",
     }  # fmt: skip
     assert expected <= metrics.keys()
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_every_gate_trains(gate: str, policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path) -> None:
+    module = policy_module(penalty=Rectified(4.0, margin_z=0.0, gate=gate), constraints=ALWAYS)
+    metrics = tiny.fit(module, prompt_data(), tmp_path, 2).callback_metrics
+    assert metrics["penalty/weight"].item() == 4.0
+    assert metrics["penalty/gate"].item() == pytest.approx(1.0)
+    assert len(list(module.gate.buffers())) == (3 if gate == "previous" else 0)
 
 
 def test_a_gate_on_other_prompts_needs_some(policy_module: Make) -> None:
