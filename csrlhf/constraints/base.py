@@ -193,7 +193,7 @@ class Constraint(PreciseState):
         if layout.per_prompt > 1:  # of the prompt's answers, some of which another process may hold
             term_N = self.terms(cost_N, cost_N)
             sum_N = term_N.reshape(-1, layout.per_prompt).sum(dim=1).repeat_interleave(layout.per_prompt)
-            sum_B = sum_N[layout.first : layout.first + len(cost_B)]
+            sum_B = sum_N[layout.here]
         square_B = term_B * (2 * sum_B - term_B) / layout.per_prompt
         return term_B + kappa * (square_B - 2 * term_B * batch.mean) / (2 * batch.deviation)
 
@@ -203,13 +203,15 @@ def _measure(
 ) -> Statistic:
     """Ask a constraint; a plug-in's own ``forward`` may know of no layout."""
     if "layout" in inspect.signature(constraint.forward).parameters:
-        return constraint(cost_logits_B, gather, remember, layout)
-    if layout.part_N is not None:
+        statistic = constraint(cost_logits_B, gather, remember, layout)
+    else:
+        statistic = constraint(cost_logits_B, gather, remember)
+    if layout.part_N is not None and getattr(statistic, "rest", None) is None:
         raise UserError(
-            f"constraints.{name}: {type(constraint).__name__}.forward takes no layout, and penalty.gate asks for the "
-            "statistic without some of the responses; take penalty.gate=batch or previous"
+            f"constraints.{name}: {type(constraint).__name__}.forward gives no statistic without some of the responses "
+            "(rest), and penalty.gate asks for it; take penalty.gate=batch or previous"
         )
-    return constraint(cost_logits_B, gather, remember)
+    return statistic
 
 
 @dataclass(frozen=True)

@@ -140,3 +140,14 @@ def test_an_average_has_the_previous_iteration_already() -> None:
         Rectified(ema=0.5, gate="previous")
     with pytest.raises(UserError, match=r"penalty\.gate='half'"):
         Rectified(gate="half")
+
+
+def test_a_plug_in_that_knows_of_no_layout_goes_with_gates_that_need_none() -> None:
+    class Own(Chance):
+        def forward(self, cost_logits_B, gather=lambda value: value, remember=False):  # type: ignore[override]
+            return super().forward(cost_logits_B, gather, remember)
+
+    constraints, logits = Constraints({"harm": Own(0.3)}), (COSTS - 0.5).unsqueeze(-1)
+    assert constraints(logits).value_K.item() == 0.25
+    with pytest.raises(UserError, match=r"constraints\.harm: Own\.forward gives no statistic .* penalty\.gate=batch"):
+        constraints(logits, layout=Layout(part_N=torch.arange(8)))
