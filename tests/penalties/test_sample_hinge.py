@@ -10,7 +10,7 @@ from csrlhf.errors import UserError
 from csrlhf.penalties import SampleHinge
 from csrlhf.penalties.base import PenaltyMonitor
 from csrlhf.penalties.gate import Gate
-from csrlhf.training.ppo.policy import constraint_metrics
+from csrlhf.training.ppo.metrics import constraint_metrics
 
 
 def ready(*names: str, **options) -> SampleHinge:

@@ -8,7 +8,7 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,15 +29,16 @@ from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import Tuning
 from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
-from csrlhf.ops.masking import masked_sum, sequence_sum
+from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
-from csrlhf.penalties.gate import Gate, Weighed
+from csrlhf.penalties.gate import Gate
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
 from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
+from csrlhf.training.ppo.metrics import constraint_metrics, effective_multipliers, rollout_metrics
 from csrlhf.training.ppo.recheck import check_recheck
 from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
@@ -55,61 +56,6 @@ from csrlhf.training.ranks import (
 from csrlhf.training.settings import OptimizerSettings
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, Layout, PromptBatch, Rollout, Scores
-
-# What is logged of one PPO iteration, keyed as in docs/reference/metrics.md.
-
-
-def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dict[str, Tensor]:
-    """What this process's part of the batch looked like; averages over the processes are those of the batch.
-
-    Args:
-        rollout: of this process.
-        scores: of its answers.
-        num_tokens: response tokens per process, on average.
-    """
-    lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
-    return {
-        "train/reward": scores.reward_B.mean(),
-        "train/response_length": lengths_B.mean(),
-        "train/ended": rollout.ended_B.float().mean(),
-        "policy/logprob": masked_sum(rollout.logprobs_BT, rollout.response_mask_BT) / num_tokens,
-    }
-
-
-def constraint_metrics(
-    names: Sequence[str], state: ConstraintState, weighed: Weighed, monitor: PenaltyMonitor
-) -> dict[str, Tensor]:
-    """Cost, threshold, violation of each constraint; weight and gate of the penalty."""
-    metrics: dict[str, Tensor] = {}
-    duty_K = monitor.duty()
-    for k, name in enumerate(names):
-        metrics |= {
-            f"constraint/{name}/cost": state.value_K[k],
-            f"constraint/{name}/threshold": state.threshold_K[k],
-            f"constraint/{name}/violation": state.violation_K[k],
-            f"constraint/{name}/stderr": state.stderr_K[k],
-            f"constraint/{name}/cumulative_violation": monitor.cumulative_K[k],
-        }
-        infix = "" if len(names) == 1 else f"{name}/"
-        metrics |= {f"penalty/{infix}weight": weighed.cost_K[k], f"penalty/{infix}gate": duty_K[k]}
-    return metrics
-
-
-def effective_multipliers(names: Sequence[str], metrics: Mapping[str, Tensor], price_K: Tensor) -> dict[str, Tensor]:
-    """What each reported multiplier costs per raw unit of cost, in raw units of reward: ``λ_k σ_r / σ_ck``.
-
-    Args:
-        names: of the constraints.
-        metrics: of the penalty; a strategy without a multiplier reports none, and has no effective one.
-        price_K: ``σ_r / σ_ck``, 1 where nothing is normalised.
-    """
-    infixes = [""] if len(names) == 1 else [f"{name}/" for name in names]
-    return {
-        f"penalty/{infix}effective_multiplier": metrics[f"penalty/{infix}multiplier"] * price_K[k]
-        for k, infix in enumerate(infixes)
-        if f"penalty/{infix}multiplier" in metrics
-    }
-
 
 # What a policy module is made of and what Lightning asks of it beside the steps: models, optimisers, checkpoints.
 #
