@@ -106,6 +106,10 @@ class Penalty(PreciseState):
     recheck = False
     """True: :meth:`weights` is asked again in each minibatch, with the surrogate violation (``p3o``)."""
 
+    gated = False
+    """True: a λ that the violation switches or scales. Where the advantage is divided by its own spread, it has no
+    effect on the trade-off (``advantage.normalise``)."""
+
     gate: str = "batch"
     """Which answers the weights are read from: one of ``GATES``."""
 

@@ -29,11 +29,13 @@ class Weighed:
         weights: of the mix: one set, or one for each of this process's answers.
         cost_K: w_k, averaged over the answers of all processes.
         open_K: share of the answers of all processes whose w_k is above 0.
+        normaliser: Z, averaged likewise (scalar).
     """
 
     weights: Weights
     cost_K: Tensor
     open_K: Tensor
+    normaliser: Tensor
 
 
 class Gate(PreciseState):
@@ -102,7 +104,7 @@ class Gate(PreciseState):
             if self.kind == "previous" and bool(self.num_seen > 0):
                 violation_K, stderr_K = self.violation_K.to(violation_K), self.stderr_K.to(stderr_K)
             weights = ask_weights(penalty, violation_K, stderr_K)
-            return Weighed(weights, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype))
+            return Weighed(weights, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype), weights.total)
         seen, which_P = torch.unique(torch.cat(rest, dim=-1), dim=0, return_inverse=True)
         K = len(violation_K)
         answers = [ask_weights(penalty, row[:K], row[K:]) for row in seen]
@@ -114,6 +116,7 @@ class Gate(PreciseState):
             Weights(reward[here], cost[here], total[here]),
             cost[which_N].mean(dim=0),
             (cost[which_N] > 0).to(violation_K.dtype).mean(dim=0),
+            total[which_N].mean(),
         )
 
     def remember(self, violation_K: Tensor, stderr_K: Tensor) -> None:

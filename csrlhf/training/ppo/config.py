@@ -53,6 +53,25 @@ class Aggregation(StrEnum):
     sequence = auto()
 
 
+class OldLogprobs(StrEnum):
+    """What the importance ratio is taken against."""
+
+    auto = "auto"
+    """``recompute`` where sampling and training compute differently (half precision), else the sampler's."""
+    recompute = "recompute"
+    """Log-probs of a forward pass over whole sequences before the first step, in the update's own arithmetic."""
+    sampled = "sampled"
+    """The sampler's."""
+
+
+class Ratio(StrEnum):
+    """What an importance ratio belongs to."""
+
+    token = auto()
+    sequence = auto()
+    """The geometric mean over a response's tokens (GSPO); its clip is much smaller (``ppo.clip``)."""
+
+
 class OnCollapse(StrEnum):
     """What a run does about a policy that collapses; ``stop`` hands over the best so far."""
 
@@ -103,9 +122,14 @@ class PPOConfig(PromptSettings):
         reward_normalise: of rewards by their running statistics.
         cost_normalise: of sample costs, likewise; λ then is a price in other units (``penalty/effective_multiplier``).
         clip: ε of the clipped surrogate.
+        ratio: of a token, or of its whole response.
+        old_logprobs: what the ratio is taken against.
+        tis_cap: bound on what corrects for a sampler that computes otherwise than the update: the weight
+            ``π_old / π_sampler`` of a token's surrogate with recomputed log-probs, the ratio itself with
+            ``old_logprobs=sampled``; None for neither. Where the two compute alike there is nothing to correct.
         value_clip: range of the clipped value loss; None leaves the plain square.
         reward_clamp: bound on shaped token rewards; None for none.
-        entropy_coef: weight of the entropy bonus.
+        entropy_coef: weight of the entropy bonus, relative to the reward's: the penalty's normaliser divides both.
         aggregation: of token losses.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
@@ -113,9 +137,9 @@ class PPOConfig(PromptSettings):
             without a critic.
         target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
             nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
-        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:
-            off. A demonstration has the room of ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones
-            are cut.
+        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy,
+            relative to the reward's: the penalty's normaliser divides both; 0: off. A demonstration has the room of
+            ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones are cut.
         ptx_batch_size: demonstrations per step, over all processes.
         policy_optimizer: of the policy.
         critic_optimizer: of the critic.
@@ -136,6 +160,9 @@ class PPOConfig(PromptSettings):
     reward_normalise: Normalise = Normalise.none
     cost_normalise: Normalise = Normalise.none
     clip: float = setting(0.2, "in (0, 1)")
+    ratio: Ratio = Ratio.token
+    old_logprobs: OldLogprobs = OldLogprobs.auto
+    tis_cap: float | None = setting(2.0, "1 or above")
     value_clip: float | None = setting(None, "above 0")
     reward_clamp: float | None = setting(None, "above 0")
     entropy_coef: float = setting(0.0, "0 or above")

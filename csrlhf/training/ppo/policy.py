@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
 from csrlhf.advantages.gae import GAE
+from csrlhf.advantages.scale import RewardScale
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.constraints.chance import Chance
 from csrlhf.errors import InputWarning, UserError
@@ -34,7 +35,7 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
 from csrlhf.penalties.gate import Gate
 from csrlhf.penalties.rectified import Rectified
-from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean
+from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean, no_effect
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
 from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
@@ -119,6 +120,8 @@ class PolicyBase(LightningModule):
         self.gate.parts(ppo.batch_size, ppo.samples_per_prompt)  # refuses a batch of one prompt before anything loads
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
+        normalise = getattr(advantage, "normalise", None)
+        self.advantage_scale = RewardScale() if normalise == "reward" else None
         self.selection = Selection(ppo.selection)
         self.seed = seed
         self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
@@ -256,6 +259,13 @@ class PolicyModule(PolicyBase):
         self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
         check_warmup(self.ppo.critic_warmup, data.iterations)
         self.update.start(data)
+        reason = no_effect(type(self.advantage).__name__, getattr(self.advantage, "normalise", None))
+        if self.penalty.gated and reason is not None:
+            warnings.warn(
+                f"{reason}: λ will have no effect on the trade-off; advantage.normalise=reward keeps its meaning",
+                InputWarning,
+                stacklevel=2,
+            )
         trainer: Any = self.trainer  # which knows overfit_batches, though its class does not say so
         judged = trainer.limit_val_batches and not trainer.overfit_batches  # of one batch nothing is claimed
         if self.penalty.constrains and judged:
@@ -271,7 +281,7 @@ class PolicyModule(PolicyBase):
         state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), True, layout)  # 3 J - d, [K]
         weighed = self.gate.weigh(self.penalty, state.violation_K, state.stderr_K, state.rest, layout)  # 4 hinge, dual
         advantages, kl = self.estimate_advantages(rollout, scores, state, weighed.weights)  # 5 KL, GAE or not, mix
-        losses = self.optimize(rollout, advantages, state)  # 6 epochs x minibatches
+        losses = self.optimize(rollout, advantages, state, weighed.normaliser)  # 6 epochs x minibatches
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
@@ -295,7 +305,8 @@ class PolicyModule(PolicyBase):
     def generate(self, prompts: PromptBatch, noise: int | None = None) -> Rollout:
         """Sample one response per prompt; ``noise`` is the iteration number of the draws."""
         iteration = int(self.iteration) if noise is None else noise
-        return self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+        rollout = self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+        return self.roles.with_old_logprobs(rollout, self.ppo.old_logprobs)
 
     def score(self, rollout: Rollout) -> Scores:
         """Rewards and costs from the frozen models, checked to be finite."""
@@ -312,16 +323,19 @@ class PolicyModule(PolicyBase):
         """Token rewards, advantages per channel, the mix; and the KL to the reference as metrics."""
         mask_BT, total = rollout.response_mask_BT, partial(sum_over_ranks, self)
         reference_BT = self.roles.reference_logprobs(rollout)
-        k1_BT = kl_k1(rollout.logprobs_BT, reference_BT)
-        k3_BT = kl_k3(rollout.logprobs_BT, reference_BT)
-        kl = {
+        k1_BT = kl_k1(rollout.kl_logprobs_BT, reference_BT)
+        k3_BT = kl_k3(rollout.kl_logprobs_BT, reference_BT)
+        figures = {
             "policy/kl": sequence_sum(k1_BT, mask_BT).mean(),
             "policy/kl_k3": sequence_sum(k3_BT, mask_BT).mean(),
             "policy/kl_coef": self.token_rewards.kl_control.coef.clone(),  # of these rewards; it may move afterwards
         }
         rewards_BTC = self.token_rewards(scores.reward_B, state, k1_BT, mask_BT, self.penalty, total)
-        values_BTC, groups = self.roles.values(rollout), self.groups(rollout)
-        return ask_estimator(self.advantage, rewards_BTC, values_BTC, mask_BT, weights, total=total, groups=groups), kl
+        values_BTC, known = self.roles.values(rollout), {"groups": self.groups(rollout), "scale": self.advantage_scale}
+        advantages = ask_estimator(self.advantage, rewards_BTC, values_BTC, mask_BT, weights, total=total, **known)
+        if self.advantage_scale is not None:
+            figures["policy/advantage_scale"] = self.advantage_scale.divisor
+        return advantages, figures
 
     def groups(self, rollout: Rollout) -> Groups:
         """Which responses share a prompt; the groups of a prompt whose responses two processes hold are one."""
@@ -337,9 +351,12 @@ class PolicyModule(PolicyBase):
         parts_N = self.gate.parts(size * count, per_prompt, rollout.response_mask_BT.device)
         return Layout(per_prompt, self.global_rank * size if count > 1 else 0, size, parts_N)
 
-    def optimize(self, rollout: Rollout, advantages: Advantages, state: ConstraintState) -> dict[str, Tensor]:
+    def optimize(
+        self, rollout: Rollout, advantages: Advantages, state: ConstraintState, normaliser: Tensor
+    ) -> dict[str, Tensor]:
         """The optimiser steps of one iteration; figures of them."""
-        return self.update(self, rollout, advantages, self.seed, int(self.iteration), penalty=self.penalty, state=state)
+        known: dict[str, Any] = {"penalty": self.penalty, "state": state, "normaliser": normaliser}
+        return self.update(self, rollout, advantages, self.seed, int(self.iteration), **known)
 
     def on_validation_epoch_start(self) -> None:
         """Start a fresh evaluation."""
@@ -354,7 +371,7 @@ class PolicyModule(PolicyBase):
         rollout = self.generate(prompts, VALIDATION_NOISE)
         scores = self.roles.score(rollout)
         logits = self.roles.policy_logits(rollout)
-        kl_BT = kl_k1(rollout.logprobs_BT, self.roles.reference_logprobs(rollout))
+        kl_BT = kl_k1(rollout.kl_logprobs_BT, self.roles.reference_logprobs(rollout))
         self.meter.add(rollout, scores, logits, sequence_sum(kl_BT, rollout.response_mask_BT))
         return {"rollout": rollout, "scores": scores}
 
