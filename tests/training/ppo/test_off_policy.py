@@ -1,4 +1,4 @@
-"""Log-probs of the policy that sampled: recomputed in half precision, the sampler's corrected; KL without truncation."""
+"""Log-probs of the policy that sampled: recomputed in half precision, corrected; KL without truncation."""
 
 from __future__ import annotations
 
