@@ -193,12 +193,14 @@ class Layout:
         size: answers of this process; None where it has all of them.
         part_N: the part that each answer belongs to, numbered from 0, for statistics without each part in turn; None
             where nobody asks for them.
+        inside: statistics of each part alone, in place of those without it.
     """
 
     per_prompt: int = 1
     first: int = 0
     size: int | None = None
     part_N: Tensor | None = None
+    inside: bool = False
 
     @property
     def here(self) -> slice:

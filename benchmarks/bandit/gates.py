@@ -106,7 +106,7 @@ def ascend(
         pull_RN = share_RN * mixed_RN
         logits_RN = logits_RN + rate * (pull_RN - pull_RN.sum(axis=1, keepdims=True) * policy_RN)
         multiplier_R = penalty.multiplier_K.double().numpy()
-        ask_update(penalty, _tensor(cost_R - bandit.threshold), _tensor(mean_R / multiplier_R))
+        ask_update(penalty, _tensor(cost_R - bandit.threshold), open_K=_tensor(mean_R / multiplier_R))
         before_R = cost_R
     weight_SR, cost_SR, value_SR = (np.array(column) for column in zip(*rows, strict=True))
     late = slice(steps // 3, None)

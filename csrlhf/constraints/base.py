@@ -141,7 +141,7 @@ class Constraint(PreciseState):
         summarise = partial(self._summarise, per_prompt=layout.per_prompt)
         memory = self.memory if remember else None
         batch = summarise(cost_N)
-        rest = None if layout.part_N is None else self._rest(cost_N, layout.part_N, memory, summarise)
+        rest = None if layout.part_N is None else self._rest(cost_N, layout, memory, summarise)
         seen = batch if memory is None else memory.take(cost_N, summarise)
         kappa = self.kappa(seen.count)
         return Statistic(
@@ -155,17 +155,21 @@ class Constraint(PreciseState):
         )
 
     def _rest(
-        self, cost_N: Tensor, part_N: Tensor, memory: Memory | None, summarise: Summarise
+        self, cost_N: Tensor, layout: Layout, memory: Memory | None, summarise: Summarise
     ) -> tuple[Tensor, Tensor]:
-        """J and its standard error [P] without the answers of each part; parts with the same costs are asked once."""
+        """J and its standard error [P] without the responses of each part, or of these alone and this batch's.
+
+        Parts with the same costs are asked once.
+        """
+        assert layout.part_N is not None
         known: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
         found = []
-        for part in range(int(part_N.max()) + 1):
-            is_left_out_N = part_N == part
-            key = tuple(cost_N[is_left_out_N].tolist())
+        for part in range(int(layout.part_N.max()) + 1):
+            is_inside_N = layout.part_N == part
+            key = tuple(cost_N[is_inside_N].tolist())
             if key not in known:
-                kept_N = cost_N[~is_left_out_N]
-                seen = summarise(kept_N) if memory is None else memory.seen(kept_N, summarise)
+                kept_N = cost_N[is_inside_N if layout.inside else ~is_inside_N]
+                seen = summarise(kept_N) if memory is None or layout.inside else memory.seen(kept_N, summarise)
                 kappa = self.kappa(seen.count)
                 known[key] = (seen.mean + kappa * seen.deviation if kappa else seen.mean, seen.stderr(kappa))
             found.append(known[key])

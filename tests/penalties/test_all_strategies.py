@@ -67,7 +67,7 @@ def test_every_strategy_of_the_package_is_an_option() -> None:
         csrlhf.penalties.Weights,
     }
     assert exported == {type(from_yaml(option)) for option in OPTIONS}
-    assert len(OPTIONS) == 14
+    assert len(OPTIONS) == 15
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -33,7 +33,7 @@ from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
-from csrlhf.penalties.gate import Gate
+from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean, no_effect
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
@@ -285,7 +285,7 @@ class PolicyModule(PolicyBase):
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
-            ask_update(self.penalty, state.violation_K, weighed.open_K)  # 7 dual step; nothing for a fixed λ
+            ask_update(self.penalty, state.violation_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
             self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
         self.gate.remember(state.violation_K, state.stderr_K)
         self.monitor.update(weighed.open_K, state.violation_K)
@@ -349,7 +349,8 @@ class PolicyModule(PolicyBase):
         """How the responses of all processes lie, and which of them the gate leaves out for which."""
         size, count, per_prompt = len(rollout.rows), num_ranks(self), self.ppo.samples_per_prompt
         parts_N = self.gate.parts(size * count, per_prompt, rollout.response_mask_BT.device)
-        return Layout(per_prompt, self.global_rank * size if count > 1 else 0, size, parts_N)
+        first = self.global_rank * size if count > 1 else 0
+        return Layout(per_prompt, first, size, parts_N, inside=self.gate.kind == OWN_PROMPT)
 
     def optimize(
         self, rollout: Rollout, advantages: Advantages, state: ConstraintState, normaliser: Tensor
