@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from csrlhf.data.settings import PromptSettings
 from csrlhf.errors import InputWarning, UserError
-from csrlhf.settings import Settings, setting
+from csrlhf.settings import RANGE, Settings, setting
 from csrlhf.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class SelectionSettings(Settings):
     """Which policy the run hands over.
 
     Attributes:
-        confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
+        confidence: of the bound on the selected policy's costs, whatever was looked at before.
+        screens: confidences of bounds from the evaluations' prompts, by which policies come on the shortlist for the
+            confirmation: for each, and for ``confidence``, the one with the highest reward of those that it lets pass.
+            Each more is a policy more on disk. Nothing is promised by them.
         on_collapse: what is done about a collapse; a collapsed policy takes no earlier one's place, unless ignored.
         min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
         max_refusal_rate: more answers with words of refusal than this is one.
@@ -79,6 +82,7 @@ class SelectionSettings(Settings):
     key = "ppo.selection"
 
     confidence: float = setting(0.95, "in (0, 1)")
+    screens: list[float] = field(default_factory=lambda: [0.999, 0.99, 0.5], metadata={RANGE: "in (0, 1)"})
     on_collapse: OnCollapse = OnCollapse.warn
     min_distinct: float = setting(0.25, "in [0, 1]")
     max_refusal_rate: float = setting(0.9, "in [0, 1]")
