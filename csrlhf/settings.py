@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
 from enum import StrEnum
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from csrlhf.errors import UserError
 
@@ -31,7 +31,7 @@ def setting(default: Any, allowed: str) -> Any:
     Args:
         default: its value where nobody says otherwise.
         allowed: ``>= 1``, ``1 or more``, ``0 or above``, ``above 0``, or an interval: ``in (0, 1]``. Numbers are finite
-            whatever the range; null passes where the type has it.
+            whatever the range; null passes where the type has it. A list's range is that of each of its numbers.
     """
     return field(default=default, metadata={RANGE: allowed})
 
@@ -84,7 +84,9 @@ class Settings:
             if isinstance(kind, type) and issubclass(kind, StrEnum):
                 setattr(self, item.name, choice(f"{key}.{item.name}", value, kind))
             elif kind in (int, float):
-                _check_number(f"{key}.{item.name}", value, item, kind, optional=type(None) in kinds)
+                single = get_origin(types[item.name]) is not list
+                for each in [value] if single else value:
+                    _check_number(f"{key}.{item.name}", each, item, kind, optional=type(None) in kinds)
 
     def refuse(self, key: str, name: str, allowed: str) -> None:
         """Raise a UserError for a setting whose value is not ``allowed``."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from csrlhf.data.encoding import prompt_text
+from csrlhf.errors import UserError
 from csrlhf.types import PromptRow
 
 
@@ -38,3 +39,42 @@ def representative(rows: Sequence[PromptRow], count: int | None) -> list[PromptR
         taken[name] += 1
     chosen = sorted(row for name, places in by_category.items() for row in places[: taken[name]])
     return [rows[row] for row in chosen]
+
+
+def others(rows: Sequence[PromptRow], taken: Sequence[PromptRow]) -> list[PromptRow]:
+    """The rows whose prompts are none of those that are taken."""
+    texts = {prompt_text(row.prompt) for row in taken}
+    return [row for row in rows if prompt_text(row.prompt) not in texts]
+
+
+CONFIRMATION = (2, 4)
+"""The least and the most prompts of a confirmation that nobody asked for, over those of an evaluation. With fewer, a
+bound that pays for all looks finds more (docs/explanation/selection.md)."""
+
+
+def for_confirmation(
+    rows: Sequence[PromptRow], taken: Sequence[PromptRow], count: int | None, key: str = "ppo"
+) -> list[PromptRow]:
+    """Rows for the look that decides: as many as were asked for, or what ``PromptSettings.num_confirmation`` says.
+
+    Args:
+        rows: of the validation split.
+        taken: those of every evaluation.
+        count: ``num_confirmation``.
+        key: of the group that holds it, for the message.
+
+    Raises:
+        UserError: there are fewer than were asked for.
+    """
+    if count == 0:
+        return []
+    rest = others(rows, taken)
+    least, most = (factor * len(taken) for factor in CONFIRMATION)
+    if count is None:
+        return representative(rest, most) if len(rest) >= least else []
+    if count > len(rest):
+        raise UserError(
+            f"{key}.num_confirmation={count}: {key}.num_validation={len(taken)} leaves {len(rest)} of {len(rows)} "
+            f"validation prompts; set {key}.num_confirmation={len(rest)}, or bring more"
+        )
+    return representative(rest, count)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.batching import check_rows, ranks_of
-from csrlhf.data.choice import representative
+from csrlhf.data.choice import for_confirmation, representative
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
 from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
@@ -68,7 +68,7 @@ class _Chunks(Dataset):
 
 
 class PromptDataModule(LightningDataModule):
-    """Batches of prompts: one per PPO iteration for training, fixed chunks for validation and test."""
+    """Batches of prompts: one per PPO iteration for training, fixed chunks for validation, confirmation and test."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class PromptDataModule(LightningDataModule):
         self.batch_size, self.iterations = settings.batch_size, settings.iterations
         self.iterations_per_epoch = settings.eval_every
         self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, settings.max_prompt_tokens
-        self.num_validation = settings.num_validation
+        self.num_validation, self.num_confirmation = settings.num_validation, settings.num_confirmation
         self.rows: dict[str, list[PromptRow]] = {}
 
     def setup(self, stage: str) -> None:
@@ -101,8 +101,10 @@ class PromptDataModule(LightningDataModule):
         for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}[stage]:
             if split not in self.rows:
                 self.rows[split] = self.source.prompts(split)  # type: ignore[arg-type]  # a Split by construction
-        if "validation" in self.rows:
-            self.rows["validation"] = representative(self.rows["validation"], self.num_validation)
+        if "validation" in self.rows and "confirmation" not in self.rows:
+            rows = self.rows["validation"]
+            self.rows["validation"] = representative(rows, self.num_validation)
+            self.rows["confirmation"] = for_confirmation(rows, self.rows["validation"], self.num_confirmation)
 
     def batch(self, iteration: int, rank: int = 0, num_ranks: int = 1) -> PromptBatch:
         """A process's share of the batch of ``iteration``: consecutive draws from endless shuffled passes.
@@ -137,6 +139,10 @@ class PromptDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """The validation prompts, in order."""
         return DataLoader(_Chunks(self, self.rows["validation"], *ranks_of(self.trainer)), batch_size=None)
+
+    def confirmation_dataloader(self) -> DataLoader:
+        """The prompts of the look that decides (``ppo.num_confirmation``), in order; Lightning never asks for them."""
+        return DataLoader(_Chunks(self, self.rows["confirmation"], *ranks_of(self.trainer)), batch_size=None)
 
     def test_dataloader(self) -> DataLoader:
         """The test prompts, in order."""

@@ -93,6 +93,9 @@ class PromptSettings(Settings):
         batch_size: responses per iteration, over all processes.
         samples_per_prompt: responses to each prompt of an iteration, which follow each other in the batch.
         num_validation: so many validation prompts, chosen by hash and with every category's share; None for all.
+        num_confirmation: so many others of them for the one look, at the end, that decides which policy is handed over;
+            0: no such look, and every evaluation's bound pays for all of them. None: all that ``num_validation``
+            leaves, up to four times as many as it takes, where that is at least twice as many; else 0.
         max_prompt_tokens: a longer prompt is an error that names it.
     """
 
@@ -103,11 +106,17 @@ class PromptSettings(Settings):
     batch_size: int = setting(128, ">= 1")
     samples_per_prompt: int = setting(1, ">= 1")
     num_validation: int | None = setting(512, ">= 1")
+    num_confirmation: int | None = setting(None, "0 or more")
     max_prompt_tokens: int = setting(256, ">= 1")
 
     def check(self, key: str) -> None:
-        """Also refuses a batch that is no whole number of groups."""
+        """Also refuses a batch that is no whole number of groups, and a confirmation that has no prompts."""
         super().check(key)
+        if self.num_confirmation and self.num_validation is None:
+            raise UserError(
+                f"{key}.num_confirmation={self.num_confirmation}: {key}.num_validation=null takes every validation "
+                f"prompt; give {key}.num_validation a number, or set {key}.num_confirmation=0"
+            )
         if self.batch_size % self.samples_per_prompt:
             raise UserError(
                 f"{key}.samples_per_prompt={self.samples_per_prompt}: must divide {key}.batch_size={self.batch_size}, "

@@ -53,7 +53,7 @@ def read_outcome(folder: Path) -> Row:
         setting
         | metrics
         | _late(history)
-        | _best(history)
+        | _best(history, metrics)
         | _multiplier(setting, history, record["config"].get("advantage") or {})
     )
 
@@ -77,14 +77,14 @@ def strategy_of(target: str) -> str:
     return words[-2] if target.startswith("csrlhf.") else words[-1]
 
 
-def _best(history: Sequence[Mapping[str, float]]) -> Row:
-    """The evaluation at which the selected policy stood: the last one says which iteration that was."""
+def _best(history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> Row:
+    """The evaluation of the selected policy; without a selection the last one."""
     looks = [row for row in history if FIGURE in row]
     if not looks:
         return {}
-    wanted = looks[-1].get("selection/best_iteration")
-    # An evaluation's row carries the step of the training row before it; the one that named itself the best is meant.
-    found = next((row for row in looks if row.get("selection/best_iteration") == wanted), looks[-1])
+    # An evaluation's row carries the step of the training row before it; whose it is, it says itself.
+    wanted = metrics.get("selection/best_iteration")
+    found = next((row for row in looks if row.get("selection/iteration") == wanted), looks[-1])
     return {BEST + key: value for key, value in found.items() if key.startswith("validation/")}
 
 

@@ -51,7 +51,7 @@ metrics = {
     "selection/best_excess": -0.01, "selection/best_iteration": 3.0,
 }
 (folder / "history.csv").write_text(
-    "step,policy/kl_coef,penalty/weight,validation/reward,validation/harm/cost,validation/kl,selection/best_iteration\\n"
+    "step,policy/kl_coef,penalty/weight,validation/reward,validation/harm/cost,validation/kl,selection/iteration\\n"
     + "".join(f"{step},0.1,{multiplier},,,,\\n" for step in range(3))
     + f"2,,,{cost ** 0.5},{cost},1.0,3.0\\n"
 )

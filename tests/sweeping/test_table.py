@@ -13,7 +13,7 @@ from csrlhf.sweeping.table import read_outcome, read_runs, rows_in, strategy_of,
 
 
 def run_folder(folder: Path, penalty: dict[str, Any], weights: list[float], looks: list[tuple[float, ...]]) -> Path:
-    """A run with so many iterations, and evaluations (reward, cost, best iteration so far) after the last one."""
+    """A run with so many iterations, and evaluations (reward, cost, iteration) after the last one; 10 is selected."""
     folder.mkdir(parents=True)
     config = {
         "penalty": penalty,
@@ -21,12 +21,14 @@ def run_folder(folder: Path, penalty: dict[str, Any], weights: list[float], look
         "seed": 4,
     }
     (folder / "csrlhf.json").write_text(json.dumps({"stage": "ppo", "fingerprint": "f", "config": config}))
-    (folder / "metrics.json").write_text(json.dumps({"selection/best_reward": 0.5, "policy/loss": None}))
+    (folder / "metrics.json").write_text(
+        json.dumps({"selection/best_reward": 0.5, "selection/best_iteration": 10.0, "policy/loss": None})
+    )
     lines = [
-        "step,penalty/weight,penalty/multiplier,policy/kl_coef,validation/reward,validation/harm/cost,selection/best_iteration"
+        "step,penalty/weight,penalty/multiplier,policy/kl_coef,validation/reward,validation/harm/cost,selection/iteration"
     ]
     lines += [f"{step},{weight},{weight},0.1,,," for step, weight in enumerate(weights)]
-    lines += [f"{len(weights)},,,,{reward},{cost},{best}" for reward, cost, best in looks]
+    lines += [f"{len(weights)},,,,{reward},{cost},{iteration}" for reward, cost, iteration in looks]
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -35,7 +37,7 @@ RECTIFIED = {"_target_": "csrlhf.penalties.rectified.Rectified", "multiplier": 8
 
 
 def test_the_policy_handed_over_and_where_training_settled(tmp_path: Path) -> None:
-    looks = [(0.1, 0.5, 1), (0.3, 0.2, 10), (0.4, 0.3, 10), (0.5, 0.4, 10), (0.6, 0.5, 10), (0.7, 0.7, 10)]
+    looks = [(0.1, 0.5, 1), (0.3, 0.2, 10), (0.4, 0.3, 15), (0.5, 0.4, 20), (0.6, 0.5, 25), (0.7, 0.7, 30)]
     row = read_outcome(run_folder(tmp_path / "a", RECTIFIED, [8.0] * 6 + [0.0] * 6, looks))
     assert (row["strategy"], row["multiplier"], row["threshold/harm"], row["seed"]) == ("rectified", 8.0, 0.2, 4)
     assert row["statistic/harm"] == "mean"

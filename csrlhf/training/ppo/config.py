@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
 from csrlhf.data.settings import PromptSettings
 from csrlhf.errors import InputWarning, UserError
-from csrlhf.settings import Settings, setting
+from csrlhf.settings import RANGE, Settings, setting
+from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean, no_effect
 from csrlhf.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -85,7 +87,10 @@ class SelectionSettings(Settings):
     """Which policy the run hands over.
 
     Attributes:
-        confidence: of the one-sided bounds on all constraints at all evaluations of a run together (union bound).
+        confidence: of the bound on the selected policy's costs, whatever was looked at before.
+        screens: confidences of bounds from the evaluations' prompts, by which policies come on the shortlist for the
+            confirmation: for each, and for ``confidence``, the one with the highest reward of those that it lets pass.
+            Each more is a policy more on disk. Nothing is promised by them.
         on_collapse: what is done about a collapse; a collapsed policy takes no earlier one's place, unless ignored.
         min_distinct: fewer distinct answers than this share of the first evaluation's is a collapse.
         max_refusal_rate: more answers with words of refusal than this is one.
@@ -98,6 +103,7 @@ class SelectionSettings(Settings):
     key = "ppo.selection"
 
     confidence: float = setting(0.95, "in (0, 1)")
+    screens: list[float] = field(default_factory=lambda: [0.999, 0.99, 0.5], metadata={RANGE: "in (0, 1)"})
     on_collapse: OnCollapse = OnCollapse.warn
     min_distinct: float = setting(0.25, "in [0, 1]")
     max_refusal_rate: float = setting(0.9, "in [0, 1]")
@@ -235,3 +241,30 @@ def fitting_warmup(critic_warmup: int, iterations: int) -> int:
         stacklevel=2,
     )
     return iterations // 2
+
+
+def warn_inert(penalty: Any, advantage: Any) -> None:
+    """Say where a fixed λ behind a gate will move nothing, because the advantage is divided by its own spread."""
+    reason = no_effect(type(advantage).__name__, getattr(advantage, "normalise", None))
+    if getattr(penalty, "gated", False) and reason is not None:
+        warnings.warn(
+            f"{reason}: λ will have no effect on the trade-off; advantage.normalise=reward keeps its meaning",
+            InputWarning,
+            stacklevel=3,
+        )
+
+
+def warn_clipped(ppo: PPOConfig, clip_active: Sequence[float]) -> None:
+    """Say where the gradient clip took λ its meaning.
+
+    Args:
+        ppo: has the clip.
+        clip_active: share of clipped steps of each iteration, from the first.
+    """
+    if (clipped := late_mean(clip_active)) > MOST_CLIPPED:
+        warnings.warn(
+            f"ppo.policy_grad_clip={ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps to one "
+            "length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",
+            InputWarning,
+            stacklevel=3,
+        )

@@ -7,7 +7,6 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from csrlhf.advantages.gae import GAE
 from csrlhf.advantages.scale import RewardScale
 from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
 from csrlhf.constraints.chance import Chance
-from csrlhf.errors import InputWarning, UserError
+from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import Tuning
@@ -35,17 +34,18 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
 from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
-from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean, no_effect
+from csrlhf.stats.lambda_star import late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
-from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
+from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup, warn_clipped, warn_inert
+from csrlhf.training.ppo.confirmation import Shortlisted, plan, settle
 from csrlhf.training.ppo.metrics import constraint_metrics, effective_multipliers, rollout_metrics
 from csrlhf.training.ppo.recheck import check_recheck
 from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
-from csrlhf.training.ppo.selection import Selection, check_reachable, copy_folder
+from csrlhf.training.ppo.selection import Selection, copy_folder
 from csrlhf.training.ppo.update import PPOUpdate
-from csrlhf.training.ppo.validation import ValidationMeter
+from csrlhf.training.ppo.validation import VALIDATION_NOISE, ValidationMeter, evaluate_now
 from csrlhf.training.ranks import (
     gather_lists,
     gather_rows,
@@ -206,10 +206,11 @@ class PolicyBase(LightningModule):
         if best.is_dir():
             copy_folder(best, folder)
         else:
-            self._save(folder)
-        self._save(folder / "last")
+            self.save(folder)
+        self.save(folder / "last")
 
-    def _save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
+        """Write the policy as it stands, on the main process."""
         if self.trainer.is_global_zero:
             save_merged(self.roles.policy, folder)
             self.tokenizer.save_pretrained(folder)
@@ -226,10 +227,6 @@ def _plain(value: Any) -> Any:
 
 def _is_frozen(key: str) -> bool:
     return key.startswith(tuple(f"roles.{role}." for role in FROZEN))
-
-
-VALIDATION_NOISE = -1
-"""Iteration number of evaluation's sampling noise: the same draws at every evaluation, none of training's."""
 
 
 class PolicyModule(PolicyBase):
@@ -252,26 +249,26 @@ class PolicyModule(PolicyBase):
     The run ends after ``iterations``. ``PolicyModule.load_from_checkpoint(path, constraints=...)`` brings it back.
     """
 
-    def on_fit_start(self) -> None:
-        """Refuse settings that could only waste the run; tell the selection how often it will look."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+    def setup(self, stage: str) -> None:
+        """Refuse settings that could only waste the run, before a model is loaded; plan the selection."""
+        if stage != "fit":
+            return
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
         check_trainer(self.trainer, data, self.ppo.samples_per_prompt)
-        self.selection.num_looks = max(self.trainer.max_epochs or 1, 1)
         check_warmup(self.ppo.critic_warmup, data.iterations)
-        self.update.start(data)
-        reason = no_effect(type(self.advantage).__name__, getattr(self.advantage, "normalise", None))
-        if self.penalty.gated and reason is not None:
-            warnings.warn(
-                f"{reason}: λ will have no effect on the trade-off; advantage.normalise=reward keeps its meaning",
-                InputWarning,
-                stacklevel=2,
-            )
-        trainer: Any = self.trainer  # which knows overfit_batches, though its class does not say so
-        judged = trainer.limit_val_batches and not trainer.overfit_batches  # of one batch nothing is claimed
-        if self.penalty.constrains and judged:
-            check_reachable(
-                self.constraints, self.selection.level(len(self.constraints.names)), len(data.rows["validation"])
-            )
+        warn_inert(self.penalty, self.advantage)
+        plan(self, data)
+
+    def on_fit_start(self) -> None:
+        """Bring the demonstrations of PTX, and look for the weights of shortlisted policies."""
+        self.update.start(self.trainer.datamodule)  # type: ignore[attr-defined]  # Lightning attaches it
+        self.shortlisted = Shortlisted(Path(self.trainer.default_root_dir), self.roles.policy)
+        self.selection.forget(self.shortlisted.missing(self.selection.kept))
+
+    def on_train_start(self) -> None:
+        """Evaluate the start policy, as the selection's look 0; a resumed run has done so."""
+        if int(self.iteration) == 0 and self.selection.last is None:
+            evaluate_now(self.trainer)
 
     def training_step(self, prompts: PromptBatch, batch_idx: int) -> None:
         """One PPO iteration (docs/explanation/algorithm.md)."""
@@ -369,32 +366,31 @@ class PolicyModule(PolicyBase):
         Returns:
             ``rollout`` and ``scores``, for callbacks (tables of sample dialogues).
         """
-        rollout = self.generate(prompts, VALIDATION_NOISE)
+        return self.examine(prompts, VALIDATION_NOISE, self.meter)
+
+    def examine(self, prompts: PromptBatch, noise: int, meter: ValidationMeter) -> dict[str, Any]:
+        """Let the policy respond as it stands, and tell the meter."""
+        rollout = self.generate(prompts, noise)
         scores = self.roles.score(rollout)
         logits = self.roles.policy_logits(rollout)
         kl_BT = kl_k1(rollout.kl_logprobs_BT, self.roles.reference_logprobs(rollout))
-        self.meter.add(rollout, scores, logits, sequence_sum(kl_BT, rollout.response_mask_BT))
+        meter.add(rollout, scores, logits, sequence_sum(kl_BT, rollout.response_mask_BT))
         return {"rollout": rollout, "scores": scores}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the evaluation, keep the policy if it is the best so far, look for a collapse."""
+        """Log the evaluation, keep the policy if it comes on the shortlist, look for a collapse."""
         result = self.meter.result(partial(gather_lists, self))
-        work = Path(self.trainer.default_root_dir)
-        self.selection.consider(
-            int(self.iteration), result, lambda: self._save(self.selection.folder(work)), self.penalty.constrains
-        )
+        before = self.selection.kept
+        self.selection.consider(int(self.iteration), result)
+        if self.trainer.state.fn == "fit" and self.trainer.is_global_zero:
+            self.shortlisted.keep(int(self.iteration), self.selection.kept, before)
         self.log_dict(result.metrics() | self.selection.metrics(), batch_size=1)
-        self.selection.check_collapse(self.trainer)
+        self.selection.collapse.warn(self.trainer)
 
     def on_fit_end(self) -> None:
         """Figures of the whole run; a warning where the gradient clip took λ its meaning."""
         self.final_metrics |= {"penalty/duty_last_third": late_mean(self.gate_history)}
-        if self.penalty.constrains and (clipped := late_mean(self.clip_history)) > MOST_CLIPPED:
-            warnings.warn(
-                f"ppo.policy_grad_clip={self.ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps "
-                "to one length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",
-                InputWarning,
-                stacklevel=2,
-            )
-        self.final_metrics |= self.selection.final_metrics()
+        if self.penalty.constrains:
+            warn_clipped(self.ppo, self.clip_history)
+        self.final_metrics |= settle(self) | self.selection.final_metrics()
         self.selection.check_reward()

@@ -1,8 +1,15 @@
-"""Checkpoint selection: the best feasible policy of a run, else the least violating; and the collapse check.
+"""Checkpoint selection: the best feasible policy of a run, else the least violating.
 
-Feasible means that a one-sided upper bound on J, from fresh validation answers, lies under the threshold. Whoever looks
-at many policies and takes the best finds one that was lucky, so the bound's error is shared out over all looks.
-The last policy is kept beside it: a fixed-λ gate hovers, and its last iterate is noisy.
+Whoever looks at many policies and takes the best finds one that was lucky. So the evaluations of a run only make a
+shortlist: for each of a few screening confidences the policy with the highest reward of those whose upper bound on J
+lies under the threshold. At the end these are tested on prompts that no evaluation has used, the surest first, each at
+the whole confidence, up to the first that fails; the last that passes is handed over (csrlhf/stats/sequence.py). Where
+there are too few prompts for that, the bound of every evaluation pays for all of them (union bound). Which is sharper
+when: docs/explanation/selection.md, by ``python -m benchmarks.selection``.
+
+The last policy is kept beside the selected one: a fixed-λ gate hovers, and its last iterate is noisy.
+
+Legend: K constraints.
 """
 
 from __future__ import annotations
@@ -10,65 +17,18 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
-
 from csrlhf.constraints.base import Constraints
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.stats.bounds import clopper_pearson_upper, least_count
+from csrlhf.stats.sequence import last_passed
+from csrlhf.training.ppo.collapse import CollapseCheck, RewardDrop
 from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.validation import ValidationResult
-
-# How far the validation reward of the selected policy is below the first evaluation's: a sign of false refusals.
-#
-# A low cost alone proves nothing. A policy that turns most prompts down keeps its threshold, and where it words its
-# refusals differently, neither ``distinct`` nor the regular expression behind ``refusal_rate`` need notice: what it
-# earns does.
-
-
-class RewardDrop:
-    """Remembers the first evaluation; it bars no policy and stops no run."""
-
-    def __init__(self, most: float | None) -> None:
-        """Build the check; ``most`` is ``SelectionSettings.max_reward_drop``."""
-        self.most = most
-        self.start: float | None = None
-        self.spread = 0.0
-
-    def remember(self, result: ValidationResult) -> None:
-        """Take an evaluation in; only the first one counts."""
-        if self.start is None:
-            self.start, self.spread = result.reward, result.reward_std
-
-    def size(self, reward: float) -> float:
-        """The drop to ``reward`` in standard deviations of single answers; 0 where all answers earned the same."""
-        if self.start is None or self.spread <= 0:
-            return 0.0
-        return (self.start - reward) / self.spread
-
-    def warn(self, reward: float) -> None:
-        """One line if the selected policy, with this ``reward``, is clearly below the start."""
-        drop = self.size(reward)
-        if self.most is None or drop <= self.most:
-            return
-        warnings.warn(
-            f"the selected policy has reward {reward:.3g} on validation prompts, {drop:.2f} standard deviations less "
-            f"than that of the first evaluation ({self.start:.3g}; ppo.selection.max_reward_drop={self.most}): a sign "
-            "of false refusals; read its responses, and compare the refusal rates on benign prompts in stage=evaluate",
-            stacklevel=3,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers for the checkpoint."""
-        return {"start": self.start, "spread": self.spread}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.start, self.spread = state["start"], state["spread"]
 
 
 @dataclass(frozen=True)
@@ -100,141 +60,224 @@ class Candidate:
         return self.reward > other.reward if self.feasible else self.excess < other.excess
 
 
+def excess_of(result: ValidationResult, confidence: float) -> float:
+    """An upper bound, at the confidence, on how far the policy is above a threshold, whichever is the worst.
+
+    It is not split among the constraints: the bound on the constraint that is truly the worst holds with this
+    confidence, and the largest is no smaller.
+    """
+    bounds = result.upper_bound_K(confidence)
+    return max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
+
+
 class Selection:
-    """Keeps the best candidate, on disk, and watches for a collapse."""
+    """Keeps the shortlist, and says at the end which policy of it is handed over.
+
+    Attributes:
+        confidences: of the shortlist's places, the surest first.
+        shortlist: the policy in each place; one may stand in several.
+        start: the policy before any update.
+        last: the policy of the newest evaluation.
+        chosen: the policy that is handed over, once that is decided.
+    """
 
     def __init__(self, settings: SelectionSettings) -> None:
-        """Build the rule."""
+        """Build the rule for a single evaluation; ``begin`` says what the run has in mind."""
         self.settings = settings
+        self.collapse = CollapseCheck(settings)
         self.reward_drop = RewardDrop(settings.max_reward_drop)
-        self.num_looks = 1
-        self.best: Candidate | None = None
+        self.start: Candidate | None = None
         self.last: Candidate | None = None
-        self.start_distinct: float | None = None
-        self.collapse: str | None = None
+        self.chosen: Candidate | None = None
+        self.begin(num_looks=1)
 
-    def level(self, num_constraints: int) -> float:
-        """Confidence of one bound at one look, so that all bounds of the run hold together with ``confidence``."""
-        return 1 - (1 - self.settings.confidence) / (self.num_looks * num_constraints)
+    def begin(self, num_looks: int, num_confirmation: int = 0, constrained: bool = True) -> None:
+        """Start a run.
+
+        Args:
+            num_looks: evaluations, that of the start policy among them.
+            num_confirmation: prompts set aside for the confirmation; 0 for none.
+            constrained: False ranks by reward alone: a strategy that ignores the constraints is no attempt at them.
+        """
+        self.num_looks, self.num_confirmation, self.constrained = num_looks, num_confirmation, constrained
+        screens = self.settings.screens if num_confirmation and constrained else ()
+        self.confidences = tuple(sorted({self.level, *screens}, reverse=True))
+        self.shortlist: list[Candidate | None] = [None] * len(self.confidences)
+
+    @property
+    def level(self) -> float:
+        """Confidence of the bounds that are shown: with a confirmation the whole, else so that all looks hold."""
+        if self.num_confirmation:
+            return self.settings.confidence
+        return 1 - (1 - self.settings.confidence) / self.num_looks
+
+    @property
+    def best(self) -> Candidate | None:
+        """The policy that is handed over; until that is decided, the best so far at the level that is shown."""
+        return self.chosen or self.shortlist[self.confidences.index(self.level)]
+
+    @property
+    def kept(self) -> set[int]:
+        """The iterations whose policies are needed."""
+        return {candidate.iteration for candidate in self.shortlist if candidate is not None}
 
     @staticmethod
     def folder(work: Path) -> Path:
-        """Where the best policy of a run in ``work`` stands."""
+        """Where the selected policy of a run in ``work`` stands."""
         return work / "best"
 
-    def consider(
-        self, iteration: int, result: ValidationResult, save: Callable[[], None], constrained: bool = True
-    ) -> None:
-        """Take an evaluation in; ``save`` is called where it is the best so far.
+    def consider(self, iteration: int, result: ValidationResult) -> None:
+        """Take an evaluation in.
 
-        ``constrained=False`` ranks by reward alone: a strategy that ignores the constraints is no attempt at them. A
-        collapsed policy takes no other's place (unless ``on_collapse`` is ``ignore``): one that refuses everything
+        A collapsed policy takes no other's place (unless ``on_collapse`` is ``ignore``): one that refuses everything
         violates nothing, and would be selected.
         """
-        bounds = result.upper_bound_K(self.level(len(result.threshold_K)))
-        excess = max(bound - threshold for bound, threshold in zip(bounds, result.threshold_K, strict=True))
-        self.last = Candidate(iteration, result.reward, excess)
-        self.collapse = self._collapse(result)
+        self.collapse.look(result)
         self.reward_drop.remember(result)
-        barred = self.collapse is not None and self.settings.on_collapse != "ignore" and self.best is not None
-        if not barred and self.last.beats(self.best, constrained):
-            self.best = self.last
-            save()
-        if self.start_distinct is None:
-            self.start_distinct = result.distinct
+        self.last = Candidate(iteration, result.reward, excess_of(result, self.level))
+        if self.start is None and iteration == 0:
+            self.start = self.last
+        for place, confidence in enumerate(self.confidences):
+            held = self.shortlist[place]
+            candidate = replace(self.last, excess=excess_of(result, confidence))
+            if not (self.collapse.bars and held is not None) and candidate.beats(held, self.constrained):
+                self.shortlist[place] = candidate
 
-    def _collapse(self, result: ValidationResult) -> str | None:
-        if self.start_distinct is not None and result.distinct < self.settings.min_distinct * self.start_distinct:
-            return f"only {result.distinct:.0%} of the responses differ (first evaluation: {self.start_distinct:.0%})"
-        if result.refusal_rate > self.settings.max_refusal_rate:
-            return f"{result.refusal_rate:.0%} of the responses refuse"
-        if result.entropy < self.settings.min_entropy:
-            return f"the token entropy fell to {result.entropy:.3f} nats"
-        return None
+    def in_order(self) -> list[Candidate]:
+        """The policies to be confirmed, each once, the surest first."""
+        found = {candidate.iteration: candidate for candidate in reversed(self.shortlist) if candidate is not None}
+        order = dict.fromkeys(candidate.iteration for candidate in self.shortlist if candidate is not None)
+        return [found[iteration] for iteration in order]
 
-    def check_collapse(self, trainer: Trainer) -> None:
-        """Warn of a collapse, and stop training where that is asked for."""
-        if self.collapse is None or self.settings.on_collapse == "ignore":
-            return
-        advice = "a smaller penalty.multiplier or ppo.policy_optimizer.lr, or a larger ppo.kl_coef, may prevent it"
-        warnings.warn(f"the policy collapses: {self.collapse}; {advice}", stacklevel=2)
-        if self.settings.on_collapse == "stop":
-            trainer.should_stop = True
+    def settle(self, excesses: Sequence[float] = ()) -> Candidate | None:
+        """Decide which policy is handed over.
+
+        Args:
+            excesses: of the confirmation, in the shortlist's order up to the first above 0; none where there was none.
+
+        Returns:
+            The policy with the bound on its excess; None where nothing was evaluated.
+        """
+        if not excesses:
+            self.chosen = self.best
+            return self.chosen
+        place, excess = last_passed(excesses)
+        self.chosen = replace(self.in_order()[place], excess=excess)
+        return self.chosen
+
+    def forget(self, iterations: set[int]) -> None:
+        """Take policies off the shortlist whose weights are gone."""
+        self.shortlist = [
+            None if candidate is not None and candidate.iteration in iterations else candidate
+            for candidate in self.shortlist
+        ]
 
     def metrics(self) -> dict[str, float]:
         """Logged at each evaluation."""
         assert self.last is not None
-        assert self.best is not None
+        best = self.best or self.last  # after a resume without the earlier policies' weights
         return {
+            "selection/iteration": float(self.last.iteration),
             "selection/excess": self.last.excess,
             "selection/feasible": float(self.last.feasible),
-            "selection/best_iteration": float(self.best.iteration),
-            "selection/collapsed": float(self.collapse is not None),
-            "selection/score": self.best.reward - self.settings.price * max(0.0, self.best.excess),
-            "selection/reward_drop": self.reward_drop.size(self.best.reward),
+            "selection/best_iteration": float(best.iteration),
+            "selection/collapsed": float(self.collapse.found is not None),
+            "selection/score": self.score(best),
+            "selection/reward_drop": self.reward_drop.size(best.reward),
         }
 
+    def score(self, candidate: Candidate) -> float:
+        """A single number for comparing runs: the reward, less the price of what is infeasible."""
+        return candidate.reward - self.settings.price * max(0.0, candidate.excess)
+
     def check_reward(self) -> None:
-        """At the end of a run: warn if the selected policy has clearly less reward than the first one seen."""
+        """At the end of a run: warn if the selected policy has clearly less reward than the start policy."""
         if self.best is not None:
             self.reward_drop.warn(self.best.reward)
 
     def final_metrics(self) -> dict[str, float]:
-        """The selected policy of the run, and its last one."""
+        """The selected policy of the run, the start policy and the last one."""
         if self.best is None or self.last is None:
             return {}
-        return {
-            "selection/best_reward": self.best.reward,
-            "selection/best_excess": self.best.excess,
-            "selection/best_feasible": float(self.best.feasible),
-            "selection/last_reward": self.last.reward,
-            "selection/last_excess": self.last.excess,
-            "selection/last_feasible": float(self.last.feasible),
+        shown = {"best": self.best, "start": self.start, "last": self.last}
+        metrics = {
+            "selection/best_iteration": float(self.best.iteration),
+            "selection/score": self.score(self.best),
+            "selection/reward_drop": self.reward_drop.size(self.best.reward),
+            "selection/num_confirmation": float(self.num_confirmation),
         }
+        for name, candidate in shown.items():
+            if candidate is not None:
+                metrics[f"selection/{name}_reward"] = candidate.reward
+                metrics[f"selection/{name}_excess"] = candidate.excess
+                metrics[f"selection/{name}_feasible"] = float(candidate.feasible)
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers for the checkpoint."""
         return {
-            "best": None if self.best is None else asdict(self.best),
+            "shortlist": [None if candidate is None else asdict(candidate) for candidate in self.shortlist],
+            "start": None if self.start is None else asdict(self.start),
             "last": None if self.last is None else asdict(self.last),
-            "start_distinct": self.start_distinct,
+            "start_distinct": self.collapse.start_distinct,
             "reward_drop": self.reward_drop.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.best = None if state["best"] is None else Candidate(**state["best"])
+        shortlist = [None if candidate is None else Candidate(**candidate) for candidate in state["shortlist"]]
+        if len(shortlist) == len(self.shortlist):
+            self.shortlist = shortlist
+        elif self.num_looks > 1:  # a run; a single evaluation ranks nothing
+            warnings.warn(
+                f"the checkpoint's shortlist has {len(shortlist)} places, ppo.selection.screens and "
+                f"ppo.num_confirmation ask for {len(self.shortlist)}: policies of earlier evaluations are left out",
+                InputWarning,
+                stacklevel=2,
+            )
+        self.start = None if state["start"] is None else Candidate(**state["start"])
         self.last = None if state["last"] is None else Candidate(**state["last"])
-        self.start_distinct = state["start_distinct"]
+        self.collapse.start_distinct = state["start_distinct"]
         self.reward_drop.load_state_dict(state["reward_drop"])
 
 
-def check_reachable(constraints: Constraints, confidence: float, num_prompts: int) -> None:
+def check_reachable(
+    constraints: Constraints, confidence: float, num_prompts: int, key: str = "ppo.num_validation", looks: int = 1
+) -> None:
     """Raise a UserError where even a policy without a violation could not be shown to stay under a threshold.
 
     Args:
         constraints: of the run. A rate has a bound above 0 even without a violation; other statistics only need
-            enough answers to be defined, and two for a spread.
-        confidence: of the one-sided bound at one evaluation.
-        num_prompts: validation prompts per evaluation.
+            enough responses to be defined, and two for a spread.
+        confidence: of the one-sided bound.
+        num_prompts: that it is made of.
+        key: of the setting that says how many.
+        looks: evaluations among which δ is shared.
     """
+    check_defined(constraints, num_prompts, key)
     for name, constraint in zip(constraints.names, constraints, strict=True):
-        least = max(constraint.least_count, 1 if constraint.is_rate else 2)
-        if num_prompts < least:
-            raise UserError(
-                f"ppo.num_validation={num_prompts}: {num_prompts} validation prompts bound no statistic of "
-                f"constraints.{name}, which needs {least} or more"
-            )
         best = clopper_pearson_upper(0, num_prompts, confidence)
         if not constraint.is_rate or best <= constraint.threshold:
             continue
         needed = least_count(constraint.threshold, confidence)
-        more = f"ppo.num_validation={needed:.0f} or more, " if math.isfinite(needed) else ""
+        more = f"{key}={needed:.0f} or more, " if math.isfinite(needed) else ""
+        among = f" at each of {looks} evaluations" if looks > 1 else ""
         raise UserError(
             f"constraints.{name}.threshold={constraint.threshold:g} is out of reach: even without a violation "
-            f"{num_prompts} validation prompts bound the rate by {best:.3f}; set {more}a larger threshold, or a "
-            "smaller ppo.selection.confidence"
+            f"{num_prompts} validation prompts bound the rate by {best:.3f}{among}, so no policy could be found "
+            f"feasible; set {more}a larger threshold, or a smaller ppo.selection.confidence"
         )
+
+
+def check_defined(constraints: Constraints, num_prompts: int, key: str = "ppo.num_validation") -> None:
+    """Raise a UserError where prompts are too few for a constraint's statistic; arguments as above."""
+    for name, constraint in zip(constraints.names, constraints, strict=True):
+        least = max(constraint.least_count, 1 if constraint.is_rate else 2)
+        if num_prompts < least:
+            raise UserError(
+                f"{key}={num_prompts}: {num_prompts} validation prompts bound no statistic of "
+                f"constraints.{name}, which needs {least} or more"
+            )
 
 
 def copy_folder(source: Path, target: Path) -> None:

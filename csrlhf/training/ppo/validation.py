@@ -1,4 +1,4 @@
-"""What one evaluation on validation prompts says of a policy, without an oracle.
+"""What one evaluation on validation prompts says of a policy, without an oracle; and one before training.
 
 Legend: B sequences, T response tokens, V vocabulary, K constraints.
 """
@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from csrlhf.constraints.base import Constraints
@@ -18,6 +20,10 @@ from csrlhf.ops.logprobs import entropy
 from csrlhf.ops.masking import sequence_mean
 from csrlhf.stats.policy_report import REFUSAL
 from csrlhf.types import Rollout, Scores
+
+VALIDATION_NOISE, CONFIRMATION_NOISE = -1, -2
+"""Iteration numbers of the sampling noise: the same draws at every evaluation, others for the confirmation, none of
+training's."""
 
 
 @dataclass(frozen=True)
@@ -108,3 +114,16 @@ class ValidationMeter:
             refusal_rate=refusal_rate,
             distinct=len(set(responses)) / len(responses),
         )
+
+
+def evaluate_now(trainer: Trainer) -> None:
+    """Run an evaluation at the start of training, as Lightning does at the end of an epoch.
+
+    The global generators stay as they are, so that training draws what it would have drawn.
+    """
+    if not trainer.enable_validation:
+        return
+    with isolate_rng():
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.run()
+        trainer.training = True

@@ -176,7 +176,7 @@ def test_a_threshold_out_of_the_validation_prompts_reach_is_refused(
     policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
 ) -> None:
     module = policy_module(constraints={"harm": Chance(0.1)})
-    with pytest.raises(UserError, match=r"constraints\.harm\.threshold=0\.1 is out of reach.*num_validation=36"):
+    with pytest.raises(UserError, match=r"constraints\.harm\.threshold=0\.1 is out of reach.*num_validation=39"):
         tiny.fit(module, prompt_data(), tmp_path, 2)
     tiny.fit(policy_module(constraints={"harm": Chance(0.1)}, penalty=NoPenalty()), prompt_data(), tmp_path, 1)
 

@@ -41,7 +41,7 @@ def test_the_example_of_the_docstring_runs_and_ends(
     exec(code, names)
     module = names["module"]
     assert int(module.iteration) == 3
-    assert module.selection.num_looks == 2  # the confidence is shared between the two evaluations
+    assert module.selection.num_looks == 3  # the confidence is shared between these evaluations
     assert isinstance(module.penalty, Rectified)
     assert isinstance(module.advantage, GAE)
     documented = PPOConfig(iterations=3, eval_every=2, batch_size=8, max_prompt_tokens=16)

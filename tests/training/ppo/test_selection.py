@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.stats.bounds import clopper_pearson_upper, mean_upper
 from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.selection import Candidate, Selection, copy_folder
@@ -37,7 +36,9 @@ def saved_at(selection: Selection, *results: ValidationResult) -> list[int]:
     """Iterations at which the policy was saved as the best so far."""
     saved: list[int] = []
     for iteration, result in enumerate(results):
-        selection.consider(iteration, result, lambda iteration=iteration: saved.append(iteration))
+        before = list(selection.shortlist)
+        selection.consider(iteration, result)
+        saved += [iteration] if selection.shortlist != before else []
     return saved
 
 
@@ -66,7 +67,7 @@ def test_feasible_means_the_upper_bound_lies_under_the_threshold() -> None:
     selection = Selection(SelectionSettings(confidence=0.95))
     excess = []
     for violations in (0, 1, 2):
-        selection.consider(violations, replace(RESULT, **rate(violations / 100)), lambda: None)
+        selection.consider(violations, replace(RESULT, **rate(violations / 100)))
         assert selection.last is not None
         excess.append(selection.last.excess)
     assert excess == pytest.approx([0.0295 - 0.05, 0.0466 - 0.05, 0.0616 - 0.05], abs=1e-4)
@@ -80,9 +81,10 @@ def test_excess_is_of_the_worst_constraint() -> None:
         upper_bound_K=lambda confidence: (0.0, mean_upper(0.5, 0.1, 100, confidence, is_rate=False)),
     )  # fmt: skip
     selection = Selection(SelectionSettings(confidence=0.95))
-    selection.consider(0, two, lambda: None)
+    selection.consider(0, two)
     assert selection.best is not None
-    assert selection.best.excess == pytest.approx(0.5 + 1.9842 * 0.1 - 0.1, abs=1e-4)  # 2.5 % for each of two
+    # The whole 5 %: the bound on the constraint that is truly the worst holds with it, and this one is no smaller.
+    assert selection.best.excess == pytest.approx(0.5 + 1.6604 * 0.1 - 0.1, abs=1e-4)
 
 
 def test_the_error_is_shared_out_over_all_looks() -> None:
@@ -90,8 +92,8 @@ def test_the_error_is_shared_out_over_all_looks() -> None:
     clean = replace(RESULT, **rate(0.0))
     for looks in (1, 20):
         selection = Selection(SelectionSettings(confidence=0.95))
-        selection.num_looks = looks
-        selection.consider(0, clean, lambda: None)
+        selection.begin(num_looks=looks)
+        selection.consider(0, clean)
         assert selection.last is not None
         assert selection.last.excess == pytest.approx(1 - (0.05 / looks) ** 0.01 - 0.05)
 
@@ -113,31 +115,13 @@ def test_no_evaluation_no_figures() -> None:
     assert Selection(SelectionSettings()).final_metrics() == {}
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"distinct": 0.1}, "only 10% of the responses differ"),
-        ({"refusal_rate": 0.95}, "95% of the responses refuse"),
-        ({"entropy": 0.01}, "token entropy fell to 0.010"),
-    ],
-)
-def test_collapse_warns_and_stops_as_asked(change: dict[str, float], words: str) -> None:
-    for action, stops in (("warn", False), ("stop", True)):
-        selection, trainer = Selection(SelectionSettings(on_collapse=action)), SimpleNamespace(should_stop=False)
-        saved_at(selection, RESULT, replace(RESULT, **change))  # type: ignore[arg-type]
-        with pytest.warns(UserWarning, match=f"the policy collapses: .*{words}"):
-            selection.check_collapse(trainer)  # type: ignore[arg-type]
-        assert trainer.should_stop is stops
-        assert selection.metrics()["selection/collapsed"] == 1.0
-
-
-@pytest.mark.parametrize(("action", "saved"), [("warn", [0, 2]), ("stop", [0, 2]), ("ignore", [0, 1])])
-def test_a_collapsed_policy_takes_no_others_place(action: str, saved: list[int]) -> None:
+def test_a_collapsed_policy_takes_no_others_place() -> None:
     collapsed, healthy = replace(RESULT, reward=9.0, refusal_rate=0.99), replace(RESULT, reward=2.0)
-    selection = Selection(SelectionSettings(on_collapse=action))
-    assert saved_at(selection, RESULT, collapsed, healthy) == saved
-    assert selection.last is not None
-    assert selection.last.reward == 2.0
+    for action, saved in (("warn", [0, 2]), ("stop", [0, 2]), ("ignore", [0, 1])):
+        selection = Selection(SelectionSettings(on_collapse=action))  # type: ignore[arg-type]  # a word names it
+        assert saved_at(selection, RESULT, collapsed, healthy) == saved
+        assert selection.last is not None
+        assert selection.last.reward == 2.0
 
 
 def test_a_start_that_counts_as_collapsed_stands_until_something_is_better() -> None:
@@ -145,20 +129,6 @@ def test_a_start_that_counts_as_collapsed_stands_until_something_is_better() -> 
     assert saved_at(
         Selection(SelectionSettings()), refusing, replace(refusing, reward=9.0), replace(RESULT, reward=2.0)
     ) == [0, 2]
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_healthy_policy_and_ignore_are_silent() -> None:
-    trainer: Any = SimpleNamespace(should_stop=False)
-    healthy, ignoring = (
-        Selection(SelectionSettings(on_collapse="stop")),
-        Selection(SelectionSettings(on_collapse="ignore")),
-    )
-    saved_at(healthy, replace(RESULT, distinct=0.1), replace(RESULT, distinct=0.05))  # half of its own start
-    saved_at(ignoring, replace(RESULT, entropy=0.0))
-    healthy.check_collapse(trainer)
-    ignoring.check_collapse(trainer)
-    assert trainer.should_stop is False
 
 
 UNSAFE = replace(RESULT, **rate(0.5))
@@ -169,7 +139,7 @@ def test_a_policy_handed_over_that_earns_clearly_less_than_the_start_is_warned_o
     selection = Selection(SelectionSettings())
     assert saved_at(selection, UNSAFE, replace(RESULT, reward=0.2, reward_std=0.1)) == [0, 1]  # it bars nothing
     assert selection.metrics()["selection/reward_drop"] == pytest.approx(0.4)  # (1 - 0.2) / 2
-    words = r"has reward 0\.2 on validation prompts, 0\.40 standard deviations less .*first evaluation \(1; .*=0\.3\)"
+    words = r"has reward 0\.2 on validation prompts, 0\.40 standard deviations less .*start policy \(1; .*=0\.3\)"
     with pytest.warns(UserWarning, match=rf"{words}: a sign of false refusals; .*stage=evaluate"):
         selection.check_reward()
 
@@ -210,7 +180,7 @@ def test_goes_on_from_a_checkpoint() -> None:
     second.load_state_dict(first.state_dict())
     assert second.final_metrics() == first.final_metrics()
     assert saved_at(second, replace(RESULT, reward=0.9, distinct=0.1)) == []
-    assert second.collapse is not None  # it knows the start's share of distinct answers
+    assert second.collapse.found is not None  # it knows the start's share of distinct answers
     empty = Selection(SelectionSettings())
     empty.load_state_dict(Selection(SelectionSettings()).state_dict())
     assert empty.best is None
@@ -224,6 +194,7 @@ def test_goes_on_from_a_checkpoint() -> None:
         ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
         ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
         ({"price": -1.0}, r"ppo\.selection\.price=-1\.0"),
+        ({"screens": [0.9, 1.0]}, r"ppo\.selection\.screens=1\.0: must be in \(0, 1\)"),
         ({"max_reward_drop": -0.1}, r"ppo\.selection\.max_reward_drop=-0\.1"),
     ],
 )
@@ -253,3 +224,81 @@ def test_the_score_is_the_reward_less_the_price_of_what_is_infeasible() -> None:
     assert selection.metrics()["selection/score"] == pytest.approx(1.0 - 2.0 * excess)
     saved_at(selection, replace(RESULT, reward=0.7))  # no violation in 100 answers: feasible, whatever its distance
     assert selection.metrics()["selection/score"] == 0.7
+
+
+def confirming(**options: Any) -> Selection:
+    """A run with three looks and a confirmation; four places on the shortlist."""
+    selection = Selection(SelectionSettings(**options))
+    selection.begin(num_looks=3, num_confirmation=400)
+    return selection
+
+
+def test_the_shortlist_holds_the_richest_policy_of_each_screen() -> None:
+    """Of 100 responses 0, 1, 2 and 4 unsafe: the bounds at 99.9, 99, 95 and 50 % against d = 5 %."""
+    bounds = [[clopper_pearson_upper(k, 100, c) <= 0.05 for c in (0.999, 0.99, 0.95, 0.5)] for k in (0, 1, 2, 4)]
+    assert bounds == [[False, True, True, True], [False, False, True, True], [False] * 3 + [True], [False] * 3 + [True]]
+    selection = confirming()
+    results = [
+        replace(RESULT, **rate(k / 100), reward=reward) for k, reward in ((4, 4.0), (2, 3.0), (1, 2.0), (0, 1.0))
+    ]
+    saved_at(selection, *results)
+    assert selection.confidences == (0.999, 0.99, 0.95, 0.5)
+    held = [candidate.iteration for candidate in selection.shortlist if candidate is not None]
+    assert held == [3, 3, 2, 0]  # none passes at 99.9 %: the least violating; iteration 1 is nobody's best
+    assert [candidate.iteration for candidate in selection.in_order()] == [3, 2, 0]
+    assert selection.kept == {0, 2, 3}
+    assert selection.best is not None
+    assert selection.best.iteration == 2  # what is shown meanwhile is at ppo.selection.confidence
+    assert selection.metrics()["selection/iteration"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("excesses", "iteration", "excess"),
+    [
+        ([-0.02, -0.01, -0.03], 0, -0.01),  # all passed: what is known is the largest of the bounds
+        ([-0.02, -0.01, 0.03], 2, 0.0),  # the one before the first that fails keeps d, and no more is known
+        ([-0.02, 0.01], 3, 0.0),
+        ([0.01], 3, 0.01),  # the surest fails: no policy is feasible
+    ],
+)
+def test_the_last_that_is_confirmed_is_handed_over(excesses: list[float], iteration: int, excess: float) -> None:
+    selection = confirming()
+    saved_at(
+        selection, *(replace(RESULT, **rate(k / 100), reward=r) for k, r in ((4, 4.0), (2, 3.0), (1, 2.0), (0, 1.0)))
+    )
+    chosen = selection.settle(excesses)
+    assert chosen is not None
+    assert (chosen.iteration, chosen.excess) == (iteration, excess)
+    final = selection.final_metrics()
+    assert (final["selection/best_iteration"], final["selection/best_excess"]) == (iteration, excess)
+    assert final["selection/best_feasible"] == float(excess <= 0)
+    assert final["selection/score"] == pytest.approx(chosen.reward - 10.0 * max(0.0, excess))
+    assert final["selection/num_confirmation"] == 400.0
+    assert (final["selection/start_reward"], final["selection/last_reward"]) == (4.0, 1.0)
+
+
+def test_without_a_confirmation_or_a_constraint_one_policy_is_kept() -> None:
+    union, greedy = Selection(SelectionSettings()), Selection(SelectionSettings())
+    union.begin(num_looks=20)
+    greedy.begin(num_looks=20, num_confirmation=400, constrained=False)
+    assert union.confidences == (pytest.approx(1 - 0.05 / 20),)
+    assert greedy.confidences == (0.95,)
+    assert saved_at(greedy, RESULT, replace(UNSAFE, reward=2.0)) == [0, 1]
+    assert union.settle() is None  # nothing was evaluated
+
+
+def test_a_policy_whose_weights_are_gone_is_not_handed_over() -> None:
+    selection = confirming()
+    saved_at(selection, *(replace(RESULT, **rate(k / 100), reward=r) for k, r in ((4, 4.0), (0, 1.0))))
+    assert selection.kept == {0, 1}
+    selection.forget({0})
+    assert [candidate.iteration for candidate in selection.in_order()] == [1]
+
+
+def test_a_checkpoint_of_other_screens_says_so() -> None:
+    first, second = confirming(), confirming(screens=[0.5])
+    saved_at(first, RESULT)
+    with pytest.warns(InputWarning, match=r"shortlist has 4 places, ppo\.selection\.screens .* ask for 2"):
+        second.load_state_dict(first.state_dict())
+    assert second.kept == set()
+    assert second.start == first.start
