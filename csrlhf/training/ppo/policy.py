@@ -275,17 +275,18 @@ class PolicyModule(PolicyBase):
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         layout = self.layout(rollout)
-        state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), True, layout)  # 3 J - d, [K]
+        gather = partial(gather_rows, self)
+        state = self.constraints(scores.cost_logits_BK, gather, True, layout, rollout.rows)  # 3 J - d, [K]
         weighed = self.gate.weigh(self.penalty, state.violation_K, state.stderr_K, state.rest, layout)  # 4 hinge, dual
         advantages, kl = self.estimate_advantages(rollout, scores, state, weighed.weights)  # 5 KL, GAE or not, mix
         losses = self.optimize(rollout, advantages, state, weighed.normaliser)  # 6 epochs x minibatches
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
-            ask_update(self.penalty, state.violation_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
+            ask_update(self.penalty, state.news_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
             self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
         self.gate.remember(state.violation_K, state.stderr_K)
-        self.monitor.update(weighed.open_K, state.violation_K)
+        self.monitor.update(weighed.open_K, state.news_K)
         self.gate_history.append(float(weighed.open_K.mean()))
         if "policy/clip_active" in figures:  # not while the critic warms up
             self.clip_history.append(float(figures["policy/clip_active"]))
