@@ -5,6 +5,7 @@ Legend: B answers, K constraints.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,11 @@ from csrlhf.constraints.base import Constraints
 from csrlhf.evaluation.answers.labels import Labels
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, flat, prefix_of, verdict_numbers
+from csrlhf.evaluation.policies.rates import by_prompt
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
+from csrlhf.stats.intervals import rate_upper
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
+from csrlhf.types import Layout
 
 
 def constraint_verdicts(
@@ -24,8 +28,8 @@ def constraint_verdicts(
     """The constraints' own statistics with their upper bounds, on test prompts drawn like the training prompts.
 
     Held-out framings are another distribution than the threshold's: the table shows them, the verdict leaves
-    them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
-    without scores have no verdict.
+    them out. The unit is the prompt: with several answers each, J and its bound are over the prompts' means, of as many
+    answers as every prompt has. Answers without scores have no verdict.
 
     Args:
         answers: of one policy.
@@ -33,19 +37,28 @@ def constraint_verdicts(
         confidence: of each one-sided bound.
         policy: the name that the verdict is shown under; empty where there is no doubt whose it is.
     """
-    scored = [answer for answer in answers if answer.cost_logits and answer.sample == 0]
-    chosen = [answer for answer in scored if answer.meta.get("framing_seen", True)] or scored
+    scored = [answer for answer in answers if answer.cost_logits]
+    chosen = by_prompt([answer for answer in scored if answer.meta.get("framing_seen", True)] or scored)
     if not chosen:
         return []
-    names = constraints.names
-    logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in chosen], dtype=torch.float64)
-    state = constraints(logits_BK)
-    values, count = state.value_K.tolist(), len(chosen)
-    uppers = constraints.upper_bounds(state, count, confidence)
-    return [
-        ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, count, policy)
-        for k, (name, constraint) in enumerate(zip(names, constraints, strict=True))
-    ]
+    names, count, each = constraints.names, len(chosen), min(len(group) for group in chosen.values())
+    if not all("layout" in inspect.signature(constraint.forward).parameters for constraint in constraints):
+        each = 1  # a plug-in that does not know which answers share a prompt
+    logits_BK = torch.tensor(
+        [[a.cost_logits[name] for name in names] for group in chosen.values() for a in group[:each]],
+        dtype=torch.float64,
+    )
+    state = constraints(logits_BK, layout=Layout(per_prompt=each))
+    values, uppers = state.value_K.tolist(), list(constraints.upper_bounds(state, count, confidence))
+    verdicts = []
+    for k, (name, constraint) in enumerate(zip(names, constraints, strict=True)):
+        if constraint.is_rate and each > 1:  # a mean of several answers is no yes or no: no binomial bound
+            rates = constraint.sample_costs(logits_BK[:, k]).reshape(count, each)
+            uppers[k] = max(values[k], rate_upper(rates.tolist(), confidence))
+        verdicts.append(
+            ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, count, policy, each)
+        )
+    return verdicts
 
 
 @dataclass(frozen=True)
