@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from csrlhf.constraints import Chance
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.certificate import Evidence, columns_of, make_certificate
 from csrlhf.evaluation.settings import CertificateSettings

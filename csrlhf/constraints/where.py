@@ -81,8 +81,14 @@ def select(name: str, where: Selector, rows: Sequence[PromptRow]) -> list[bool]:
     return found
 
 
-def check_selected(name: str, where: Selector, rows: Sequence[PromptRow]) -> float:
+def check_selected(name: str, where: Selector, rows: Sequence[PromptRow], split: str = "training") -> float:
     """The share of the prompts that are selected.
+
+    Args:
+        name: of the constraint.
+        where: its selector.
+        rows: the prompts.
+        split: whose they are, for the message.
 
     Raises:
         UserError: a column or value occurs nowhere, or no prompt is selected.
@@ -91,5 +97,5 @@ def check_selected(name: str, where: Selector, rows: Sequence[PromptRow]) -> flo
         where.check(name, rows)
     chosen = select(name, where, rows)
     if not any(chosen):
-        raise UserError(f"constraints.{name}.where: selects none of the {len(rows)} training prompts")
+        raise UserError(f"constraints.{name}.where: selects none of the {len(rows)} {split} prompts")
     return sum(chosen) / len(rows)

@@ -2,7 +2,7 @@
 
 A constraint on some prompts (``constraints.<name>.where``) is measured on those of the batch. Drawn freely, a batch
 might hold few or none of them; here each kind (stratum) has its own endless shuffled passes, and takes the same share
-of every batch to within one prompt.
+of every batch to within a prompt or two.
 """
 
 from __future__ import annotations

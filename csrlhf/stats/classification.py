@@ -5,6 +5,8 @@ Legend of suffixes: N rows.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
 from torchmetrics.functional.classification import binary_calibration_error
+
+from csrlhf.stats.intervals import independent_rows
 
 NUM_BINS = 10
 """Bins of equal width of the expected calibration error."""
@@ -135,10 +139,18 @@ class ReliabilityBin:
     unsafe_high: float
 
 
-def reliability_bins(probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_]) -> list[ReliabilityBin]:
+def reliability_bins(
+    probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], prompts: Sequence[Hashable] | None = None
+) -> list[ReliabilityBin]:
     """The bins of the expected calibration error that hold rows, in rising order.
 
     The error is the mean over rows of ``abs(probability - unsafe)`` of their bin.
+
+    Args:
+        probability_N: P(unsafe).
+        unsafe_N: the truth.
+        prompts: of each row: the interval (Wilson's) counts as many rows as those of its prompts are worth. None where
+            every row has its own.
     """
     edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
     bin_N = np.clip(np.searchsorted(edges, probability_N, side="right") - 1, 0, NUM_BINS - 1)
@@ -147,11 +159,23 @@ def reliability_bins(probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bo
         inside_N = bin_N == index
         if inside_N.any():
             count, unsafe = int(inside_N.sum()), int(unsafe_N[inside_N].sum())
-            interval = binomtest(unsafe, count).proportion_ci(method="wilson")
+            rows = np.flatnonzero(inside_N)
+            groups: dict[Hashable, list[float]] = {}
+            for row in rows:
+                groups.setdefault(int(row) if prompts is None else prompts[row], []).append(float(unsafe_N[row]))
+            low, high = _wilson(unsafe / count, independent_rows(list(groups.values()), 0.95))
             mean = float(probability_N[inside_N].mean())
             edge = (float(edges[index]), float(edges[index + 1]))
-            bins.append(ReliabilityBin(*edge, count, mean, unsafe / count, float(interval.low), float(interval.high)))
+            bins.append(ReliabilityBin(*edge, count, mean, unsafe / count, low, high))
     return bins
+
+
+def _wilson(share: float, count: float) -> tuple[float, float]:
+    """Wilson's interval (1927) of 95 %; ``count`` need not be whole."""
+    z = 1.959963984540054
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 @dataclass(frozen=True)

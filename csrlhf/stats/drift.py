@@ -3,11 +3,15 @@
 A distance counts as drift where it is larger than chance makes it (a quantile under "same distribution") and larger
 than what anybody would care about (a stated size): with many rows the first alone is always met, with few the second.
 
+Both noise levels are those of independent rows. Responses to one prompt are alike, and a prompt that is counted k times
+looks k times as sure, so each prompt has one row on either side.
+
 Legend of suffixes: N reference rows, M new rows, H features, P permutations.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,7 +56,7 @@ class Drift:
         name: what was compared: ``response_words``, ``prompt_words``, ``score``, ``embedding``.
         value: the distance; 0 for equal samples.
         limit: above it the distance counts as drift.
-        count: new rows.
+        count: new rows, of a prompt each.
         method: the distance in words.
         p_value: of a permutation test, where there is one; then it must be at most ``SIGNIFICANCE`` as well.
     """
@@ -230,6 +234,16 @@ def words_of(prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[NDArr
     )
 
 
+def one_of_each(prompts: Sequence[Prompt], responses: Sequence[str]) -> NDArray[np.int64]:
+    """The numbers of one row of each prompt, in order; which of its responses, their texts decide, not their place."""
+    rows: dict[str, tuple[bytes, int]] = {}
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        text = prompt_text(prompt)
+        mark = hashlib.sha256(f"{text}\n{response}".encode()).digest()
+        rows[text] = min(rows.get(text, (mark, row)), (mark, row))
+    return np.array(sorted(row for _, row in rows.values()), dtype=np.int64)
+
+
 def spread(count: int, most: int) -> NDArray[np.int64]:
     """At most ``most`` of the row numbers 0 to ``count - 1``, evenly spread."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
@@ -258,11 +272,14 @@ def drift_of(
     Args:
         reference: of the cost model that gave logits and features.
         outputs: names of the logits' columns; all of them outputs of the model.
-        prompts: of the dialogues.
+        prompts: of the dialogues. Of several with one prompt, one is compared.
         responses: likewise.
         logits_MK: calibrated cost logits.
         features_MH: the backbone's pooled states; fewer than two dialogues are not compared by them.
     """
+    rows = one_of_each(prompts, responses)
+    prompts, responses = [prompts[row] for row in rows], [responses[row] for row in rows]
+    logits_MK, features_MH = logits_MK[rows], features_MH[rows]
     prompt_words, response_words = words_of(prompts, responses)
     found = [
         stability_drift("prompt_words", reference.prompt_words_N, prompt_words),

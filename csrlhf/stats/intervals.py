@@ -1,9 +1,9 @@
-"""Rates, means and lines over prompts with two-sided intervals that know that answers to one prompt belong together.
+"""Rates, means and lines over prompts with intervals that know that answers to one prompt belong together.
 
 The unit is the prompt. With one answer each, the interval of a rate is Clopper-Pearson's. With several it is Korn and
 Graubard's (Survey Methodology 24, 1998): Clopper-Pearson's with the number of independent answers that would have given
-the variance seen between prompts, fewer where few prompts tell that variance. One-sided bounds, which certificates and
-verdicts stand on, are ``bounds.py``'s part.
+the variance seen between prompts, fewer where few prompts tell that variance. It is approximate with several answers
+each; bounds for certificates, of one answer to each prompt, are ``bounds.py``'s part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from csrlhf.stats.bounds import student_quantile
+from csrlhf.stats.bounds import clopper_pearson_upper, student_quantile
 
 # Confidence intervals by resampling rows; rows that share a prompt move together.
 
@@ -112,6 +112,65 @@ def rate(values: Iterable[Sequence[float]], confidence: float) -> Interval:
     return Interval(value, low, high, len(means), num_answers)
 
 
+def rate_upper(values: Iterable[Sequence[float]], confidence: float) -> float:
+    """One-sided upper bound on a rate over prompts: exact with one answer each, else as :func:`rate`; 1 for none."""
+    prompts = [list(group) for group in values if len(group)]
+    if all(len(group) == 1 and group[0] in (0.0, 1.0) for group in prompts):
+        return clopper_pearson_upper(sum(int(group[0]) for group in prompts), len(prompts), confidence)
+    from scipy.stats import beta
+
+    means, num_answers = [mean(group) for group in prompts], sum(len(group) for group in prompts)
+    value = min(max(mean(means), 0.0), 1.0)
+    count = _independent(means, value, num_answers, max(2 * confidence - 1, 0.5))
+    return 1.0 if value == 1 else float(beta.ppf(confidence, value * count + 1, count - value * count))
+
+
+def share(happened: Iterable[bool], prompts: Iterable[Hashable], confidence: float) -> Interval:
+    """A share of rows, each counting alike, some of which share a prompt: of a labelled file, say.
+
+    As :func:`rate`, with the variance of a ratio of sums over prompts (Taylor's, the usual one of surveys).
+
+    Args:
+        happened: of each row.
+        prompts: of each row.
+        confidence: of the two-sided interval.
+    """
+    groups: dict[Hashable, list[float]] = {}
+    for value, prompt in zip(happened, prompts, strict=True):
+        groups.setdefault(prompt, []).append(float(value))
+    count = sum(map(len, groups.values()))
+    if not count:
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
+    value = sum(map(sum, groups.values())) / count
+    low, high = _exact(value, independent_rows(list(groups.values()), confidence), confidence)
+    return Interval(value, low, high, len(groups), count)
+
+
+def independent_rows(groups: Sequence[Sequence[float]], confidence: float) -> float:
+    """How many independent rows the rows of some prompts are worth: at most their number.
+
+    Args:
+        groups: for each prompt its rows' values in [0, 1].
+        confidence: of the two-sided interval that is made of it.
+    """
+    count, total = sum(map(len, groups)), sum(map(sum, groups))
+    value = total / count
+    least = count**2 / sum(len(group) ** 2 for group in groups)  # rows that always agree: of equal prompts their number
+    telling = any(0 < sum(group) < len(group) for group in groups)
+    if len(groups) == 1 or value in (0.0, 1.0) or not telling:
+        return least
+    variance = math.fsum((sum(group) - value * len(group)) ** 2 for group in groups) / count**2
+    return _worth(value, variance, least, len(groups), count, confidence)
+
+
+def mean_over_prompts(values: Iterable[float], prompts: Iterable[Hashable]) -> float:
+    """The mean of the prompts' means: a prompt with more answers than others counts no more than they; NaN for none."""
+    groups: dict[Hashable, list[float]] = {}
+    for value, prompt in zip(values, prompts, strict=True):
+        groups.setdefault(prompt, []).append(value)
+    return mean([mean(group) for group in groups.values()])
+
+
 def mean_interval(values: Iterable[Sequence[float]], confidence: float) -> Interval:
     """A mean over prompts of any numbers, with Student's interval on the prompts' means."""
     prompts = [list(group) for group in values if len(group)]
@@ -131,11 +190,16 @@ def _independent(means: Sequence[float], value: float, num_answers: int, confide
     if prompts == 1 or value in (0.0, 1.0) or all(each in (0.0, 1.0) for each in means):
         return prompts
     variance = math.fsum((each - value) ** 2 for each in means) / prompts**2
+    return _worth(value, variance, prompts, len(means), num_answers, confidence)
+
+
+def _worth(value: float, variance: float, least: float, num_prompts: int, num_answers: int, confidence: float) -> float:
+    """Independent answers that would have given a rate its variance, from ``least`` to all of them."""
     worth = value * (1 - value) / variance if variance > 0 else float(num_answers)
     # The variance is itself estimated, from the prompts alone: the squared ratio of Student's quantiles pays for it.
     reach = (1 + confidence) / 2
-    freedom = student_quantile(reach, num_answers - 1) / student_quantile(reach, len(means) - 1)
-    return min(max(worth * freedom**2, prompts), float(num_answers))
+    freedom = student_quantile(reach, num_answers - 1) / student_quantile(reach, num_prompts - 1)
+    return min(max(worth * freedom**2, least), float(num_answers))
 
 
 def _exact(value: float, count: float, confidence: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from csrlhf.data.source import Verdict
-from csrlhf.stats.intervals import mean
+from csrlhf.stats.intervals import mean_over_prompts
 from csrlhf.types import PromptRow
 
 # How refusals sound, where no oracle knows them.
@@ -33,6 +33,7 @@ class JudgedAnswer:
         violations: one per constraint, the answer's own cost on the constraint's scale (before tail or margin).
         kl: log π - log π_ref of the whole answer; None where it is not known.
         verdict: the oracle's, None where there is no oracle.
+        prompt_id: the same for all answers to one prompt; None for one that has no other answer.
     """
 
     row: PromptRow
@@ -43,23 +44,33 @@ class JudgedAnswer:
     violations: tuple[float, ...]
     kl: float | None
     verdict: Verdict | None
+    prompt_id: str | None = None
+
+
+def _mean(answers: Sequence[JudgedAnswer], value: Callable[[JudgedAnswer], float]) -> float:
+    """Over prompts: one with more answers than others counts no more than they."""
+    prompts = [number if one.prompt_id is None else one.prompt_id for number, one in enumerate(answers)]
+    return mean_over_prompts([value(one) for one in answers], prompts)
 
 
 def policy_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
     """Figures by the models, and by the oracle where there is one; keys as in docs/reference/metrics.md without prefix.
 
+    Means are over prompts, of the means of each one's answers.
     What no answer has (a reward, say, of answers from elsewhere) has no key.
     """
+    rewarded = [answer for answer in answers if answer.reward is not None]
     costed = [answer for answer in answers if answer.cost_logits]
-    values = {
-        "reward": [answer.reward for answer in answers if answer.reward is not None],
-        "unsafe_rate": [float(any(logit > 0 for logit in answer.cost_logits)) for answer in costed],
-        "cost": [answer.violations[0] for answer in costed],
-        "kl": [answer.kl for answer in answers if answer.kl is not None],
-        "response_length": [float(len(answer.response.split())) for answer in answers],
-        "ended": [float(answer.ended) for answer in answers],
+    distant = [answer for answer in answers if answer.kl is not None]
+    values: dict[str, tuple[Sequence[JudgedAnswer], Callable[[JudgedAnswer], float]]] = {
+        "reward": (rewarded, lambda answer: answer.reward or 0.0),
+        "unsafe_rate": (costed, lambda answer: float(any(logit > 0 for logit in answer.cost_logits))),
+        "cost": (costed, lambda answer: answer.violations[0]),
+        "kl": (distant, lambda answer: answer.kl or 0.0),
+        "response_length": (answers, lambda answer: float(len(answer.response.split()))),
+        "ended": (answers, lambda answer: float(answer.ended)),
     }
-    return {key: mean(known) for key, known in values.items() if known} | _oracle_metrics(answers)
+    return {key: _mean(known, value) for key, (known, value) in values.items() if known} | _oracle_metrics(answers)
 
 
 def _oracle_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
@@ -68,7 +79,8 @@ def _oracle_metrics(answers: Sequence[JudgedAnswer]) -> dict[str, float]:
         return {}
 
     def rate(of: Callable[[Verdict], bool], where: Callable[[dict[str, Any]], bool]) -> float:
-        return mean([float(of(a.verdict)) for a in judged if a.verdict is not None and where(a.row.meta)])
+        among = [a for a in judged if where(a.row.meta)]
+        return _mean(among, lambda a: float(a.verdict is not None and of(a.verdict)))
 
     def harmful(meta: dict[str, Any]) -> bool:
         return meta.get("category") == "harmful"

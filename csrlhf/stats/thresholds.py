@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from csrlhf.errors import UserError
-from csrlhf.stats.bounds import allowed_violations, clopper_pearson_interval, clopper_pearson_upper, least_count
+from csrlhf.stats.bounds import allowed_violations, clopper_pearson_upper, least_count
 from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, truth_array
+from csrlhf.stats.intervals import share
 
 # Learn-then-test.
 #
@@ -207,7 +208,7 @@ class ChosenThreshold:
         least_unsafe: unsafe prompts below which no τ whatever can be certified: with this many and none missed it can.
         safe: safe answers in the file.
         safe_flagged: of them those above τ: the price of τ.
-        safe_flagged_low: lower end of the 95 % exact interval of that share.
+        safe_flagged_low: lower end of the 95 % interval of that share, over prompts.
         safe_flagged_high: its upper end.
         missed_at_zero: share of the unsafe prompts that the usual threshold 0 misses.
         needed_at_zero: unsafe prompts with which τ = 0 would be certified at that share; None where no number would do.
@@ -293,9 +294,8 @@ def choose_threshold(
     tau = None if largest is None else _nearest_zero(largest, safe_logits)
     missed = 0 if tau is None else int((hard <= tau).sum())
     flagged = 0 if tau is None else int((safe_logits > tau).sum())
-    low, high = (math.nan, math.nan)
-    if tau is not None and len(safe_logits):
-        low, high = clopper_pearson_interval(flagged, len(safe_logits), 0.95)
+    of_safe = [prompt for prompt, unsafe in zip(prompts, unsafe_N, strict=True) if not unsafe]
+    price = share([] if tau is None else safe_logits > tau, [] if tau is None else of_safe, 0.95)
     at_zero = float(np.mean(hard <= 0)) if len(hard) else math.nan
     return ChosenThreshold(
         tau=tau,
@@ -308,8 +308,8 @@ def choose_threshold(
         least_unsafe=int(least_count(max_false_negative_rate, 1 - delta)),
         safe=len(safe_logits),
         safe_flagged=flagged,
-        safe_flagged_low=low,
-        safe_flagged_high=high,
+        safe_flagged_low=price.low,
+        safe_flagged_high=price.high,
         missed_at_zero=at_zero,
         needed_at_zero=positives_needed(at_zero, max_false_negative_rate, delta) if len(hard) else None,
     )

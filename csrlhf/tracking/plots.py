@@ -22,6 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from csrlhf.data.encoding import prompt_text
 from csrlhf.stats.classification import (
     ReliabilityBin,
     ThresholdCurve,
@@ -155,12 +156,13 @@ class CostPlots(Callback):
         from matplotlib import rc_context
 
         names = module.source.constraints
-        unsafe_NK = np.array([row.unsafe for row in module.source.labelled(split)]) > 0.5
+        rows = module.source.labelled(split)
+        unsafe_NK, prompts = np.array([row.unsafe for row in rows]) > 0.5, [prompt_text(row.prompt) for row in rows]
         temperature_K = module.model.temperature_K.double().cpu().numpy()
         for k, name in enumerate(names):
             plot = CostPlot(split, name if len(names) > 1 else "", self.folder)
             with rc_context(PLAIN):
-                plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]))
+                plot.reliability(module.logits[split][:, k], unsafe_NK[:, k], float(temperature_K[k]), prompts)
                 plot.threshold(module.logits[split][:, k] / temperature_K[k], unsafe_NK[:, k])
 
 
@@ -179,13 +181,20 @@ class CostPlot:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def reliability(self, logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], temperature: float) -> None:
+    def reliability(
+        self,
+        logit_N: NDArray[np.float64],
+        unsafe_N: NDArray[np.bool_],
+        temperature: float,
+        prompts: Sequence[str] | None = None,
+    ) -> None:
         """Share of unsafe rows against P(unsafe), by bin, above a histogram of P(unsafe).
 
         Args:
             logit_N: the head's logits, before any temperature.
             unsafe_N: the truth.
             temperature: what logits are divided by; at 1 there is one curve only.
+            prompts: of each row, for the intervals; None where every row has its own.
         """
         curves = {"not calibrated": (expit(logit_N), GREY)}
         if temperature != 1.0:
@@ -194,7 +203,7 @@ class CostPlot:
         figure, (upper, lower) = _subplots(2, figsize=(5.4, 6.2), sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color="#444444", linestyle="--", linewidth=1.0)
         for shift, (label, (probability_N, color)) in zip((-0.006, 0.006), curves.items(), strict=False):
-            bins = reliability_bins(probability_N, unsafe_N)
+            bins = reliability_bins(probability_N, unsafe_N, prompts)
             error = expected_calibration_error(probability_N, unsafe_N)
             _draw_bins(upper, bins, color, f"{label}: error {error:.3f}", shift)
             lower.hist(probability_N, bins=np.linspace(0, 1, 21), histtype="step", color=color, linewidth=1.5)

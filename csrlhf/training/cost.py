@@ -24,10 +24,11 @@ from csrlhf.models.score_model import ScoreSpec
 from csrlhf.ops.losses import pairwise_cost_loss, semantic_cost_loss
 from csrlhf.stats.classification import classification_metrics, expected_calibration_error, fit_temperature
 from csrlhf.stats.cost_report import cost_report, of_split, split_area
-from csrlhf.stats.drift import MAX_FEATURES, MAX_LENGTHS, Reference, spread, words_of
+from csrlhf.stats.drift import MAX_FEATURES, MAX_LENGTHS, Reference, one_of_each, spread, words_of
 from csrlhf.training.ranks import gather_lists
 from csrlhf.training.score import ScoreModule
 from csrlhf.training.settings import CostSettings
+from csrlhf.types import LabelledRow
 
 
 class CostModule(ScoreModule):
@@ -40,7 +41,7 @@ class CostModule(ScoreModule):
     Attributes:
         probabilities: P(unsafe) ``[N, K]`` of each split judged last, in the source's order.
         logits: its logits ``[N, K]`` as the head gives them, before any temperature.
-        features: pooled states ``[M, H]`` of rows of the validation split, ``spread(N, MAX_FEATURES)`` of them.
+        features: pooled states ``[M, H]`` of at most ``MAX_FEATURES`` rows of the validation split, one of each prompt.
     """
 
     def __init__(self, score: ScoreSpec, settings: CostSettings) -> None:
@@ -51,6 +52,7 @@ class CostModule(ScoreModule):
         self.features: NDArray[np.float32] | None = None
         self._judged: list[tuple[list[int], Tensor, Tensor]] = []
         self._pooled: dict[int, Tensor] = {}
+        self._wanted: set[int] | None = None
         self.featured: list[int] = []
 
     @property
@@ -81,9 +83,12 @@ class CostModule(ScoreModule):
         """Judge a batch; the numbers are made of the whole split."""
         pooled_BH = self._judge(batch)
         if not self.in_training:
-            kept = set(spread(len(self.source.labelled("validation")), MAX_FEATURES).tolist())
+            if self._wanted is None:
+                self._wanted = set(_chosen(self.source.labelled("validation"), MAX_FEATURES))
             self._pooled |= {
-                row: state.float().cpu() for row, state in zip(batch["rows"], pooled_BH, strict=True) if row in kept
+                row: state.float().cpu()
+                for row, state in zip(batch["rows"], pooled_BH, strict=True)
+                if row in self._wanted
             }
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -177,8 +182,14 @@ class CostModule(ScoreModule):
             train = self.source.labelled("train")
         except MissingRowsError:  # a source of pairs alone: the model is worth more than its reference
             return
-        train = [train[row] for row in spread(len(train), MAX_LENGTHS)]
+        train = [train[row] for row in _chosen(train, MAX_LENGTHS)]
         prompt_words_N, response_words_N = words_of([row.prompt for row in train], [row.response for row in train])
         logits_NK = self.logits["validation"] / self.model.temperature_K.double().cpu().numpy()
         names = tuple(self.source.constraints)
         Reference(names, prompt_words_N, response_words_N, logits_NK[self.featured], self.features).save(folder)
+
+
+def _chosen(rows: Sequence[LabelledRow], most: int) -> list[int]:
+    """The numbers of at most so many rows, evenly spread, of a prompt each."""
+    of_prompts = one_of_each([row.prompt for row in rows], [row.response for row in rows])
+    return of_prompts[spread(len(of_prompts), most)].tolist()

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import csrlhf.penalties
-from csrlhf.constraints.base import Constraints, ConstraintState
 from csrlhf.constraints.chance import Chance
 from csrlhf.constraints.mean import Mean
+from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.penalties import Adaptive, Lagrangian, LogBarrier, Penalty, Rectified, Squared
 from csrlhf.penalties.base import ask_weights
 

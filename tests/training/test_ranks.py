@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from csrlhf.advantages import GAE
+from csrlhf.constraints import Chance
 from csrlhf.errors import UserError
 from csrlhf.penalties import Lagrangian
 from csrlhf.training.ppo.config import PPOConfig
@@ -26,6 +27,7 @@ def test_every_process_has_the_same_multiplier_gate_and_weights(
     def fit(rank: int) -> None:
         module = policy_module(
             penalty=Lagrangian(2.0, lr=0.5),
+            constraints={"harm": Chance(0.31)},  # what twelve prompts at each of four looks can show
             advantage=GAE(normalise="scale"),
             ppo=PPOConfig(epochs=2, minibatch_size=3, entropy_coef=0.01, aggregation="sequence", critic_warmup=0),
         )

@@ -31,7 +31,7 @@ SIZES: Mapping[str, Mapping[str, Mapping[Split, int]]] = {
         "demonstrations": {"train": 48_000, "validation": 512, "test": 512},
         "preferences": {"train": 28_800, "validation": 512, "test": 512},
         "labelled": {"train": 16_000, "validation": 512, "test": 1_024},
-        "prompts": {"train": 8_000, "validation": 512, "test": 1_210},
+        "prompts": {"train": 8_000, "validation": 2_560, "test": 1_210},
     },
     "smoke": {
         "demonstrations": {"train": 6_400, "validation": 128, "test": 128},

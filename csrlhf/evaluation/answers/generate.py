@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from csrlhf import __version__
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError

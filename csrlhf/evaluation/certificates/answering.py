@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, answer_to

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.cvar import CVaR
+from csrlhf.constraints.set import Constraints
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import AuditLabels, audit_labels

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.base import Constraint
+from csrlhf.constraints.set import Constraints
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.journal import JournalModule

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.stats.bounds import clopper_pearson_interval
 from csrlhf.stats.classification import (
     ReliabilityBin,
     ThresholdCurve,
@@ -29,6 +28,7 @@ from csrlhf.stats.classification import (
     threshold_curve,
 )
 from csrlhf.stats.drift import words_of
+from csrlhf.stats.intervals import share
 from csrlhf.stats.thresholds import ChosenThreshold, choose_threshold
 from csrlhf.types import LabelledRow
 
@@ -41,9 +41,9 @@ NUM_LENGTHS = 4
 
 @dataclass(frozen=True)
 class Share:
-    """``hits`` of ``count``, with the 95 % exact interval; NaN where there is nothing to count.
+    """``hits`` of ``count`` rows, with a 95 % interval; NaN where there is nothing to count.
 
-    Example: ``share_of(3, 4)`` is ``Share(3, 4, 0.19..., 0.99...)``.
+    Example: ``share_of([True, True, True, False], "abcd")`` is ``Share(3, 4, 0.19..., 0.99...)``.
     """
 
     hits: int
@@ -57,10 +57,10 @@ class Share:
         return self.hits / self.count if self.count else float("nan")
 
 
-def share_of(hits: int, count: int) -> Share:
-    """With its interval (Clopper-Pearson)."""
-    bounds = clopper_pearson_interval(hits, count, 0.95) if count else (float("nan"), float("nan"))
-    return Share(hits, count, *map(float, bounds))
+def share_of(happened: Sequence[bool] | NDArray[np.bool_], prompts: Sequence[str]) -> Share:
+    """With its interval: Clopper-Pearson's where every row has a prompt of its own, else over prompts (``share``)."""
+    interval = share(happened, prompts, 0.95)
+    return Share(sum(map(bool, happened)), len(prompts), interval.low, interval.high)
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,24 @@ class Slice:
         return asdict(self)
 
 
-def slice_of(name: str, logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_]) -> Slice:
+def slice_of(name: str, logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], prompt_N: NDArray[np.str_]) -> Slice:
     """The numbers of these rows; flagged where the logit is above 0."""
     flagged_N = logit_N > 0
     return Slice(
         name,
         len(logit_N),
-        share_of(int((flagged_N == unsafe_N).sum()), len(logit_N)),
-        share_of(int((flagged_N & unsafe_N).sum()), int(unsafe_N.sum())),
-        share_of(int((flagged_N & ~unsafe_N).sum()), int((~unsafe_N).sum())),
+        share_of(flagged_N == unsafe_N, prompt_N.tolist()),
+        share_of(flagged_N[unsafe_N], prompt_N[unsafe_N].tolist()),
+        share_of(flagged_N[~unsafe_N], prompt_N[~unsafe_N].tolist()),
         auroc(logit_N, unsafe_N),
     )
 
 
 def by_category(
-    logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], categories: Sequence[str | None]
+    logit_N: NDArray[np.float64],
+    unsafe_N: NDArray[np.bool_],
+    prompt_N: NDArray[np.str_],
+    categories: Sequence[str | None],
 ) -> list[Slice]:
     """One slice per category, in alphabetical order; rows without one in a slice ``(none)``, if any row has one."""
     names = sorted({name for name in categories if name is not None})
@@ -112,10 +115,15 @@ def by_category(
     without = np.array([category is None for category in categories])
     if without.any():
         rows_of["(none)"] = without
-    return [slice_of(name, logit_N[rows], unsafe_N[rows]) for name, rows in rows_of.items()]
+    return [slice_of(name, logit_N[rows], unsafe_N[rows], prompt_N[rows]) for name, rows in rows_of.items()]
 
 
-def by_length(logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], words_N: NDArray[np.float64]) -> list[Slice]:
+def by_length(
+    logit_N: NDArray[np.float64],
+    unsafe_N: NDArray[np.bool_],
+    prompt_N: NDArray[np.str_],
+    words_N: NDArray[np.float64],
+) -> list[Slice]:
     """Quarters of the rows by the words of the response; fewer where many are equally long."""
     edges = np.unique(np.quantile(words_N, np.linspace(0, 1, NUM_LENGTHS + 1)[1:-1], method="lower"))
     part_N = np.searchsorted(edges, words_N, side="left")  # up to and with an edge belong together
@@ -124,7 +132,7 @@ def by_length(logit_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], words_N
         rows = part_N == part
         low, high = int(words_N[rows].min()), int(words_N[rows].max())
         name = f"{low} words" if low == high else f"{low} to {high} words"
-        slices.append(slice_of(name, logit_N[rows], unsafe_N[rows]))
+        slices.append(slice_of(name, logit_N[rows], unsafe_N[rows], prompt_N[rows]))
     return slices
 
 
@@ -220,7 +228,7 @@ def evaluate_output(
     unsafe_N = np.array([row.unsafe[k] > 0.5 for row in rows])
     prompts = [prompt_text(row.prompt) for row in rows]
     words_N = words_of(prompts, [row.response for row in rows])[1]
-    own_N = logit_N * temperature
+    own_N, prompt_N = logit_N * temperature, np.array(prompts, dtype=np.str_)
     return CostEvaluation(
         name=name,
         logit_N=logit_N,
@@ -228,11 +236,11 @@ def evaluate_output(
         temperature=temperature,
         calibration=calibration_errors(own_N, temperature, unsafe_N, prompts),
         bins={
-            "uncalibrated": reliability_bins(expit(own_N), unsafe_N),
-            "stored": reliability_bins(expit(logit_N), unsafe_N),
+            "uncalibrated": reliability_bins(expit(own_N), unsafe_N, prompts),
+            "stored": reliability_bins(expit(logit_N), unsafe_N, prompts),
         },
-        categories=by_category(logit_N, unsafe_N, [_category(row) for row in rows]),
-        lengths=by_length(logit_N, unsafe_N, words_N),
+        categories=by_category(logit_N, unsafe_N, prompt_N, [_category(row) for row in rows]),
+        lengths=by_length(logit_N, unsafe_N, prompt_N, words_N),
         curve=threshold_curve(logit_N, unsafe_N),
         choice=choose_threshold(logit_N, unsafe_N, prompts, max_false_negative_rate, delta),
     )

@@ -331,8 +331,9 @@ def _bounds(result: CostResult, one: CostEvaluation, key: str, percent: bool = T
         return ""
     if low == high and value in (0.0, 1.0) and percent:  # resamples of rows without a mistake have none either
         rows = zip(result.rows, one.unsafe_N, strict=True)
-        count = len({str(row.prompt) for row, unsafe in rows if unsafe or key != "recall"})
-        exact = share_of(round(value) * count, count)
+        prompts = sorted({str(row.prompt) for row, unsafe in rows if unsafe or key != "recall"})
+        count = len(prompts)
+        exact = share_of([bool(value)] * count, prompts)
         return f"{exact.low:.1%} to {exact.high:.1%} at 95 %, exact, of {count:,} prompt{'s' * (count != 1)}"
     if low == high:
         return "too few mistakes for an interval"

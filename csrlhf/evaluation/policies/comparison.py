@@ -51,10 +51,10 @@ class Arena:
         challenger: name of a policy.
         baseline: name of the other.
         win_rate: share of pairs that the challenger wins by reward, ties counting half.
-        tie_rate: share of ties.
+        tie_rate: share of ties, a mean over prompts like the win rate.
         reward_difference: mean reward of the challenger minus the baseline's.
-        matrix: shares of pairs by (``safe`` or ``unsafe``, the challenger's answer; ``better``, ``tie`` or ``worse``,
-            by reward); empty where no pair was judged. They sum to 1.
+        matrix: shares by (``safe`` or ``unsafe``, the challenger's answer; ``better``, ``tie`` or ``worse``, by
+            reward), likewise over prompts; empty where no pair was judged. They sum to 1.
     """
 
     challenger: str
@@ -102,21 +102,24 @@ def arena(
     points = {"better": 1.0, "tie": 0.5, "worse": 0.0}
     outcomes = {prompt: [outcome(pair, tie) for pair in pairs] for prompt, pairs in prompts.items()}
     judged = [
-        (SAFETY[unsafe[pair[0].id]], word)
+        [
+            (SAFETY[unsafe[pair[0].id]], word)
+            for pair, word in zip(pairs, outcomes[prompt], strict=True)
+            if pair[0].id in unsafe
+        ]
         for prompt, pairs in prompts.items()
-        for pair, word in zip(pairs, outcomes[prompt], strict=True)
-        if pair[0].id in unsafe
     ]
+    judged = [found for found in judged if found]
     cells = [(safety, word) for safety in SAFETY for word in OUTCOMES]
     return Arena(
         challenger=challenger[0].policy,
         baseline=baseline[0].policy,
         win_rate=rate(([points[word] for word in words] for words in outcomes.values()), confidence),
-        tie_rate=mean([float(word == "tie") for words in outcomes.values() for word in words]),
+        tie_rate=mean([words.count("tie") / len(words) for words in outcomes.values()]),
         reward_difference=mean_interval(
             ([reward_difference(pair) for pair in pairs] for pairs in prompts.values()), confidence
         ),
-        matrix={cell: judged.count(cell) / len(judged) for cell in cells} if judged else {},
+        matrix={cell: mean([found.count(cell) / len(found) for found in judged]) for cell in cells} if judged else {},
     )
 
 

@@ -5,17 +5,23 @@ Legend: B answers, K constraints.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import select
+from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import Labels
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, flat, prefix_of, verdict_numbers
+from csrlhf.evaluation.policies.rates import by_prompt
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
+from csrlhf.stats.intervals import rate_upper
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
+from csrlhf.types import Layout, Prompt, PromptRow
 
 
 def constraint_verdicts(
@@ -24,8 +30,8 @@ def constraint_verdicts(
     """The constraints' own statistics with their upper bounds, on test prompts drawn like the training prompts.
 
     Held-out framings are another distribution than the threshold's: the table shows them, the verdict leaves
-    them out. Of several answers to a prompt it takes the first: the bound is for independent ones. Answers
-    without scores have no verdict.
+    them out. The unit is the prompt: with several answers each, J and its bound are over the prompts' means, of as many
+    answers as every prompt has. Answers without scores have no verdict.
 
     Args:
         answers: of one policy.
@@ -33,19 +39,35 @@ def constraint_verdicts(
         confidence: of each one-sided bound.
         policy: the name that the verdict is shown under; empty where there is no doubt whose it is.
     """
-    scored = [answer for answer in answers if answer.cost_logits and answer.sample == 0]
-    chosen = [answer for answer in scored if answer.meta.get("framing_seen", True)] or scored
+    scored = [answer for answer in answers if answer.cost_logits]
+    chosen = by_prompt([answer for answer in scored if answer.meta.get("framing_seen", True)] or scored)
     if not chosen:
         return []
-    names = constraints.names
-    logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in chosen], dtype=torch.float64)
-    state = constraints(logits_BK)
-    values, count = state.value_K.tolist(), len(chosen)
-    uppers = constraints.upper_bounds(state, count, confidence)
-    return [
-        ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, count, policy)
-        for k, (name, constraint) in enumerate(zip(names, constraints, strict=True))
-    ]
+    names, count, each = constraints.names, len(chosen), min(len(group) for group in chosen.values())
+    if not all("layout" in inspect.signature(constraint.forward).parameters for constraint in constraints):
+        each = 1  # a plug-in that does not know which answers share a prompt
+    taken = [answer for group in chosen.values() for answer in group[:each]]
+    rows = [PromptRow(_prompt_of(answer), {**answer.meta, "category": answer.category}) for answer in taken]
+    logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in taken], dtype=torch.float64)
+    state = constraints(logits_BK, layout=Layout(per_prompt=each), rows=rows)
+    values, uppers = state.value_K.tolist(), list(constraints.upper_bounds(state, count, confidence))
+    verdicts = []
+    for k, (name, constraint) in enumerate(zip(names, constraints, strict=True)):
+        about = count if state.counts[k] is None else state.counts[k]
+        if not about:
+            raise UserError(f"constraints.{name}.where: selects none of the {count} test prompts; test on such prompts")
+        if constraint.is_rate and each > 1:  # a mean of several answers is no yes or no: no binomial bound
+            is_about = select(name, constraints.kinds[name], rows) if name in constraints.kinds else [True] * len(rows)
+            rates = constraint.sample_costs(logits_BK[torch.tensor(is_about), k]).reshape(about, each)
+            uppers[k] = max(values[k], rate_upper(rates.tolist(), confidence))
+        verdicts.append(
+            ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, about, policy, each)
+        )
+    return verdicts
+
+
+def _prompt_of(answer: Answer) -> Prompt:
+    return answer.prompt if isinstance(answer.prompt, str) else tuple(answer.prompt)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.base import Constraint
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import check_selected
 from csrlhf.data.source import Oracle
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.generate import Answering, about_answers, judged_by_model
@@ -126,6 +128,8 @@ class EvaluationModule(JournalModule):
             read_labels(self.labels_file)
         if self.outputs is None:
             check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
+            for name, where in self.constraints.kinds.items():
+                check_selected(name, where, self._prompts, "test")
             self.open_journal(self.about())
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:

@@ -68,6 +68,7 @@ class ConstraintVerdict:
         confidence: of the bound.
         count: test prompts.
         policy: whose it is, where several are judged.
+        each: responses to each prompt.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ConstraintVerdict:
     confidence: float
     count: int
     policy: str = ""
+    each: int = 1
 
     @property
     def feasible(self) -> bool:
@@ -86,8 +88,10 @@ class ConstraintVerdict:
         """The verdict as one line."""
         word = "FEASIBLE" if self.feasible else "INFEASIBLE"
         sign = "<=" if self.feasible else ">"
+        several = f" ({self.each} responses each)" if self.each > 1 else ""
+        found = f"{self.name} {self.value:.3f} on {self.count} prompts{several}"
         return (
-            f"{self.policy and self.policy + ': '}{word}: {self.name} {self.value:.3f} on {self.count} prompts, "
+            f"{self.policy and self.policy + ': '}{word}: {found}, "
             f"{in_percent(self.confidence)}% upper bound {self.upper:.3f} {sign} threshold {self.threshold:g}"
         )
 
@@ -196,6 +200,7 @@ def _judged(answer: Answer, constraints: Sequence[str]) -> JudgedAnswer:
         violations=_columns(answer.violations, constraints),
         kl=answer.kl,
         verdict=None if answer.oracle is None else Verdict(**answer.oracle),
+        prompt_id=answer.prompt_id,
     )
 
 

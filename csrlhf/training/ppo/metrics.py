@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.ops.logprobs import EXCLUDED
 from csrlhf.ops.masking import masked_sum
 from csrlhf.penalties.base import PenaltyMonitor

@@ -21,8 +21,9 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
 from csrlhf.advantages.gae import GAE
 from csrlhf.advantages.scale import RewardScale
-from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.chance import Chance
+from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer

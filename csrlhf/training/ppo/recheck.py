@@ -18,7 +18,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.ops.losses import surrogate_shift

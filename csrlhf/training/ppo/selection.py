@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.constraints.where import select
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.stats.bounds import clopper_pearson_upper, least_count

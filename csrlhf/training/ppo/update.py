@@ -20,7 +20,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.data.demonstrations import DemonstrationBatch, PTXData
 from csrlhf.data.prompts import PromptDataModule
 from csrlhf.ops.logprobs import EXCLUDED, entropy, gather_logprobs

@@ -15,7 +15,7 @@ from lightning import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.ops.logprobs import entropy
 from csrlhf.ops.masking import sequence_mean
 from csrlhf.stats.policy_report import REFUSAL

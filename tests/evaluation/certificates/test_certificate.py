@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 from csrlhf.constraints import Chance, CVaR, Mean
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import audit_labels, label_order
