@@ -84,8 +84,8 @@ class Settings:
             if isinstance(kind, type) and issubclass(kind, StrEnum):
                 setattr(self, item.name, choice(f"{key}.{item.name}", value, kind))
             elif kind in (int, float):
-                single = get_origin(types[item.name]) is not list
-                for each in [value] if single else value:
+                listed: list[Any] = value if get_origin(types[item.name]) is list else [value]  # type: ignore[assignment]  # null was passed over
+                for each in listed:
                     _check_number(f"{key}.{item.name}", each, item, kind, optional=type(None) in kinds)
 
     def refuse(self, key: str, name: str, allowed: str) -> None:

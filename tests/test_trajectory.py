@@ -52,6 +52,7 @@ PINNED: dict[str, dict[str, list[float]]] = {
         "train/loss": [0.6849, 0.65548, 0.58503],
     },
     "ppo": {
+        "selection/iteration": [0.0, 3.0],  # the start policy is look 0
         "train/reward": [1.48911, 2.49892, 0.84126],
         "constraint/harm/cost": [1.0, 1.0, 1.0],
         "penalty/weight": [8.0, 8.0, 8.0],

@@ -159,10 +159,9 @@ def reliability_bins(
         inside_N = bin_N == index
         if inside_N.any():
             count, unsafe = int(inside_N.sum()), int(unsafe_N[inside_N].sum())
-            rows = np.flatnonzero(inside_N)
             groups: dict[Hashable, list[float]] = {}
-            for row in rows:
-                groups.setdefault(int(row) if prompts is None else prompts[row], []).append(float(unsafe_N[row]))
+            for row in np.flatnonzero(inside_N).tolist():
+                groups.setdefault(row if prompts is None else prompts[row], []).append(float(unsafe_N[row]))
             low, high = _wilson(unsafe / count, independent_rows(list(groups.values()), 0.95))
             mean = float(probability_N[inside_N].mean())
             edge = (float(edges[index]), float(edges[index + 1]))

@@ -277,10 +277,9 @@ def drift_of(
         logits_MK: calibrated cost logits.
         features_MH: the backbone's pooled states; fewer than two dialogues are not compared by them.
     """
-    rows = one_of_each(prompts, responses)
-    prompts, responses = [prompts[row] for row in rows], [responses[row] for row in rows]
+    rows = one_of_each(prompts, responses).tolist()
+    prompt_words, response_words = words_of([prompts[row] for row in rows], [responses[row] for row in rows])
     logits_MK, features_MH = logits_MK[rows], features_MH[rows]
-    prompt_words, response_words = words_of(prompts, responses)
     found = [
         stability_drift("prompt_words", reference.prompt_words_N, prompt_words),
         stability_drift("response_words", reference.response_words_N, response_words),
