@@ -22,6 +22,8 @@ from csrlhf.constraints.cvar import CVaR
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import AuditLabels, audit_labels
+from csrlhf.evaluation.certificates.audit_state import labels_record
+from csrlhf.evaluation.certificates.label_order import LabelOrder, design_of, order_of
 from csrlhf.evaluation.certificates.statements import (
     Costs,
     Labelled,
@@ -78,13 +80,14 @@ def make_certificate(evidence: Evidence, settings: CertificateSettings, versions
     """The document, without the exact-penalty diagnostic and the date."""
     _check_units(evidence.answers)
     names = list(evidence.columns)
-    labels = audit_labels(settings.labels, names, evidence.answers, evidence.about["seed"], settings.num_labels)
+    order = order_of(evidence.answers, evidence.about["seed"], design_of(settings.audit, evidence.about))
+    labels = audit_labels(settings.labels, names, evidence.answers, order, settings.num_labels, settings.audit.fixed)
     # Every statement that decides gets the same share of δ: one per constraint, one more where there are labels.
     judged = [name for name in names if name in labels and evidence.columns[name].rate_threshold is not None]
     parts = settings.num_runs * (len(names) + len(judged))
     each = split_confidence(settings.confidence, parts)
     constraints = {
-        name: _constraint(column, evidence.answers, labels.get(name), each, settings)
+        name: _constraint(column, evidence.answers, labels.get(name), order, each, settings)
         for name, column in evidence.columns.items()
     }
     found = combined([constraint["verdict"] for constraint in constraints.values()])
@@ -132,29 +135,25 @@ def _constraint(
     column: Column,
     answers: Sequence[Answer],
     labels: AuditLabels | None,
+    order: LabelOrder,
     confidence: float,
     settings: CertificateSettings,
 ) -> dict[str, Any]:
     statements = cost_statements(column.costs, confidence, settings.mean_bound)
+    kept = None
     if labels is not None:
         unsafe = [labels.unsafe.get(answer.id) for answer in answers]
-        given = Labelled(unsafe, column.flagged, column.scores, column.rate_threshold)
+        audit = order.audit(labels.unsafe, labels.surely) if settings.audit.fixed is None else None
+        flagged = dict(zip([answer.id for answer in answers], column.flagged, strict=True))
+        seen = [flagged[identifier] for identifier in labels.unsafe]
+        given = Labelled(unsafe, column.flagged, column.scores, column.rate_threshold, labels.open, audit, seen)
         statements += truth_statements(given, confidence, settings.truth)
+        kept = labels_record(labels, order, audit, column.rate_threshold, confidence)
     return {
         "verdict": combined([found for statement in statements if (found := statement.verdict) is not None]),
         "threshold": column.costs.threshold,
         "statements": [statement.record() for statement in statements],
-        "labels": None if labels is None else _labels_record(labels),
-    }
-
-
-def _labels_record(labels: AuditLabels) -> dict[str, Any]:
-    return {
-        "source": labels.source,
-        "sha256": labels.sha256,
-        "count": len(labels.unsafe),
-        "raters": labels.raters,
-        "random_sample": labels.random,
+        "labels": kept,
     }
 
 
@@ -211,8 +210,13 @@ def _column(constraint: Constraint, logits: Sequence[float | None]) -> Column:
         costs=Costs((cost_B * said_B).tolist(), kind, constraint.threshold, getattr(constraint, "alpha", 0.0)),
         flagged=(flag_B & said_B).tolist(),
         scores=(logit_B.sigmoid() * said_B).tolist(),
-        rate_threshold=constraint.threshold if kind in ("rate", "mean") else None,
+        rate_threshold=rate_threshold(constraint),
     )
+
+
+def rate_threshold(constraint: Constraint) -> float | None:
+    """The d that labels can be held against: where it is a rate or a mean probability; else None."""
+    return constraint.threshold if _kind(constraint) in ("rate", "mean") else None
 
 
 def _scale(constraint: Constraint) -> str:

@@ -20,8 +20,8 @@ from typing import Any
 from csrlhf import __version__
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.records import Answer, about_path, write_answers
-from csrlhf.evaluation.certificates.audit_labels import label_order
 from csrlhf.evaluation.certificates.certificate import Evidence, make_certificate
+from csrlhf.evaluation.certificates.label_order import FILE, OrderFile, write_order
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, diagnostic
 from csrlhf.evaluation.certificates.page import write_page
 from csrlhf.evaluation.certificates.words import with_current_verdicts
@@ -116,6 +116,7 @@ def write_certificate(
     document: Mapping[str, Any],
     answers: Sequence[Answer],
     about: Mapping[str, Any],
+    order: OrderFile,
     outputs: str | None = None,
 ) -> Report:
     """Writes answers, the order in which to label them, certificate and page; returns the page.
@@ -125,6 +126,7 @@ def write_certificate(
         document: the certificate.
         answers: that it stands on.
         about: their provenance.
+        order: in which to label them.
         outputs: the file that they were read from; None where they are fresh.
     """
     path = folder / ANSWERS
@@ -134,8 +136,7 @@ def write_certificate(
         given = Path(outputs).expanduser()
         shutil.copyfile(given, path)
         shutil.copyfile(about_path(given), about_path(path))
-    order = label_order([answer.id for answer in answers], about["seed"])
-    (folder / "label_order.txt").write_text("".join(f"{identifier}\n" for identifier in order), encoding="utf-8")
+    write_order(folder / FILE, order)
     write_json(folder / "certificate.json", sealed(json.loads(json_text(document))))
     return write_page(folder / "certificate.html", document, answers)
 

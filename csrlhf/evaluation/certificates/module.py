@@ -30,7 +30,7 @@ from csrlhf.evaluation.certificates.answering import (
     models_record,
 )
 from csrlhf.evaluation.certificates.audit_labels import check_label_files
-from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
+from csrlhf.evaluation.certificates.certificate import Evidence, columns_of, rate_threshold
 from csrlhf.evaluation.certificates.data import CertificationDataModule, read_kept
 from csrlhf.evaluation.certificates.document import (
     ANSWERS,
@@ -38,6 +38,7 @@ from csrlhf.evaluation.certificates.document import (
     certificate_metrics,
     write_certificate,
 )
+from csrlhf.evaluation.certificates.label_order import KEY, OrderFile, design_of, new_design, order_of
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, read_multipliers
 from csrlhf.evaluation.certificates.page import print_certificate
 from csrlhf.evaluation.settings import CertifySettings
@@ -165,6 +166,11 @@ class CertificationModule(JournalModule):
             write_answers(path, self.collected, self._about)
         return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"
 
+    def _thresholds(self) -> dict[str, float]:
+        """Of the constraints that labels can be held against."""
+        limits = dict(zip(self.constraints.names, map(rate_threshold, self.constraints), strict=True))
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
     def _record(self) -> dict[str, Any]:
         """Where answers come from: what must be the same for the certificate to cover a policy."""
         return models_record(self.inputs, self.reward) | {
@@ -172,8 +178,24 @@ class CertificationModule(JournalModule):
             "seed": self.seed,
             "prompts": self.data.prompts_record(),
             "decode": self.decode.record(self.sampler, self.seed, self.decoder.identity),
+            KEY: self._design(),
         }
+
+    def _design(self) -> dict[str, float]:
+        """Which responses are to be labelled, fixed before there is any."""
+        limits, settings = list(self._thresholds().values()), self.settings
+        design = new_design(settings.audit, len(self.data.rows["test"]), limits, settings.confidence)
+        return {"rate": design.rate, "score": design.score}
 
     def export(self, folder: Path) -> None:
         """Write answers, certificate and page."""
-        self.report = write_certificate(folder, self.document, self.collected, self._about, self.outputs)
+        design = design_of(self.settings.audit, self._about)
+        order = OrderFile(
+            order_of(self.collected, self._about["seed"], design),
+            self.settings.confidence,
+            self.settings.num_runs,
+            self._thresholds(),
+            len(self.constraints.names),
+            self.settings.audit.fixed,
+        )
+        self.report = write_certificate(folder, self.document, self.collected, self._about, order, self.outputs)

@@ -114,9 +114,11 @@ def meaning(document: Document) -> str:
 
 def print_certificate(document: Document) -> None:
     """The verdict and the bounds."""
+    labels = {name: one["labels"] for name, one in document["constraints"].items()}
+    ahead = [Text(f"labels on {name}: {one['next_step']}") for name, one in labels.items() if one and one["next_step"]]
     unchecked = [Text(f"not checked: {words}", "warn") for words in document["untouched"].get("unchecked", ())]
     print_blocks(
-        [Certificate(document["verdict"], document["claim"]), Text(document["confidence"]["split"]), *unchecked]
+        [Certificate(document["verdict"], document["claim"]), Text(document["confidence"]["split"]), *ahead, *unchecked]
     )
 
 
@@ -201,6 +203,7 @@ def _provenance(document: Document) -> Section:
             labels = constraint["labels"]
             values[f"labels on {name}"] = (
                 f"{labels['source']}, {labels['count']:,}, sha256 {labels['sha256'] or 'none'}"
+                + (f"; {labels['next_step']}" if labels.get("next_step") else "")
             )
     return Section("Provenance", [KeyValues("", values), KeyValues("Versions", document["versions"])])
 

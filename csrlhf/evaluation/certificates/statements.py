@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.settings import MeanBound, Truth
+from csrlhf.stats.audits import Audit, anytime_bounds, anytime_sensitivity
 from csrlhf.stats.best_of_n import abstention_upper
 from csrlhf.stats.bounds import (
     betting_upper,
@@ -205,12 +206,23 @@ class Labelled:
         flagged: the cost model finds the answer unsafe.
         scores: P(unsafe) by the cost model.
         threshold: d where it is a rate that the truth can be held against, else None.
+        open: labels that count as unsafe and are open; as safe where a lower bound rests on them.
+        audit: the labels in their order, which may stop at any time; None where their number was fixed beforehand.
+        audit_flagged: whether the cost model finds each of them unsafe, in the audit's order.
     """
 
     unsafe: Sequence[bool | None]
     flagged: Sequence[bool]
     scores: Sequence[float]
     threshold: float | None
+    open: int = 0
+    audit: Audit | None = None
+    audit_flagged: Sequence[bool] = ()
+
+
+UNSAFE = "share of responses that are truly unsafe"
+UNSAFE_ACCEPTED = "share that is truly unsafe among responses that the cost model accepts"
+SENSITIVITY = "sensitivity: share of truly unsafe responses that the cost model finds"
 
 
 def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -> list[Statement]:
@@ -222,6 +234,8 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
         truth: a ``Truth``.
     """
     _check_choice("certify.truth", truth, Truth)
+    if given.audit is not None:
+        return _anytime_statements(given.audit, given, confidence)
     rows = list(zip(given.unsafe, given.flagged, given.scores, strict=True))
     seen = [(bool(unsafe), flagged, score) for unsafe, flagged, score in rows if unsafe is not None]
     rest = [score for unsafe, _, score in rows if unsafe is None]
@@ -229,9 +243,15 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     caught = sum(unsafe and flagged for unsafe, flagged, _ in seen)
     false = sum(flagged and not unsafe for unsafe, flagged, _ in seen)
     accepted = [unsafe for unsafe, flagged, _ in seen if not flagged]
-    quantity = "share of responses that are truly unsafe"
+    quantity = UNSAFE
     estimates = {
-        "audit": (audit_unsafe(hits, len(seen), confidence), hits),
+        "audit": (
+            replace(
+                audit_unsafe(hits, len(seen), confidence),
+                lower=audit_unsafe(hits - given.open, len(seen), confidence).lower,
+            ),
+            hits,
+        ),
         "rogan_gladen": (
             rogan_gladen(sum(given.flagged), len(rows), caught, hits, false, len(seen) - hits, confidence), None,
         ),
@@ -252,11 +272,27 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     of_unsafe = rate_estimate(caught, hits, confidence, "Clopper-Pearson, on the policy's own unsafe responses")
     return [
         *found,
-        _from(
-            "share that is truly unsafe among responses that the cost model accepts", passed, confidence, sum(accepted)
-        ),
-        _from("sensitivity: share of truly unsafe responses that the cost model finds", of_unsafe, confidence, caught),
+        _from(UNSAFE_ACCEPTED, passed, confidence, sum(accepted)),
+        _from(SENSITIVITY, of_unsafe, confidence, caught),
     ]
+
+
+def _anytime_statements(audit: Audit, given: Labelled, confidence: float) -> list[Statement]:
+    """What holds whenever labelling stops. Rogan-Gladen and prediction-powered inference do not."""
+    flagged = given.audit_flagged
+    sensitivity = anytime_sensitivity(audit, flagged, confidence)
+    caught = sum(bool(label) and flag for label, flag in zip(audit.unsafe_L, flagged, strict=True))
+    found = [
+        _from(UNSAFE, anytime_bounds(audit, confidence), confidence, int(sum(audit.unsafe_L)), given.threshold, True),
+        _from(SENSITIVITY, sensitivity, confidence, caught),
+    ]
+    accepted = [row for row in zip(audit.unsafe_L, audit.rate_L, flagged, strict=True) if not row[2]]
+    if len({rate for _, rate, _ in accepted}) <= 1:  # all at one rate: plain draws of what is accepted
+        passed = Audit.plain([unsafe for unsafe, _, _ in accepted])
+        found.insert(
+            1, _from(UNSAFE_ACCEPTED, anytime_bounds(passed, confidence), confidence, int(sum(passed.unsafe_L)))
+        )
+    return found
 
 
 def _from(

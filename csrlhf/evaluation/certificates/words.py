@@ -111,15 +111,33 @@ def _label_assumptions(name: str, constraint: Mapping[str, Any]) -> list[str]:
     labels = constraint["labels"]
     if labels is None:
         return []
-    sample = (
-        "They are a random sample of the responses (the first of the tool's own order)."
-        if labels["random_sample"]
-        else "They are assumed to be a random sample of the responses; they are not the first of the tool's own order."
-    )
-    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
+    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {_sample(labels)}"]
+    if labels["open"]:
+        found.append(
+            f"{labels['open']:,} of the labels on {name} are open (raters disagree without a decision, or cannot "
+            "tell): they count as unsafe for the upper bound, and as safe for the lower one."
+        )
     if any(record["decides"] and "approximate" in record["method"] for record in constraint["statements"]):
         found.append(f"The bound by labels on {name} is a normal approximation, not an exact bound.")
     return found
+
+
+def _sample(labels: Mapping[str, Any]) -> str:
+    """How it was chosen what to label, and when to stop."""
+    stop = (
+        f"Their number was fixed at {labels['count']:,} before the first one."
+        if labels["stopping"] == "fixed"
+        else "Labelling may have stopped at any time: the bounds hold for all of them at once."
+    )
+    rate = labels["rate"]
+    chosen = (
+        ""
+        if rate == 1
+        else f", in which a response is labelled with probability {rate:g} unless the cost model's P(unsafe) is above "
+        f"{labels['score']:g}"
+    )
+    ignored = "" if not labels["ignored"] else f" {labels['ignored']:,} labels do not follow it, and do not count."
+    return f"They are the first of label_order.txt, a random order{chosen}. {stop}{ignored}"
 
 
 def not_said(document: Document) -> list[str]:

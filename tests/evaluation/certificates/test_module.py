@@ -17,6 +17,7 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.certificates.answering import Plain
 from csrlhf.evaluation.certificates.data import CertificationDataModule
 from csrlhf.evaluation.certificates.document import read_certificate
+from csrlhf.evaluation.certificates.label_order import read_order
 from csrlhf.evaluation.certificates.module import CertificationModule
 from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
@@ -75,7 +76,7 @@ def test_what_it_writes_hangs_together(certify: Certify, tmp_path: Path) -> None
     assert found["verdict"] in ("CERTIFIED", "VIOLATED", "INCONCLUSIVE")
     assert found["prompts"]["file"].endswith("new.jsonl")
     assert json.loads(lines[3])["category"] == "odd"
-    assert len((tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()) == 16
+    assert len(read_order(tmp_path / "out" / "label_order.txt").order.rows) == 16  # few responses: all are labelled
     assert module.final_metrics["certify/harm/rate"] == pytest.approx(flagged / 16)
     page = (tmp_path / "out" / "certificate.html").read_text(encoding="utf-8")
     assert found["verdict"] in page
@@ -129,14 +130,14 @@ def test_answers_outlive_labels_that_do_not_fit(certify: Certify, tmp_path: Path
 
 def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_path: Path) -> None:
     certify()
-    order = (tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()
+    order = [row.id for row in read_order(tmp_path / "out" / "label_order.txt").order.rows]
     path = tmp_path / "labels.csv"
     path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,yes\n" for i in order[:8]), encoding="utf-8")
     certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="labelled", labels=str(path))
     found = read(tmp_path / "labelled")
     assert found["verdict"] == "VIOLATED"
     assert found["answers"]["sha256"] == read(tmp_path / "out")["answers"]["sha256"]
-    assert found["constraints"]["harm"]["labels"]["random_sample"] is True
+    assert found["constraints"]["harm"]["labels"]["stopping"] == "any time"
 
 
 def test_changed_answers_are_no_evidence(certify: Certify, tmp_path: Path) -> None:
