@@ -34,9 +34,11 @@ LOW_SHARES = np.arange(1, 11) / 10
 ``(1 - b) m``."""
 LOW_WEIGHTS = LOW_SHARES / LOW_SHARES.sum()
 """A policy that is worth an audit is meant to be well below the threshold: most of the capital bets on that."""
-HIGH_SHARES = 2.0 ** -np.arange(1, 13)
-"""Bets on a rate above m: with plain labels, b bets on ``m + b (1 - m)``."""
-HIGH_WEIGHTS = np.full(len(HIGH_SHARES), 1 / len(HIGH_SHARES))
+HIGH_STAKES = 2.0 ** np.arange(-2, 4)
+"""Bets on a rate above m, as multiples of Z - m: with plain labels and a small m, s bets on about ``(1 + s) m``."""
+HIGH_WEIGHTS = np.full(len(HIGH_STAKES), 1 / len(HIGH_STAKES))
+HIGHEST_SHARE = 0.5
+"""Of its capital, no more is at stake in a bet on a rate above m."""
 
 LEAST_RATE = 0.2
 """Below that hardly fewer labels are needed, and many more responses (docs/explanation/certificates.md)."""
@@ -198,7 +200,8 @@ def low_bets(rate: float, z_max: float) -> Bets:
 
 def high_bets(rate: float) -> Bets:
     """Bets on more than ``rate``."""
-    return Bets(HIGH_WEIGHTS, np.log1p(-HIGH_SHARES), lambda z: np.log1p(HIGH_SHARES * (z / rate - 1)))
+    share_G = np.minimum(HIGH_STAKES * rate, HIGHEST_SHARE)
+    return Bets(HIGH_WEIGHTS, np.log1p(-share_G), lambda z: np.log1p(share_G * (z / rate - 1)))
 
 
 def log_capital_low(audit: Audit, rate: float) -> NDArray[np.float64]:
@@ -276,15 +279,18 @@ def _before_contradiction(audit: Audit, target: float) -> Audit:
 
 def decision(audit: Audit, threshold: float, confidence: float) -> tuple[Verdict, int]:
     """The first verdict, and after how many labels it came; INCONCLUSIVE after all of them where there is none yet."""
-    target = log_target(confidence)
-    for count, (low, high) in enumerate(
-        zip(log_capital_low(audit, threshold), log_capital_high(audit, threshold), strict=True)
-    ):
-        if high >= target:  # known before the responses that pass up to the next label
-            return "VIOLATED", count
-        if low >= target:
-            return "CERTIFIED", count
-    return "INCONCLUSIVE", len(audit.rate_L)
+    target, count = log_target(confidence), len(audit.rate_L)
+    certified = _first_at(log_capital_low(audit, threshold) >= target)
+    violated = _first_at(log_capital_high(audit, threshold) >= target)
+    if certified == violated == count + 1:
+        return "INCONCLUSIVE", count
+    # A violation is known before the responses that pass up to the next label.
+    return ("VIOLATED", violated) if violated <= certified else ("CERTIFIED", certified)
+
+
+def _first_at(reached_T: NDArray[np.bool_]) -> int:
+    """The first time, or one behind the last where there is none."""
+    return int(reached_T.argmax()) if reached_T.any() else len(reached_T)
 
 
 def anytime_sensitivity(audit: Audit, flagged_L: ArrayLike, confidence: float) -> Estimate:

@@ -14,6 +14,9 @@ from csrlhf.evaluation.certificates.label_order import LabelOrder
 from csrlhf.stats.audits import Audit, anytime_bounds, outlook
 from csrlhf.stats.estimates import Estimate, Verdict, verdict
 
+EARLY = 20
+"""Fewer labels than these tell nothing of how many more there will be."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -43,7 +46,8 @@ class State:
         """One line, as the labelling program shows it."""
         upper, lower = (f"{100 * bound:.2f} %" for bound in (self.estimate.upper, self.estimate.lower))
         bounds = f"at most {upper}, at least {lower}, threshold {100 * self.threshold:.4g} %"
-        return f"{self.labels:,} labels, {self.unsafe:,} unsafe: {bounds}: {self.verdict}; {self.next_step()}"
+        labels = f"{self.labels:,} label{'s' * (self.labels != 1)}"
+        return f"{labels}, {self.unsafe:,} unsafe: {bounds}: {self.verdict}; {self.next_step()}"
 
     def next_step(self) -> str:
         """What to do."""
@@ -52,8 +56,10 @@ class State:
         if self.left == 0:
             more = "more prompts" if self.prompts is None else f"about {self.prompts:,} prompts"
             return f"all of label_order.txt is labelled: a new certificate would need {more}"
+        if self.labels < EARLY:
+            return f"too early to say how many more would decide it ({self.left:,} left)"
         if self.more is None:
-            return f"too early to say how many more would decide it, or too near the threshold ({self.left:,} left)"
+            return f"the rate so far is too near the threshold to say how many more it takes ({self.left:,} left)"
         if self.more > self.left:
             return (
                 f"about {self.more:,} more would probably decide it, and {self.left:,} are left: a new certificate "
