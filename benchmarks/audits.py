@@ -1,4 +1,4 @@
-"""How many labels until an audit is decided: ``python -m benchmarks.audits`` writes table and figure of certificates.md.
+"""How many labels until an audit is decided? ``python -m benchmarks.audits`` makes table and figure of certificates.md.
 
 Three ways to bound the true unsafe rate by labels: a number that is fixed beforehand (by who knows the rate: the least
 that decides four audits in five), labels one after the other by the betting martingale, and the same with what the cost
@@ -174,7 +174,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     """Wrong certificates, and labels against the true rate."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.4, 3.9))
+    figure = Figure(figsize=(11.6, 3.9))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
     bars = [
         (f"{'fixed n' if 'fixed' in rule else 'any time'}\n{when.split(',')[0]}", share) for rule, when, share in wrong
@@ -200,7 +200,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     right.axvline(100 * THRESHOLD, color="#999999", linestyle="--", linewidth=1.0)
     right.set(xlabel="true unsafe rate, % (threshold 3 %)", ylabel="labels that decide four in five", yscale="log")
     right.set_title("Labels to a verdict")
-    right.legend(fontsize=7, frameon=False)
+    right.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axis in (left, right):
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)

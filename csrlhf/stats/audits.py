@@ -335,8 +335,8 @@ class Outlook:
 def outlook(audit: Audit, threshold: float, confidence: float, share_R: ArrayLike, rate_R: ArrayLike) -> Outlook:
     """How many more labels would probably decide, if rates stay as they were found: a forecast, and no bound.
 
-    Every bet's log capital grows as it does on average with the rates found so far (with one label more at each rate,
-    ``threshold`` unsafe, so that nothing is taken for harmless before it was looked at).
+    Capital after so many more responses is taken at the median number of unsafe ones, with the rates found so far (and
+    one label more at each rate, ``threshold`` unsafe, so that nothing is taken for harmless before it was looked at).
 
     Args:
         audit: so far.
@@ -354,13 +354,13 @@ def outlook(audit: Audit, threshold: float, confidence: float, share_R: ArrayLik
     target = log_target(confidence)
 
     def steps(bets: Bets, counts: Counts) -> float:
-        """Responses until this capital is reached, on average."""
-        gain_G = (1 - chance_R.sum()) * bets.log_rest_G + _times(chance_R[:, None], bets.log_hit(1 / rate[:, None]))
-        now_G = bets.parts(counts)[-1]
+        """Responses until this capital is reached."""
+        now_G, log_hit_RG = bets.parts(counts)[-1], bets.log_hit(1 / rate[:, None])
 
         def surplus(count: float) -> float:
-            with np.errstate(invalid="ignore"):  # a bet that has lost everything, and goes on losing
-                return float(np.logaddexp.reduce(np.nan_to_num(now_G + count * gain_G, nan=-math.inf))) - target
+            hits_R = np.floor(count * chance_R + 1 / 3)  # the median of a Poisson variable is about its mean - 1/3
+            gain_G = (count - hits_R.sum()) * bets.log_rest_G + _times(hits_R[:, None], log_hit_RG)
+            return float(np.logaddexp.reduce(now_G + gain_G)) - target
 
         high = 1.0
         while surplus(high) < 0:
