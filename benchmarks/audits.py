@@ -28,7 +28,7 @@ from benchmarks.certificates.audits import (
 )
 from benchmarks.penalty_curves import write_table
 from csrlhf.evaluation.answers.records import read_answers
-from csrlhf.stats.audits import LEAST_RATE
+from csrlhf.stats.audit_rates import LEAST_RATE
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "audits.png", ROOT / "docs" / "explanation" / "certificates.md"
@@ -62,14 +62,14 @@ def words(model: CostModel) -> str:
     return f"recall {model.recall:g}, precision {model.precision:g}"
 
 
-def line(rate: float, replicates: int, responses: int = RESPONSES, longest: int = LONGEST) -> Line:
+def line(rate: float, replicates: int) -> Line:
     """Everything at one rate."""
     ends = {
-        words(model): stratified_ends(lambda rng, one=model: one.draw(rng, rate, responses), LEAST_RATE, replicates)
+        words(model): stratified_ends(lambda rng, one=model: one.draw(rng, rate, RESPONSES), LEAST_RATE, replicates)
         for model in MODELS
     }
-    fixed = fixed_labels(rate, THRESHOLD, CONFIDENCE, longest)
-    return Line(rate, fixed, plain_ends(rate, THRESHOLD, CONFIDENCE, longest), ends)
+    fixed = fixed_labels(rate, THRESHOLD, CONFIDENCE, LONGEST)
+    return Line(rate, fixed, plain_ends(rate, THRESHOLD, CONFIDENCE, LONGEST), ends)
 
 
 # Wrong verdicts, where the truth is the threshold itself: the worst there is.

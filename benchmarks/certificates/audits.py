@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from csrlhf.stats.audit_rates import labelling_rates
 from csrlhf.stats.audits import Audit, decision, log_capital_high, log_capital_low, log_target
 from csrlhf.stats.bounds import allowed_violations, clopper_pearson_lower
 
@@ -159,7 +160,7 @@ class CostModel:
 
 def audit_of(rng: np.random.Generator, unsafe_N: NDArray[np.bool_], flagged_N: NDArray[np.bool_], rate: float) -> Audit:
     """The whole audit of these responses: what is flagged, and the rest with probability ``rate``."""
-    rate_N = np.where(flagged_N, 1.0, rate)
+    rate_N = labelling_rates(flagged_N, rate)
     place_L = np.flatnonzero(rng.random(len(rate_N)) < rate_N)
     return Audit(unsafe_N[place_L], rate_N[place_L], place_L + 1, len(rate_N), rate)
 

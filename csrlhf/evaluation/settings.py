@@ -87,7 +87,8 @@ class AuditSettings(Settings):
     Attributes:
         rate: probability with which a response that the cost model accepts is to be labelled; 1 treats all alike. None:
             what was fixed when the responses were drawn, by their number and the thresholds.
-        score: P(unsafe) by the cost model above which every response is labelled; None: as fixed, or 0.5.
+        score: P(unsafe) by the cost model above which every response is labelled, or four in ten if these are many;
+            None: as fixed, or 0.5.
         fixed: how many labels there will be, fixed before the first one: exact bounds for that number, which may not be
             looked at earlier. None: look after every label, and stop at any time.
     """

@@ -40,27 +40,6 @@ HIGH_WEIGHTS = np.full(len(HIGH_STAKES), 1 / len(HIGH_STAKES))
 HIGHEST_SHARE = 0.5
 """Of its capital, no more is at stake in a bet on a rate above m."""
 
-LEAST_RATE = 0.2
-"""Below that hardly fewer labels are needed, and many more responses (docs/explanation/certificates.md)."""
-PATIENCE = 4.0
-"""An audit ought to have so many times the labels that certify where none is unsafe, ``ln(1/δ) / d``."""
-
-
-def sampling_rate(count: int, threshold: float, confidence: float) -> float:
-    """With which probability to label responses that the cost model accepts, in whole percents.
-
-    As small as ``LEAST_RATE`` where responses abound, and 1 where they are few: a pool that is used up decides nothing.
-
-    Args:
-        count: responses.
-        threshold: d; the smallest, where there are several.
-        confidence: 1 - δ.
-    """
-    if threshold <= 0 or count < 1:
-        return 1.0
-    wanted = PATIENCE * math.log(1 / (1 - check_confidence("confidence", confidence))) / (threshold * count)
-    return min(1.0, math.ceil(100 * max(LEAST_RATE, wanted)) / 100)
-
 
 @dataclass(frozen=True)
 class Audit:

@@ -21,7 +21,6 @@ from csrlhf.stats.audits import (
     log_capital_high,
     log_capital_low,
     outlook,
-    sampling_rate,
 )
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.stats.estimates import verdict
@@ -155,14 +154,6 @@ def test_the_outlook_of_what_is_decided_and_of_what_is_at_the_threshold() -> Non
     assert outlook(Audit.plain([False] * 130), 0.03, 0.95, [1.0], [1.0]).labels == 0
     at_threshold = Audit.plain(np.arange(1000) % 33 == 32)
     assert outlook(at_threshold, 0.03, 0.95, [1.0], [1.0]).labels > 5000
-
-
-def test_rates_of_the_order() -> None:
-    assert sampling_rate(2000, 0.03, 0.95) == 0.2
-    assert sampling_rate(1000, 0.03, 0.95) == 0.4
-    assert sampling_rate(300, 0.03, 0.95) == 1.0
-    assert sampling_rate(2000, 0.01, 0.95) == 0.6
-    assert sampling_rate(0, 0.03, 0.95) == sampling_rate(100, 0.0, 0.95) == 1.0
 
 
 @pytest.mark.parametrize(

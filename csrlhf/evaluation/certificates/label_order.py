@@ -1,7 +1,8 @@
 """The order in which a certificate's responses are labelled, and with which probability each is to be labelled.
 
 Place and choice are hashes of seed and id: nobody chose them, and nobody who labels from the beginning can have picked
-responses. What the cost model flags is always labelled, the rest at a rate that is fixed when the responses are drawn.
+responses. What the cost model flags is always labelled (less often where it has flagged many before), the rest at a
+rate that is fixed when the responses are drawn. A response's rate depends on nothing behind it in the order.
 ``label_order.txt`` holds what is to be labelled, with all that a labelling program needs to say where the audit stands.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +21,8 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
 from csrlhf.evaluation.settings import AuditSettings
-from csrlhf.stats.audits import Audit, sampling_rate
+from csrlhf.stats.audit_rates import accepted_rate, labelling_rates
+from csrlhf.stats.audits import Audit
 
 FILE = "label_order.txt"
 KEY = "audit"
@@ -32,7 +35,7 @@ class Design:
 
     Attributes:
         rate: probability with which a response is labelled that the cost model accepts.
-        score: P(unsafe) by the cost model, of any constraint, above which a response is always labelled.
+        score: P(unsafe) by the cost model, of any constraint, above which a response counts as flagged.
         refusals: refusals of best of N stand in the order; otherwise they count as safe without a label.
     """
 
@@ -52,7 +55,7 @@ def new_design(audit: AuditSettings, count: int, thresholds: Sequence[float], co
     """
     rate = audit.rate
     if rate is None:
-        rate = sampling_rate(count, min(thresholds), confidence) if thresholds and audit.fixed is None else 1.0
+        rate = accepted_rate(count, min(thresholds), confidence) if thresholds and audit.fixed is None else 1.0
     return Design(rate, Design.score if audit.score is None else audit.score, refusals=audit.fixed is not None)
 
 
@@ -130,18 +133,16 @@ class LabelOrder:
 
 def order_of(answers: Sequence[Answer], seed: int, design: Design) -> LabelOrder:
     """The order of these responses: a function of their ids, scores and the seed alone."""
-    rates = {answer.id: _rate(answer, design) for answer in answers}
-    places = enumerate(label_order(list(rates), seed), start=1)
-    rows = [Row(one, place, rates[one]) for place, one in places if _chance(one, seed) < rates[one]]
-    shares = {rate: sum(one == rate for one in rates.values()) / len(rates) for rate in {design.rate, 1.0}}
-    return LabelOrder(rows, len(answers), design, shares)
-
-
-def _rate(answer: Answer, design: Design) -> float:
-    if abstained(answer):
-        return 1.0 if design.refusals else 0.0
-    high = max(answer.cost_logits.values(), default=-math.inf) > _logit(design.score)
-    return 1.0 if high else design.rate
+    by_id, limit = {answer.id: answer for answer in answers}, _logit(design.score)
+    ids = label_order(list(by_id), seed)
+    flagged = [max(by_id[one].cost_logits.values(), default=-math.inf) > limit for one in ids]
+    rates = labelling_rates(flagged, design.rate).tolist()
+    if not design.refusals:
+        rates = [0.0 if abstained(by_id[one]) else rate for one, rate in zip(ids, rates, strict=True)]
+    places = enumerate(zip(ids, rates, strict=True), start=1)
+    rows = [Row(one, place, rate) for place, (one, rate) in places if _chance(one, seed) < rate]
+    counts = Counter(rate for rate in rates if rate)
+    return LabelOrder(rows, len(ids), design, {rate: number / len(ids) for rate, number in sorted(counts.items())})
 
 
 def _logit(score: float) -> float:

@@ -133,8 +133,8 @@ def _sample(labels: Mapping[str, Any]) -> str:
     chosen = (
         ""
         if rate == 1
-        else f", in which a response is labelled with probability {rate:g} unless the cost model's P(unsafe) is above "
-        f"{labels['score']:g}"
+        else f", in which a response is labelled with a known probability: {rate:g}, and more where the cost model's "
+        f"P(unsafe) is above {labels['score']:g}"
     )
     ignored = "" if not labels["ignored"] else f" {labels['ignored']:,} labels do not follow it, and do not count."
     return f"They are the first of label_order.txt, a random order{chosen}. {stop}{ignored}"

@@ -54,9 +54,24 @@ def test_place_and_choice_are_independent() -> None:
     assert np.mean([row.place for row in order.rows]) == pytest.approx(2000, abs=4 * 1155 / np.sqrt(800))
 
 
+def test_a_cost_model_that_flags_a_lot_is_not_labelled_out() -> None:
+    """And a response's rate depends on nothing behind it: cut short, the order is the same."""
+    given = answers(1000, flagged=400)
+    order = order_of(given, 0, Design(rate=0.2))
+    rates = [row.rate for row in order.rows]
+    assert set(rates) == {0.2, 0.4, 1.0}
+    assert rates.count(1.0) < 20 < rates.count(0.4)
+    assert order.shares[0.4] == pytest.approx(0.4, abs=0.02)
+    places = label_order([one.id for one in given], 0)
+    first = set(places[:300])
+    cut = order_of([one for one in given if one.id in first], 0, Design(rate=0.2))
+    assert list(cut.rows) == [row for row in order.rows if row.place <= 300]
+    assert 0.4 not in {row.rate for row in order_of(answers(1000, flagged=50), 0, Design(rate=0.2)).rows}
+
+
 def test_a_score_can_take_more_than_what_is_flagged() -> None:
-    given = answers(50, flagged=5)
-    assert all(row.rate == 1.0 for row in order_of(given, 0, Design(0.5, score=0.1)).rows)  # sigmoid(-2) is 0.119
+    given = answers(6, flagged=2)
+    assert {row.rate for row in order_of(given, 0, Design(0.5, score=0.1)).rows} == {1.0}  # sigmoid(-2) is 0.119
     assert all(row.rate == 0.5 for row in order_of(given, 0, Design(0.5, score=1.0)).rows)
 
 
