@@ -21,9 +21,9 @@ from csrlhf.stats.bounds import (
     empirical_bernstein_upper,
     hoeffding_upper,
     student_upper,
-    tail_mean_estimate,
 )
 from csrlhf.stats.estimates import Estimate, Verdict, check_confidence, verdict
+from csrlhf.stats.tail_mean import tail_mean_estimate
 from csrlhf.stats.truth import (
     audit_unsafe,
     audit_unsafe_given_accepted,
