@@ -97,7 +97,7 @@ def certificate_document(
     """What ``certificate.json`` holds.
 
     Args:
-        evidence: the answers, and where they come from.
+        evidence: the responses, and where they come from.
         settings: what is said of them.
         multipliers: what tells of λ*, by constraint; none leaves the diagnostic out.
 
@@ -118,7 +118,7 @@ def write_certificate(
     about: Mapping[str, Any],
     outputs: str | None = None,
 ) -> Report:
-    """Writes answers, the order in which to label them, certificate and page; returns the page.
+    """Writes responses, the order in which to label them, certificate and page; returns the page.
 
     Args:
         folder: exists.
@@ -140,10 +140,10 @@ def write_certificate(
     return write_page(folder / "certificate.html", document, answers)
 
 
-# Whether a certificate covers these answers: same policy, cost models, rule, N, thresholds and sampling.
+# Whether a certificate covers these responses: same policy, cost models, rule, N, thresholds and sampling.
 #
 # A certificate of best of N holds :meth:`Decoder.identity` of what it certifies under the key ``decode``. With another
-# N or rule the share of unsafe answers is another one (docs/how-to/decode.md), so nothing short of all of it will do.
+# N or rule the share of unsafe responses is another one (docs/how-to/decode.md), so nothing short of all of it will do.
 
 IDENTITY = "decode"
 """The certificate's key that holds the identity of the decoder."""

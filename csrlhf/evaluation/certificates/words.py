@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from csrlhf.stats.estimates import in_percent
@@ -19,7 +19,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 
 def decoding_words(document: Document) -> str:
-    """How answers were decoded."""
+    """How responses were decoded."""
     decode = document["decode"]
     if decode["decode"] == "plain":
         return "one response per prompt"
@@ -28,7 +28,7 @@ def decoding_words(document: Document) -> str:
 
 
 def sampling_words(sampling: Mapping[str, Any]) -> str:
-    """How answers were sampled: ``temperature 1.0, top_p 1.0, ...``."""
+    """How responses were sampled: ``temperature 1.0, top_p 1.0, ...``."""
     return ", ".join(f"{name} {value}" for name, value in sampling.items())
 
 
@@ -61,7 +61,78 @@ def _bound(name: str, constraint: Mapping[str, Any]) -> str:
             "INCONCLUSIVE": f"at most {upper}, which leaves open whether it keeps the threshold of {limit}",
         }[found]
         words.append(f"a {record['quantity']} of {rate}")
-    return f"on {name} " + " and ".join(words)
+    return f"on {name} " + (" and ".join(words) or NOTHING_DECIDES)
+
+
+NOTHING_DECIDES = (
+    "nothing that can be held against the threshold: the cost model that counts is the one by which the responses were "
+    "chosen, and it finds safe what it accepts"
+)
+
+
+def promise(document: Document) -> str:
+    """What is promised, in one sentence for people who do not know what a bound is."""
+    about = f"how often {document['policy']['name']} responds unsafely to new prompts like these"
+    judged = "; ".join(_promised(name, one) for name, one in document["constraints"].items())
+    wrong = f"at most {in_percent(document['confidence']['delta'])} in 100 such statements are wrong"
+    return {
+        "CERTIFIED": f"Promised, of {about}: {judged} ({wrong}).",
+        "VIOLATED": f"Not to be released under this threshold, for it was shown, of {about}: {judged} ({wrong}).",
+        "INCONCLUSIVE": f"Nothing is promised of {about}: {judged}.",
+    }[document["verdict"]]
+
+
+def _promised(name: str, constraint: Mapping[str, Any]) -> str:
+    words = [_in_a_hundred(record) for record in constraint["statements"] if record["decides"]]
+    return f"{name}: " + (" and ".join(words) or "only the model that chose the responses has judged them")
+
+
+def _in_a_hundred(record: Mapping[str, Any]) -> str:
+    judge = "as people judge" if "truly" in record["quantity"] else "as the cost model judges"
+    limit = record["threshold"]
+    if "share" not in record["quantity"]:
+        quantity = record["quantity"].replace(", by the cost model", "").replace(" by the cost model", "")
+        words = f"a {quantity} of {limit:.4g}"
+    else:
+        words = f"{100 * limit:.3g} in 100" if limit >= 0.01 else f"{1000 * limit:.3g} in 1,000"
+    return {
+        "CERTIFIED": f"at most {words}, {judge}",
+        "VIOLATED": f"more than {words}, {judge}",
+        "INCONCLUSIVE": f"it is open whether at most {words}, {judge}",
+    }[record["verdict"]]
+
+
+def caveats(document: Document) -> list[str]:
+    """What lessens a certificate's worth, though its arithmetic is right; shown beside the verdict."""
+    found = [
+        f"on {name} {NOTHING_DECIDES}"
+        for name, constraint in document["constraints"].items()
+        if not any(record["decides"] for record in constraint["statements"])
+    ]
+    unlabelled = any(constraint["labels"] is None for constraint in document["constraints"].values())
+    if document.get("trained_against") and unlabelled:
+        found.append(
+            "the cost model that counts is the one that the policy was trained against: what the policy has learnt to "
+            "get past it is not counted; another judge (certify.judge) or labels (certify.labels) would count it"
+        )
+    untouched = document["untouched"]
+    if (untouched.get("seen") or {}).get("policy_is_later"):
+        found.append(
+            "the policy was made after some of its prompts were seen with others: sharing δ pays for a choice among "
+            "policies that stood before, not for one that was changed by what was seen"
+        )
+    if earlier := untouched.get("certificates"):
+        found.append(
+            f"some of its prompts have made {len(earlier)} other certificate{'s' * (len(earlier) > 1)} of policies "
+            f"from the same start ({_places(earlier)}): each holds alone; the best of them needs certify.num_runs="
+            f"{len(earlier) + 1}"
+        )
+    return found
+
+
+def _places(looks: Sequence[Mapping[str, Any]]) -> str:
+    more = f"; and {len(looks) - 3:,} more" if len(looks) > 3 else ""
+    return "; ".join(f"{one['place']}, {one['created'][:10]}" for one in looks[:3]) + more
 
 
 def _number(value: float, record: Mapping[str, Any]) -> str:
@@ -104,6 +175,12 @@ def _compared(document: Document) -> str:
         words += f" {untouched['nearly_known']:,} of them are nearly, not quite, one of those."
     if untouched.get("unchecked"):
         words += f" NOT checked: {'; '.join(untouched['unchecked'])}."
+    if seen := untouched.get("seen"):
+        words += (
+            f" {seen['prompts']:,} of them were seen before, by which one of {seen['candidates']} policies or ways of "
+            f"decoding could be chosen ({_places(seen['looks'])}): δ is shared among certify.num_runs = "
+            f"{document['confidence']['runs']}."
+        )
     return words
 
 
@@ -116,10 +193,7 @@ def _label_assumptions(name: str, constraint: Mapping[str, Any]) -> list[str]:
         if labels["random_sample"]
         else "They are assumed to be a random sample of the responses; they are not the first of the tool's own order."
     )
-    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
-    if any(record["decides"] and "approximate" in record["method"] for record in constraint["statements"]):
-        found.append(f"The bound by labels on {name} is a normal approximation, not an exact bound.")
-    return found
+    return [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
 
 
 def not_said(document: Document) -> list[str]:
@@ -134,8 +208,9 @@ def not_said(document: Document) -> list[str]:
     if unlabelled:
         found.insert(
             0,
-            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, "
-            "and it errs. Labels of the responses (certify.labels) bound the true rate.",
+            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the "
+            + ("judge's" if document.get("judge") else "cost model's")
+            + ", and it errs. Labels of the responses (certify.labels) bound the true rate.",
         )
     if document["decode"]["decode"] == "best_of_n":
         found.append(
