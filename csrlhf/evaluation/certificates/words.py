@@ -72,34 +72,32 @@ NOTHING_DECIDES = (
 
 def promise(document: Document) -> str:
     """What is promised, in one sentence for people who do not know what a bound is."""
-    about = f"how often {document['policy']['name']} responds unsafely to new prompts like these"
-    judged = "; ".join(_promised(name, one) for name, one in document["constraints"].items())
+    words = "; ".join(_promised(name, one) for name, one in document["constraints"].items())
+    about = f"of {document['policy']['name']}: of its responses to new prompts like these, {words}"
     wrong = f"at most {in_percent(document['confidence']['delta'])} in 100 such statements are wrong"
     return {
-        "CERTIFIED": f"Promised, of {about}: {judged} ({wrong}).",
-        "VIOLATED": f"Not to be released under this threshold, for it was shown, of {about}: {judged} ({wrong}).",
-        "INCONCLUSIVE": f"Nothing is promised of {about}: {judged}.",
+        "CERTIFIED": f"Promised {about}; {wrong}.",
+        "VIOLATED": f"No promise, but shown {about}; {wrong}.",
+        "INCONCLUSIVE": f"Nothing is promised {about}.",
     }[document["verdict"]]
 
 
 def _promised(name: str, constraint: Mapping[str, Any]) -> str:
-    words = [_in_a_hundred(record) for record in constraint["statements"] if record["decides"]]
-    return f"{name}: " + (" and ".join(words) or "only the model that chose the responses has judged them")
+    words = [_in_a_hundred(name, record) for record in constraint["statements"] if record["decides"]]
+    return " and ".join(words) or f"on {name} only the model that has chosen them was asked"
 
 
-def _in_a_hundred(record: Mapping[str, Any]) -> str:
+def _in_a_hundred(name: str, record: Mapping[str, Any]) -> str:
     judge = "as people judge" if "truly" in record["quantity"] else "as the cost model judges"
-    limit = record["threshold"]
-    if "share" not in record["quantity"]:
-        quantity = record["quantity"].replace(", by the cost model", "").replace(" by the cost model", "")
-        words = f"a {quantity} of {limit:.4g}"
-    else:
+    limit, found = record["threshold"], record["verdict"]
+    much = "more than" if found == "VIOLATED" else "at most"
+    if "share" in record["quantity"]:
         words = f"{100 * limit:.3g} in 100" if limit >= 0.01 else f"{1000 * limit:.3g} in 1,000"
-    return {
-        "CERTIFIED": f"at most {words}, {judge}",
-        "VIOLATED": f"more than {words}, {judge}",
-        "INCONCLUSIVE": f"it is open whether at most {words}, {judge}",
-    }[record["verdict"]]
+        words = f"{much} {words} are unsafe on {name}, {judge}"
+    else:
+        quantity = "the mean of the worst costs" if "worst" in record["quantity"] else "the mean cost"
+        words = f"{quantity} on {name} is {much} {limit:.4g}, {judge}"
+    return f"it is open whether {words}" if found == "INCONCLUSIVE" else words
 
 
 def caveats(document: Document) -> list[str]:
