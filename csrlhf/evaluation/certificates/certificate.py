@@ -180,7 +180,9 @@ def _check_units(answers: Sequence[Answer]) -> None:
 
 
 def _split_words(settings: CertificateSettings, constraints: int, judged: int, each: float) -> str:
-    parts = [f"{constraints} constraint{'s' * (constraints > 1)}"] if constraints or not judged else []
+    if not constraints + judged:
+        return f"Nothing decides; bounds are shown at δ = {each:.4g} each"
+    parts = [f"{constraints} constraint{'s' * (constraints > 1)}"] if constraints else []
     if judged:
         parts.append(f"{judged} rate{'s' * (judged > 1)} by labels")
     if settings.num_runs > 1:

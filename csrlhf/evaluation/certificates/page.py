@@ -176,7 +176,7 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
         words += [f"{name}: {note}." for note in one["notes"]]
     table = Table(["constraint", "estimate of λ*", "value", "lower end", "upper end"], rows)
     blocks: list[Block] = [Text("\n\n".join(words)), *([table] if rows else [])]
-    return Section("Diagnostic of the training: was λ large enough? (not a part of the certificate)", blocks)
+    return Section("Diagnostic of λ (not a part of the certificate)", blocks)
 
 
 def _diagnosed(name: str, one: Mapping[str, Any]) -> str:

@@ -102,13 +102,12 @@ def _in_a_hundred(name: str, record: Mapping[str, Any]) -> str:
 
 def caveats(document: Document) -> list[str]:
     """What lessens a certificate's worth, though its arithmetic is right; shown beside the verdict."""
-    found = [
-        f"on {name} {NOTHING_DECIDES}"
-        for name, constraint in document["constraints"].items()
-        if not any(record["decides"] for record in constraint["statements"])
-    ]
-    unlabelled = any(constraint["labels"] is None for constraint in document["constraints"].values())
-    if document.get("trained_against") and unlabelled:
+    found = []
+    by_model = any(
+        constraint["labels"] is None and any(record["decides"] for record in constraint["statements"])
+        for constraint in document["constraints"].values()
+    )
+    if document.get("trained_against") and by_model:
         found.append(
             "the cost model that counts is the one that the policy was trained against: what the policy has learnt to "
             "get past it is not counted; another judge (certify.judge) or labels (certify.labels) would count it"

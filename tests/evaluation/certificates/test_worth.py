@@ -168,6 +168,9 @@ def test_inconclusive_says_how_many_prompts_would_decide_it(certify: Certify) ->
     harm = certify(responses(15, 400))["constraints"]["harm"]
     number, [sentence] = harm["outlook"]["prompts"], harm["outlook"]["sentences"]
     assert harm["outlook"]["labels"] is None
+    metrics = certificate_metrics(certify(responses(15, 400)))
+    assert metrics["certify/harm/prompts_to_decide"] == number
+    assert "certify/harm/labels_to_decide" not in metrics
     hits = np.random.default_rng(0).binomial(number, 15.5 / 401, 5000)
     assert 0.75 <= (hits <= allowed_violations(number, 0.05, 0.95)).mean() <= 0.86
     assert sentence.startswith("At the observed rate of 3.75 %, some 2,")
