@@ -178,8 +178,8 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
 
     Raises:
         UserError: there is no such file, it is no certificate or was edited, or it certifies something else; the
-            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and do not meet
-            the threshold.
+            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and certify
+            nothing.
     """
     file = Path(path).expanduser()
     file = file / "certificate.json" if file.is_dir() else file
@@ -210,8 +210,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         )
     if content["verdict"] != CERTIFIED:
         warnings.warn(
-            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and do not meet its "
-            "threshold",
+            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and certify nothing",
             InputWarning,
             stacklevel=2,
         )
