@@ -303,10 +303,12 @@ def _check_leaks(cfg: DictConfig, plan: Plan, datamodule: LightningDataModule) -
 
     take_known = getattr(datamodule, "take_known", None)
     if take_known is not None:  # in every process: a generated world draws its prompts around what is known
-        costs = [path for key, path in plan.inputs.items() if key.startswith(("cost", "certify.judge"))]
-        looks, unread = looks_at(Path(cfg.artifacts), plan.inputs["ppo"], costs)
         known = known_to(plan.inputs)
-        take_known(replace(known, looks=tuple(looks), unchecked=(*known.unchecked, *unread)))
+        if "ppo" in plan.inputs:
+            costs = [path for key, path in plan.inputs.items() if key.startswith(("cost", "certify.judge"))]
+            looks, unread = looks_at(Path(cfg.artifacts), plan.inputs["ppo"], costs)
+            known = replace(known, looks=tuple(looks), unchecked=(*known.unchecked, *unread))
+        take_known(known)
 
     source = getattr(datamodule, "source", None)
     if rank_zero_only.rank == 0 and source is not None:

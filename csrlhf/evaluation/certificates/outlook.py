@@ -118,7 +118,7 @@ def _grown_costs(costs: Costs, settings: CertificateSettings, one: Statement) ->
 
 def _with_labels(
     one: Statement, labelled: Labelled, settings: CertificateSettings, sentences: list[str]
-) -> dict[str, int | None]:
+) -> dict[str, int]:
     """Of a bound that rests on flags and labels: as many times as many of both, alike to those that are there."""
     rows = list(zip(labelled.unsafe, labelled.flagged, labelled.scores, strict=True))
     labels = sum(unsafe is not None for unsafe in labelled.unsafe)

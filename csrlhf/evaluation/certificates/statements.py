@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Any
 
 from csrlhf.errors import UserError
@@ -250,9 +251,10 @@ def truth_statements(given: Labelled, confidence: float, truth: str = "audit") -
     if rest and seen:
         labels, scores = [float(unsafe) for unsafe, _, _ in seen], [score for _, _, score in seen]
         estimates["prediction_powered"] = (prediction_powered_exact(labels, scores, rest, confidence), None)
-        normal = prediction_powered(labels, scores, rest, confidence)
-        if "approximate" in normal.method:  # with few unsafe labels it is the audit once more
-            beside = [replace(_from(quantity, normal, confidence, None), note=NOT_EXACT)]
+        if find_spec("ppi_py") is not None:  # an extra, and this only informs
+            normal = prediction_powered(labels, scores, rest, confidence)
+            if "approximate" in normal.method:  # with few unsafe labels it is the audit once more
+                beside = [replace(_from(quantity, normal, confidence, None), note=NOT_EXACT)]
     elif truth == "prediction_powered":
         raise UserError(
             f"certify.truth=prediction_powered: {len(seen)} of {len(rows)} responses have a label; it needs labelled "
