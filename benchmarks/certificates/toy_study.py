@@ -90,7 +90,9 @@ def key_of(record: dict[str, Any]) -> str | None:
         return None
     if record["decides"]:
         return "by labels: audit"
-    return "by labels: Rogan-Gladen" if "Rogan" in record["method"] else "by labels: PPI, or audit below 20 positives"
+    if "Rogan" in record["method"]:
+        return "by labels: Rogan-Gladen"
+    return "by labels: PPI, approximate" if "approximate" in record["method"] else "by labels: PPI, exact"
 
 
 NAIVE = "cost model's bound taken for the truth (control)"
@@ -111,6 +113,7 @@ def study(answers: Sequence[Answer], about: dict[str, Any], draw: Draw, replicat
     found = []
     for name, records in seen.items():
         truth = rates["flagged" if name == "by the cost model" else "unsafe"]
+        count = len(records)  # an approximation is left out where too few labels are unsafe
         uppers = sorted(record["upper"] for record in records)
         verdicts = [record["verdict"] for record in records if record["verdict"]]
         found.append(
@@ -119,9 +122,9 @@ def study(answers: Sequence[Answer], about: dict[str, Any], draw: Draw, replicat
                 statement=name,
                 truth=truth,
                 nominal=records[0]["confidence"],
-                replicates=replicates,
-                upper=sum(record["upper"] >= truth for record in records) / replicates,
-                lower=sum(record["lower"] <= truth for record in records) / replicates,
+                replicates=count,
+                upper=sum(record["upper"] >= truth for record in records) / count,
+                lower=sum(record["lower"] <= truth for record in records) / count,
                 median=uppers[len(uppers) // 2],
                 verdicts={word: verdicts.count(word) for word in sorted(set(verdicts))},
             )

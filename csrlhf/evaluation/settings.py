@@ -69,6 +69,7 @@ class Truth(StrEnum):
     audit = auto()
     rogan_gladen = auto()
     prediction_powered = auto()
+    """By its bound that is valid for every sample size; the usual normal approximation is shown beside it."""
 
 
 class Decoding(StrEnum):
@@ -111,14 +112,15 @@ class AuditSettings(Settings):
 
 @dataclass
 class CertificateSettings(Settings):
-    """What decides what a certificate says of given answers.
+    """What decides what a certificate says of given responses.
 
     Attributes:
         confidence: 1 - δ of the whole certificate.
-        num_runs: m, of which the certified policy was chosen by such numbers: each has δ/m.
+        num_runs: m, of which the certified policy was chosen by such numbers, or by evaluations on these prompts: each
+            has δ/m.
         mean_bound: which bound decides on a mean cost.
-        labels: judgements of answers, see ``audit_labels``: a file, ``oracle``, or one of these by constraint.
-        num_labels: how many of the answers an oracle judges, the first of the order; None for all that stand in it.
+        labels: judgements of responses, see ``audit_labels``: a file, ``oracle``, or one of these by constraint.
+        num_labels: how many of the responses an oracle judges, the first of the order; None for all that stand in it.
         truth: how labels become the true unsafe rate that decides.
         audit: which responses are labelled, and when labelling may stop.
     """
@@ -158,6 +160,7 @@ class CertifySettings(CertificateSettings):
         threshold: the highest cost logit that is accepted, for all constraints or by name.
         refusal: what is said where no candidate is accepted.
         reward: folder of a reward model; what ``certify.rule=best`` chooses by, a figure beside it otherwise.
+        judge: cost models whose verdicts count instead of ``inputs.cost``'s: one folder, or folders by constraint.
         lambda_from: folders that tell of λ*: of a sweep, of dual runs.
         batch_size: prompts at a time.
     """
@@ -172,5 +175,6 @@ class CertifySettings(CertificateSettings):
     threshold: Any = 0.0
     refusal: str = REFUSAL
     reward: str | None = None
+    judge: Any = None
     lambda_from: Any = None
     batch_size: int = setting(16, ">= 1")

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from csrlhf.errors import UserError
+from csrlhf.stats.bounds import least_count
 from csrlhf.stats.estimates import Estimate, Verdict, check_confidence, split_confidence
 
 LOW_SHARES = np.arange(1, 11) / 10
@@ -270,6 +271,15 @@ def decision(audit: Audit, threshold: float, confidence: float) -> tuple[Verdict
 def _first_at(reached_T: NDArray[np.bool_]) -> int:
     """The first time, or one behind the last where there is none."""
     return int(reached_T.argmax()) if reached_T.any() else len(reached_T)
+
+
+def least_labels(threshold: float, confidence: float) -> float:
+    """Labels, none of them unsafe, from which on an audit is CERTIFIED, where every response is labelled; inf for 0."""
+    at_once = least_count(threshold, confidence)
+    if not math.isfinite(at_once):
+        return at_once
+    found, count = decision(Audit.plain(np.zeros(5 * math.ceil(at_once), dtype=bool)), threshold, confidence)
+    return count if found == "CERTIFIED" else math.inf
 
 
 def anytime_sensitivity(audit: Audit, flagged_L: ArrayLike, confidence: float) -> Estimate:

@@ -18,11 +18,12 @@ from csrlhf.stats.audits import (
     anytime_bounds,
     anytime_sensitivity,
     decision,
+    least_labels,
     log_capital_high,
     log_capital_low,
     outlook,
 )
-from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
+from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper, least_count
 from csrlhf.stats.estimates import verdict
 
 
@@ -100,6 +101,15 @@ def test_bounds_never_widen_and_agree_with_the_decision(rows: list, threshold: f
         assert so_far in (("INCONCLUSIVE", found) if number <= count else (found,))
         before = now.lower, now.upper
     assert verdict(*before, threshold) == found
+
+
+@pytest.mark.parametrize(("threshold", "confidence"), [(0.05, 0.95), (0.03, 0.975), (0.01, 0.9), (0.3, 0.5)])
+def test_the_fewest_labels_that_certify(threshold: float, confidence: float) -> None:
+    number = least_labels(threshold, confidence)
+    assert least_count(threshold, confidence) < number < 2.5 * least_count(threshold, confidence)
+    assert decision(Audit.plain([False] * int(number)), threshold, confidence)[0] == "CERTIFIED"
+    assert decision(Audit.plain([False] * int(number - 1)), threshold, confidence)[0] == "INCONCLUSIVE"
+    assert least_labels(0.0, confidence) == math.inf
 
 
 def test_open_questions_count_against_either_verdict() -> None:

@@ -93,30 +93,24 @@ def state_of(audit: Audit, order: LabelOrder, threshold: float, confidence: floa
     )
 
 
-def labels_record(
-    labels: AuditLabels, order: LabelOrder, audit: Audit | None, threshold: float | None, confidence: float
-) -> dict[str, Any]:
+def labels_record(labels: AuditLabels, order: LabelOrder, fixed: bool, state: State | None) -> dict[str, Any]:
     """Of a constraint's labels, for the certificate.
 
     Args:
         labels: that count, and how many do not.
         order: they follow.
-        audit: the same in their order; None where their number was fixed beforehand.
-        threshold: d; None where labels can be held against nothing.
-        confidence: 1 - δ of the statement by labels.
+        fixed: their number was fixed beforehand.
+        state: of the audit; None where there is none, or labels can be held against nothing.
     """
-    record = {
+    return {
         "source": labels.source,
         "sha256": labels.sha256,
         "count": len(labels.unsafe),
         "raters": labels.raters,
         "open": labels.open,
         "ignored": labels.ignored,
-        "stopping": "fixed" if audit is None else "any time",
+        "stopping": "fixed" if fixed else "any time",
         "rate": order.design.rate,
         "score": order.design.score,
-        "next_step": None,
+        "next_step": None if state is None else state.next_step(),
     }
-    if audit is not None and threshold is not None:
-        record["next_step"] = state_of(audit, order, threshold, confidence).next_step()
-    return record

@@ -55,6 +55,9 @@ def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
             metrics[f"{place}/rate"] = record["value"]
             metrics[f"{place}/lower_bound"] = _finite(record["lower"])
             metrics[f"{place}/upper_bound"] = _finite(record["upper"])
+        for what in ("prompts", "labels"):
+            if needed := (constraint.get("outlook") or {}).get(what):
+                metrics[f"{key}/{what}_to_decide"] = float(needed)
         found = (document.get("exact_penalty") or {}).get("constraints", {}).get(name)
         if found is not None:
             metrics[f"{key}/lambda_star_upper"] = _finite(found["upper"])
@@ -97,7 +100,7 @@ def certificate_document(
     """What ``certificate.json`` holds.
 
     Args:
-        evidence: the answers, and where they come from.
+        evidence: the responses, and where they come from.
         settings: what is said of them.
         multipliers: what tells of λ*, by constraint; none leaves the diagnostic out.
 
@@ -119,7 +122,7 @@ def write_certificate(
     order: OrderFile,
     outputs: str | None = None,
 ) -> Report:
-    """Writes answers, the order in which to label them, certificate and page; returns the page.
+    """Writes responses, the order in which to label them, certificate and page; returns the page.
 
     Args:
         folder: exists.
@@ -141,10 +144,10 @@ def write_certificate(
     return write_page(folder / "certificate.html", document, answers)
 
 
-# Whether a certificate covers these answers: same policy, cost models, rule, N, thresholds and sampling.
+# Whether a certificate covers these responses: same policy, cost models, rule, N, thresholds and sampling.
 #
 # A certificate of best of N holds :meth:`Decoder.identity` of what it certifies under the key ``decode``. With another
-# N or rule the share of unsafe answers is another one (docs/how-to/decode.md), so nothing short of all of it will do.
+# N or rule the share of unsafe responses is another one (docs/how-to/decode.md), so nothing short of all of it will do.
 
 IDENTITY = "decode"
 """The certificate's key that holds the identity of the decoder."""
@@ -176,8 +179,8 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
 
     Raises:
         UserError: there is no such file, it is no certificate or was edited, or it certifies something else; the
-            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and do not meet
-            the threshold.
+            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and certify
+            nothing.
     """
     file = Path(path).expanduser()
     file = file / "certificate.json" if file.is_dir() else file
@@ -208,8 +211,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         )
     if content["verdict"] != CERTIFIED:
         warnings.warn(
-            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and do not meet its "
-            "threshold",
+            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and certify nothing",
             InputWarning,
             stacklevel=2,
         )

@@ -165,7 +165,7 @@ class OrderFile:
         confidence: of the certificate, 1 - δ.
         num_runs: that share δ.
         thresholds: d of every constraint that labels can be held against, by name; empty in a file of an old version.
-        constraints: how many constraints the certificate has.
+        constraints: how many constraints the certificate decides by a cost model.
         fixed: how many labels were fixed beforehand; None where labelling may stop at any time.
     """
 
