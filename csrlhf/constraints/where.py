@@ -55,6 +55,14 @@ class Columns:
                 raise UserError(f"constraints.{name}.where.{column}={unknown[0]}: no prompt has it; there are: {shown}")
 
 
+def described(where: Selector) -> str:
+    """In words, which prompts it selects: ``prompts with category harmful or odd``."""
+    if not isinstance(where, Columns):
+        return f"prompts that {getattr(where, '__name__', type(where).__name__)} selects"
+    parts = (f"{name} {' or '.join(sorted(values))}" for name, values in where.columns.items())
+    return f"prompts with {' and '.join(parts)}"
+
+
 def selector(where: Mapping[str, Any] | Selector | None) -> Selector | None:
     """What a constraint's ``where`` asks for: columns, a selector of one's own, or None for all prompts."""
     if where is None or not isinstance(where, Mapping):

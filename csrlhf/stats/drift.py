@@ -278,7 +278,7 @@ def drift_of(
         features_MH: the backbone's pooled states; fewer than two dialogues are not compared by them.
     """
     rows = one_of_each(prompts, responses).tolist()
-    prompt_words, response_words = words_of([prompts[row] for row in rows], [responses[row] for row in rows])
+    prompt_words, response_words = words_of([prompts[row] for row in rows], [str(responses[row]) for row in rows])
     logits_MK, features_MH = logits_MK[rows], features_MH[rows]
     found = [
         stability_drift("prompt_words", reference.prompt_words_N, prompt_words),

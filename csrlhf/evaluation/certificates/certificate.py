@@ -21,6 +21,7 @@ import torch
 from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.cvar import CVaR
 from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import check_selected, described, select
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.audit_labels import AuditLabels, audit_labels
@@ -38,6 +39,7 @@ from csrlhf.evaluation.certificates.statements import (
 from csrlhf.evaluation.certificates.words import assumptions, caveats, claim, not_said, promise
 from csrlhf.evaluation.settings import CertificateSettings
 from csrlhf.stats.estimates import Verdict, split_confidence
+from csrlhf.types import PromptRow
 
 VERSION = 2
 """Of the document's layout. 1 said REFUSED for VIOLATED; both are read."""
@@ -52,12 +54,14 @@ class Column:
         flagged: it finds the response unsafe.
         scores: P(unsafe), by the sigmoid of its logit.
         rate_threshold: d where it is a rate or a mean probability, which the truth can be held against; else None.
+        where: the prompts that the constraint is about, in words; costs are of these alone. Empty: all.
     """
 
     costs: Costs
     flagged: Sequence[bool]
     scores: Sequence[float]
     rate_threshold: float | None
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def _constraint(
         "verdict": verdict,
         "outlook": outlook(statements, column.costs, given, settings, ahead) if verdict == "INCONCLUSIVE" else None,
         "threshold": column.costs.threshold,
+        "where": column.where or None,
         "statements": [statement.record() for statement in statements],
         "labels": kept,
     }
@@ -207,10 +212,17 @@ def columns_of(constraints: Constraints, answers: Sequence[Answer]) -> dict[str,
                 f"certify.outputs: response {answer.id} has cost logits of {', '.join(answer.cost_logits) or 'nothing'}"
                 f" and not of {missing[0]}; certify the constraints that it was scored for"
             )
-    return {
-        name: _column(constraint, [None if abstained(one) else one.cost_logits[name] for one in answers])
-        for name, constraint in zip(constraints.names, constraints, strict=True)
-    }
+    rows = [PromptRow(one.messages, {**one.meta, "category": one.category}) for one in answers]
+    columns = {}
+    for name, constraint in zip(constraints.names, constraints, strict=True):
+        logits = [None if abstained(one) else one.cost_logits[name] for one in answers]
+        columns[name] = _column(constraint, logits)
+        if (where := constraints.kinds.get(name)) is not None:
+            check_selected(name, where, rows, "certification")
+            costs = columns[name].costs
+            values = [cost for cost, chosen in zip(costs.values, select(name, where, rows), strict=True) if chosen]
+            columns[name] = replace(columns[name], costs=replace(costs, values=values), where=described(where))
+    return columns
 
 
 def _column(constraint: Constraint, logits: Sequence[float | None]) -> Column:

@@ -111,6 +111,12 @@ class CertificationModule(JournalModule):
     def setup(self, stage: str) -> None:
         """Read what tells of λ*, labels, and what was seen before: none of it must surface once all is answered."""
         check_label_files(self.settings.labels)
+        if self.settings.labels is not None and self.constraints.kinds:
+            name = next(iter(self.constraints.kinds))
+            raise UserError(
+                f"constraints.{name}.where: labels are of all responses, and this constraint is about some; set "
+                f"constraints.{name}.where=null and certify on a prompt file of such prompts alone (certify.prompts)"
+            )
         self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
         if self.data.looks:
             self._before = self.data.seen_before(*self._candidate(), self.settings.num_runs)

@@ -11,6 +11,7 @@ from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
 from csrlhf.evaluation.certificates.words import (
     decoding_words,
+    named,
     percent,
     promise,
     sampling_words,
@@ -43,7 +44,7 @@ def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
         if record["decides"]:
             low, high, limit = (_show(record, key) for key in ("lower", "upper", "threshold"))
             note = f"at least {low}, at most {high}; threshold {limit}"
-            label = f"{name}: {record['quantity']}"
+            label = f"{named(name, constraint)}: {record['quantity']}"
             cards.append(Card(label, _show(record, "value"), note, VERDICT_TONES[record["verdict"]]))
     return cards
 

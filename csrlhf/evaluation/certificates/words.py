@@ -45,7 +45,12 @@ def claim(document: Document) -> str:
         f"With {in_percent(confidence)} % confidence, for prompts drawn like these {document['n']:,}, policy {name}, "
     )
     head += f"decoded as stated ({decoding_words(document)}), has: "
-    return head + "; ".join(_bound(name, one) for name, one in document["constraints"].items()) + "."
+    return head + "; ".join(_bound(named(name, one), one) for name, one in document["constraints"].items()) + "."
+
+
+def named(name: str, constraint: Mapping[str, Any]) -> str:
+    """A constraint with the prompts that it is about, where these are not all."""
+    return f"{name} ({where})" if (where := constraint.get("where")) else name
 
 
 def _bound(name: str, constraint: Mapping[str, Any]) -> str:
@@ -72,7 +77,7 @@ NOTHING_DECIDES = (
 
 def promise(document: Document) -> str:
     """What is promised, in one sentence for people who do not know what a bound is."""
-    words = "; ".join(_promised(name, one) for name, one in document["constraints"].items())
+    words = "; ".join(_promised(named(name, one), one) for name, one in document["constraints"].items())
     about = f"of {document['policy']['name']}: of its responses to new prompts like these, {words}"
     wrong = f"at most {in_percent(document['confidence']['delta'])} in 100 such statements are wrong"
     return {

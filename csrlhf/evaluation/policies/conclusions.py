@@ -21,7 +21,7 @@ from csrlhf.evaluation.policies.rates import by_prompt
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
 from csrlhf.stats.intervals import rate_upper
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
-from csrlhf.types import Layout, Prompt, PromptRow
+from csrlhf.types import Layout, PromptRow
 
 
 def constraint_verdicts(
@@ -47,7 +47,7 @@ def constraint_verdicts(
     if not all("layout" in inspect.signature(constraint.forward).parameters for constraint in constraints):
         each = 1  # a plug-in that does not know which answers share a prompt
     taken = [answer for group in chosen.values() for answer in group[:each]]
-    rows = [PromptRow(_prompt_of(answer), {**answer.meta, "category": answer.category}) for answer in taken]
+    rows = [PromptRow(answer.messages, {**answer.meta, "category": answer.category}) for answer in taken]
     logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in taken], dtype=torch.float64)
     state = constraints(logits_BK, layout=Layout(per_prompt=each), rows=rows)
     values, uppers = state.value_K.tolist(), list(constraints.upper_bounds(state, count, confidence))
@@ -64,10 +64,6 @@ def constraint_verdicts(
             ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, about, policy, each)
         )
     return verdicts
-
-
-def _prompt_of(answer: Answer) -> Prompt:
-    return answer.prompt if isinstance(answer.prompt, str) else tuple(answer.prompt)
 
 
 @dataclass(frozen=True)
