@@ -61,7 +61,7 @@ def test_safe_rlhf_is_what_the_public_launch_script_says() -> None:
         "ppo.entropy_coef": 0.0,
         "ppo.target_kl": None,
         "ppo.critic_warmup": 0,
-        "ppo.policy_grad_clip": 1.0,
+        "ppo.policy_grad_clip": 2.0,
         "ppo.critic_grad_clip": 1.0,
         "ppo.policy_optimizer.weight_decay": 0.01,
         "ppo.policy_optimizer.beta2": 0.95,
