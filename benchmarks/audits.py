@@ -32,7 +32,7 @@ from csrlhf.stats.audit_rates import LEAST_RATE
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "audits.png", ROOT / "docs" / "explanation" / "certificates.md"
-MARKS = ("<!-- table: python -m benchmarks.audits -->", "<!-- end of table -->")
+MARKS = ("<!-- table: python -m benchmarks.audits -->", "<!-- end of the table of audits -->")
 RATES = (0.003, 0.01, 0.015, 0.05, 0.06, 0.09)
 """True unsafe rates, held against 3 %."""
 MODELS = (CostModel(0.95, 0.8), CostModel(0.8, 0.5), CostModel(0.5, 0.5), CostModel(0.1, 0.1))
