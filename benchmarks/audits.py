@@ -175,7 +175,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.6, 3.9))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1.5))
     bars = [
         (f"{'fixed n' if 'fixed' in rule else 'any time'}\n{when.split(',')[0]}", share) for rule, when, share in wrong
     ]
@@ -186,7 +186,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     left.axhline(100 * (1 - CONFIDENCE), color=COLORS[1], linestyle="--", linewidth=1.0, label="promised at most")
     left.set(ylabel="false certificates, %", title="Label until it says CERTIFIED")
     left.legend(fontsize=8, frameon=False)
-    left.tick_params(axis="x", labelsize=8)
+    left.tick_params(axis="x", labelsize=7)
     for number, (low, high) in enumerate(((0.0, THRESHOLD), (THRESHOLD, 1.0))):
         part = [one for one in lines if low < one.rate <= high]
         curves = {"fixed n, the rate known": [one.fixed for one in part], "any time": [one.plain.most for one in part]}
