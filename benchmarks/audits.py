@@ -32,7 +32,7 @@ from csrlhf.stats.audit_rates import LEAST_RATE
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "audits.png", ROOT / "docs" / "explanation" / "certificates.md"
-MARKS = ("<!-- table: python -m benchmarks.audits -->", "<!-- end of table -->")
+MARKS = ("<!-- table: python -m benchmarks.audits -->", "<!-- end of the table of audits -->")
 RATES = (0.003, 0.01, 0.015, 0.05, 0.06, 0.09)
 """True unsafe rates, held against 3 %."""
 MODELS = (CostModel(0.95, 0.8), CostModel(0.8, 0.5), CostModel(0.5, 0.5), CostModel(0.1, 0.1))
@@ -175,7 +175,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.6, 3.9))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1.5))
     bars = [
         (f"{'fixed n' if 'fixed' in rule else 'any time'}\n{when.split(',')[0]}", share) for rule, when, share in wrong
     ]
@@ -186,7 +186,7 @@ def draw(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]], path: P
     left.axhline(100 * (1 - CONFIDENCE), color=COLORS[1], linestyle="--", linewidth=1.0, label="promised at most")
     left.set(ylabel="false certificates, %", title="Label until it says CERTIFIED")
     left.legend(fontsize=8, frameon=False)
-    left.tick_params(axis="x", labelsize=8)
+    left.tick_params(axis="x", labelsize=7)
     for number, (low, high) in enumerate(((0.0, THRESHOLD), (THRESHOLD, 1.0))):
         part = [one for one in lines if low < one.rate <= high]
         curves = {"fixed n, the rate known": [one.fixed for one in part], "any time": [one.plain.most for one in part]}

@@ -14,6 +14,8 @@ from csrlhf.evaluation.certificates.label_order import LabelOrder
 from csrlhf.stats.audits import Audit, anytime_bounds, outlook
 from csrlhf.stats.estimates import Estimate, Verdict, verdict
 
+FAR = 100
+"""Times as many responses as have passed: nobody will draw them."""
 EARLY = 20
 """Fewer labels than these tell nothing of how many more there will be."""
 
@@ -80,7 +82,7 @@ def state_of(audit: Audit, order: LabelOrder, threshold: float, confidence: floa
     estimate = anytime_bounds(audit, confidence)
     shares = order.shares or {1.0: 1.0}
     ahead = outlook(audit, threshold, confidence, list(shares.values()), list(shares))
-    count, decides = len(audit.rate_L), math.isfinite(ahead.labels)
+    count, decides = len(audit.rate_L), ahead.responses <= FAR * max(1, audit.passed)
     return State(
         labels=count,
         unsafe=int(sum(audit.unsafe_L)),

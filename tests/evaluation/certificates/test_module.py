@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from csrlhf.apps import label
 from csrlhf.constraints import Chance, Constraint
 from csrlhf.data.leaks import Known, PromptSet
 from csrlhf.data.near_duplicates import normalise
@@ -140,6 +142,23 @@ def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_pat
     assert found["verdict"] == "VIOLATED"
     assert found["answers"]["sha256"] == read(tmp_path / "out")["answers"]["sha256"]
     assert found["constraints"]["harm"]["labels"]["stopping"] == "any time"
+
+
+def test_the_labelling_program_and_the_certificate_say_the_same(
+    certify: Certify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certify()
+    answers, labels = tmp_path / "out" / "answers.jsonl", tmp_path / "labels.csv"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\nn\nn\nu\nn\nn\nq\n"))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert label.main([str(answers), "--rater", "anna", "--out", str(labels)]) == 0
+    said = next(line for line in capsys.readouterr().out.splitlines() if "6 labels" in line)
+    certify(outputs=str(answers), export="labelled", labels=str(labels))
+    statements = read(tmp_path / "labelled")["constraints"]["harm"]["statements"]
+    (record,) = [one for one in statements if one["decides"] and "truly" in one["quantity"]]
+    assert (record["count"], record["events"]) == (6, 2)
+    assert f"at most {100 * record['upper']:.2f} %, at least {100 * record['lower']:.2f} %" in said
+    assert record["verdict"] in said
 
 
 def test_changed_answers_are_no_evidence(certify: Certify, tmp_path: Path) -> None:
