@@ -21,6 +21,7 @@ from benchmarks.certificates.best_of_n import best_of_n_scenarios
 from benchmarks.certificates.lambda_star import lambda_scenarios
 from benchmarks.certificates.rates import rate_scenarios
 from benchmarks.certificates.table import outcome_word, summary, table, write_table
+from benchmarks.certificates.tails import tail_scenarios
 from benchmarks.certificates.threshold import threshold_scenarios
 from benchmarks.certificates.verifier import hacked_scenarios
 from benchmarks.certificates.world import Outcome, Scenario, run
@@ -35,7 +36,7 @@ FULL = 5000
 def scenarios() -> list[Scenario]:
     """The whole study."""
     rates, verifier, decoding = rate_scenarios(), hacked_scenarios(), best_of_n_scenarios()
-    return [*rates, *verifier, *decoding, *threshold_scenarios(), *lambda_scenarios()]
+    return [*rates, *tail_scenarios(), *verifier, *decoding, *threshold_scenarios(), *lambda_scenarios()]
 
 
 def code_hash() -> str:

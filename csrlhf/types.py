@@ -127,6 +127,9 @@ class Rollout:
         ended_B: True where the end token was generated, False where the response was cut off.
         rows: the prompts.
         responses: decoded response texts, special tokens removed.
+        old_logprobs_BT: the same of the same policy, computed as the update computes them, which the importance ratio
+            is taken against (``ppo.old_logprobs``); None: the sampler's are.
+        full_logprobs_BT: without top-k and top-p, for the KL; None where nothing is truncated: they are the above.
     """
 
     sequence_ids_BS: Tensor
@@ -137,6 +140,18 @@ class Rollout:
     ended_B: Tensor
     rows: tuple[PromptRow, ...]
     responses: tuple[str, ...]
+    old_logprobs_BT: Tensor | None = None
+    full_logprobs_BT: Tensor | None = None
+
+    @property
+    def ratio_logprobs_BT(self) -> Tensor:
+        """What the importance ratio is taken against [B, T]."""
+        return self.logprobs_BT if self.old_logprobs_BT is None else self.old_logprobs_BT
+
+    @property
+    def kl_logprobs_BT(self) -> Tensor:
+        """The policy's side of the KL to the reference [B, T]: never truncated."""
+        return self.ratio_logprobs_BT if self.full_logprobs_BT is None else self.full_logprobs_BT
 
 
 @dataclass(frozen=True)
@@ -178,12 +193,14 @@ class Layout:
         size: answers of this process; None where it has all of them.
         part_N: the part that each answer belongs to, numbered from 0, for statistics without each part in turn; None
             where nobody asks for them.
+        inside: statistics of each part alone, in place of those without it.
     """
 
     per_prompt: int = 1
     first: int = 0
     size: int | None = None
     part_N: Tensor | None = None
+    inside: bool = False
 
     @property
     def here(self) -> slice:

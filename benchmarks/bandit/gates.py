@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.bandit.problem import Bandit, Vector, softmax
+from csrlhf.advantages.scale import DECAY
 from csrlhf.errors import UserError
 from csrlhf.penalties import Adaptive, Penalty, Rectified
 from csrlhf.penalties.base import ask_update
@@ -50,6 +51,7 @@ def ascend(
     steps: int = 1500,
     replicates: int = 200,
     seed: int = 0,
+    scale: str = "none",
 ) -> Result:
     """Policy-gradient ascent from the constrained optimum, with each of the arms drawn as a prompt of its own.
 
@@ -62,12 +64,17 @@ def ascend(
         steps: S.
         replicates: R.
         seed: of the draws.
+        scale: what the mixed advantage is divided by: nothing; ``reward``, a moving average of the reward channel's
+            spread; ``mix``, its own spread in this batch (whitening, GRPO's group deviation).
     """
     penalty.setup([f"replicate {r}" for r in range(replicates)])
     rng = np.random.default_rng(seed)
     logits_RN = np.tile(np.log(bandit.optimum(bandit.solve())), (replicates, 1))
     is_costly_N = bandit.cost_N > 0.5
+    shaped_RN = bandit.reward_N - bandit.beta * (logits_RN - np.log(bandit.reference_N))
+    typical = float(np.sqrt((np.exp(logits_RN[0]) * (shaped_RN[0] - np.exp(logits_RN[0]) @ shaped_RN[0]) ** 2).sum()))
     before_R, rows = np.full(replicates, bandit.threshold), []
+    square_R, seen = np.zeros(replicates), 0
     for _ in range(steps):
         policy_RN = softmax(logits_RN)
         shaped_RN = bandit.reward_N - bandit.beta * np.log(policy_RN / bandit.reference_N)
@@ -90,10 +97,16 @@ def ascend(
         mean_R = (share_RN * weight_RN).sum(axis=1)
         rows.append((mean_R, policy_RN @ bandit.cost_N, (policy_RN * shaped_RN).sum(axis=1)))
         reward_RN = shaped_RN - (share_RN * shaped_RN).sum(axis=1, keepdims=True)
-        pull_RN = share_RN * (reward_RN - weight_RN * (bandit.cost_N - cost_R[:, None]))
+        mixed_RN = reward_RN - weight_RN * (bandit.cost_N - cost_R[:, None])
+        if scale == "mix":
+            mixed_RN = typical * mixed_RN / np.sqrt((share_RN * mixed_RN**2).sum(axis=1, keepdims=True) + 1e-12)
+        elif scale == "reward":
+            square_R, seen = DECAY * square_R + (1 - DECAY) * (share_RN * reward_RN**2).sum(axis=1), seen + 1
+            mixed_RN = typical * mixed_RN / np.sqrt(square_R / (1 - DECAY**seen))[:, None]
+        pull_RN = share_RN * mixed_RN
         logits_RN = logits_RN + rate * (pull_RN - pull_RN.sum(axis=1, keepdims=True) * policy_RN)
         multiplier_R = penalty.multiplier_K.double().numpy()
-        ask_update(penalty, _tensor(cost_R - bandit.threshold), _tensor(mean_R / multiplier_R))
+        ask_update(penalty, _tensor(cost_R - bandit.threshold), open_K=_tensor(mean_R / multiplier_R))
         before_R = cost_R
     weight_SR, cost_SR, value_SR = (np.array(column) for column in zip(*rows, strict=True))
     late = slice(steps // 3, None)
@@ -165,9 +178,13 @@ def line(bandit: Bandit, gate: str, ratio: float, rate: float, steps: int = 1500
 
 
 def interval(multiplier: float, weight_S: Vector) -> tuple[float, float]:
-    """Both ends of the duty cycle's interval; nothing is known of a run that is too short."""
+    """Both ends of the duty cycle's interval, as of a gate that sees other responses than its own.
+
+    (Of one that sees its own, csrlhf states no upper end; here it is shown how often that would be wrong.) Nothing is
+    known of a run that is too short.
+    """
     try:
-        found = duty_cycle_estimate(multiplier, weight_S / multiplier, confidence=CONFIDENCE)
+        found = duty_cycle_estimate(multiplier, weight_S / multiplier, gate="previous", confidence=CONFIDENCE)
     except UserError:
         return 0.0, np.inf
     return found.lower, found.upper

@@ -140,7 +140,7 @@ def ascend(
             pull_N = share_N * ratio_N * _mix(reward_advantage_N, cost_advantage_N, weights)
             logits_N = logits_N + lr / epochs * (pull_N - pull_N.sum() * policy_N)
             policy_N = softmax(logits_N)
-        ask_update(penalty, violation_K, (weights.cost_K > 0).float())
+        ask_update(penalty, violation_K, open_K=(weights.cost_K > 0).float())
     cost_S, value_S, multiplier_S, weight_S = np.array(rows).T
     return Path(cost_S, value_S, multiplier_S, weight_S, softmax(logits_N))
 

@@ -40,7 +40,9 @@ def duty_cycle(count: int, delta: float) -> Simulate:
 
     def simulate(rng: np.random.Generator, replicates: int) -> Draws:
         open_RT = noise(rng, replicates, count) > norm.isf(OPTIMAL / FIXED)
-        bounds = per_sample(lambda gates: duty_cycle_estimate(FIXED, gates, "fixed", 1 - delta).upper, open_RT)
+        bounds = per_sample(
+            lambda gates: duty_cycle_estimate(FIXED, gates, "fixed", "previous", 1 - delta).upper, open_RT
+        )
         return upper(bounds, OPTIMAL)
 
     return simulate

@@ -22,6 +22,8 @@ BETA = (0.1, 1.9)
 BETA_MEAN = BETA[0] / sum(BETA)
 ANSWERS = 5
 """Answers per prompt of a clustered sample."""
+STUBBORN = (0.025, 0.475)
+"""P(unsafe) of prompts that are nearly always, or nearly never, answered unsafely."""
 NUM_RUNS = 10
 """Runs of which the best is certified."""
 
@@ -68,9 +70,12 @@ def _clustered() -> list[Scenario]:
 
 def _best_run() -> list[Scenario]:
     world = f"the best of {NUM_RUNS} runs, each with rate 0.05"
+    seen = f"the best of {NUM_RUNS} in an evaluation on the prompts that certify it, P(unsafe) ~ Beta(0.025, 0.475)"
     return [
         Scenario(world, f"Clopper-Pearson at δ/{NUM_RUNS}", 500, 0.05, best_run(0.05, 500, 0.05, NUM_RUNS)),
         Scenario(world, "Clopper-Pearson at δ", 500, 0.05, best_run(0.05, 500, 0.05, 1), "control"),
+        Scenario(seen, f"Clopper-Pearson at δ/{NUM_RUNS}", 500, 0.05, best_seen(500, 0.05, NUM_RUNS)),
+        Scenario(seen, "Clopper-Pearson at δ", 500, 0.05, best_seen(500, 0.05, 1), "control"),
     ]
 
 
@@ -160,5 +165,20 @@ def best_run(rate: float, count: int, delta: float, parts: int) -> Simulate:
     def simulate(rng: np.random.Generator, replicates: int) -> Draws:
         fewest_R = rng.binomial(count, rate, (replicates, NUM_RUNS)).min(axis=1)
         return upper(per_count(lambda k: clopper_pearson_upper(k, count, each), fewest_R), rate)
+
+    return simulate
+
+
+def best_seen(count: int, delta: float, parts: int) -> Simulate:
+    """The run that looks best in an evaluation is certified by other responses to the same prompts."""
+    each = split_confidence(1 - delta, parts)
+
+    def simulate(rng: np.random.Generator, replicates: int) -> Draws:
+        found_R = np.empty(replicates, dtype=int)
+        for r in range(replicates):
+            rate_MN = rng.beta(*STUBBORN, size=(NUM_RUNS, count))
+            best_N = rate_MN[(rng.random(rate_MN.shape) < rate_MN).sum(axis=1).argmin()]
+            found_R[r] = (rng.random(count) < best_N).sum()
+        return upper(per_count(lambda k: clopper_pearson_upper(k, count, each), found_R), BETA_MEAN)
 
     return simulate

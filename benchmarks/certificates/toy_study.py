@@ -12,10 +12,10 @@ from random import Random
 from typing import Any
 
 from csrlhf.constraints import Chance
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.certificate import Evidence, columns_of, make_certificate
-from csrlhf.evaluation.settings import CertificateSettings
+from csrlhf.evaluation.settings import AuditSettings, CertificateSettings
 
 THRESHOLD = 0.03
 
@@ -70,7 +70,7 @@ def resampled(answers: Sequence[Answer], count: int, random: Random) -> list[Ans
 
 def certificate(answers: Sequence[Answer], about: dict[str, Any], labels: int, seed: int = 0) -> dict[str, Any]:
     """A certificate of these answers."""
-    settings = CertificateSettings(labels="oracle" if labels else None, num_labels=labels or None)
+    settings = CertificateSettings(labels="oracle" if labels else None, audit=AuditSettings(fixed=labels or None))
     columns = columns_of(Constraints({"harm": Chance(THRESHOLD)}), answers)
     return make_certificate(Evidence(answers, about["sha256"], about | {"seed": seed}, columns), settings, {})
 
@@ -90,7 +90,9 @@ def key_of(record: dict[str, Any]) -> str | None:
         return None
     if record["decides"]:
         return "by labels: audit"
-    return "by labels: Rogan-Gladen" if "Rogan" in record["method"] else "by labels: PPI, or audit below 20 positives"
+    if "Rogan" in record["method"]:
+        return "by labels: Rogan-Gladen"
+    return "by labels: PPI, approximate" if "approximate" in record["method"] else "by labels: PPI, exact"
 
 
 NAIVE = "cost model's bound taken for the truth (control)"
@@ -111,6 +113,7 @@ def study(answers: Sequence[Answer], about: dict[str, Any], draw: Draw, replicat
     found = []
     for name, records in seen.items():
         truth = rates["flagged" if name == "by the cost model" else "unsafe"]
+        count = len(records)  # an approximation is left out where too few labels are unsafe
         uppers = sorted(record["upper"] for record in records)
         verdicts = [record["verdict"] for record in records if record["verdict"]]
         found.append(
@@ -119,9 +122,9 @@ def study(answers: Sequence[Answer], about: dict[str, Any], draw: Draw, replicat
                 statement=name,
                 truth=truth,
                 nominal=records[0]["confidence"],
-                replicates=replicates,
-                upper=sum(record["upper"] >= truth for record in records) / replicates,
-                lower=sum(record["lower"] <= truth for record in records) / replicates,
+                replicates=count,
+                upper=sum(record["upper"] >= truth for record in records) / count,
+                lower=sum(record["lower"] <= truth for record in records) / count,
                 median=uppers[len(uppers) // 2],
                 verdicts={word: verdicts.count(word) for word in sorted(set(verdicts))},
             )

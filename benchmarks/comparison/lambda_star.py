@@ -2,9 +2,10 @@
 
 1. The dual: mean of the multiplier of a ``lagrangian`` run over the last third of its iterations. It depends on the
    dual's step: after the overshoot of the beginning the multiplier falls slowly, since a violation is never below -d.
-2. The duty cycle: with a constant normaliser a plain gate with λ > λ* is open, at stationarity, in a share λ*/λ of the
-   iterations, so λ x duty estimates λ* whatever the step sizes are. Its interval (Clopper-Pearson over the late
-   iterations of all probe runs, which takes iterations for independent) brackets λ*.
+2. The duty cycle: with a constant normaliser a gate without margin, with λ > λ*, that looks at other prompts than it
+   acts on, is open at stationarity for a share λ*/λ of them, so λ x duty estimates λ* whatever the step sizes are. Its
+   interval (Clopper-Pearson over the late iterations of all probe runs, which takes iterations for independent)
+   brackets λ*.
 
 What is used is the dual's figure, moved to the nearest end of the bracket where it lies outside.
 """
@@ -12,6 +13,7 @@ What is used is the dual's figure, moved to the nearest end of the bracket where
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,8 +57,8 @@ class LambdaStar:
             return f"λ* = {self.value:g} ({self.how})."
         duals, duties = (", ".join(f"{value:.3g}" for value in values) for values in (self.dual, self.duty))
         return (
-            f"λ* = {self.value:g} ({self.how}): late multiplier of the dual runs {duals}; a plain gate with "
-            f"λ = {self.probe:g} was open in a share {duties} of the late iterations, which brackets λ* in "
+            f"λ* = {self.value:g} ({self.how}): late multiplier of the dual runs {duals}; a gate with "
+            f"λ = {self.probe:g} and no margin was open for a share {duties} of the late prompts, which brackets λ* in "
             f"{self.low:.3g} to {self.high:.3g} (seeds {', '.join(map(str, self.seeds))})."
         )
 
@@ -66,10 +68,10 @@ def estimate_lambda(
 ) -> LambdaStar:
     """From the histories of dual runs and of probe runs, training rows only."""
     late_dual = [mean([row[MULTIPLIER] for row in last_third(rows)]) for rows in dual]
-    gates = [[row[WEIGHT] > 0 for row in last_third(rows)] for rows in probes]
+    gates = [[row[WEIGHT] / probe_multiplier for row in last_third(rows)] for rows in probes]  # shares of the prompts
     num_open, count = sum(map(sum, gates)), sum(map(len, gates))
-    high = probe_multiplier * clopper_pearson_upper(num_open, count, 0.975)
-    low = probe_multiplier * (1 - clopper_pearson_upper(count - num_open, count, 0.975))
+    high = probe_multiplier * clopper_pearson_upper(math.ceil(num_open - 1e-9), count, 0.975)
+    low = probe_multiplier * (1 - clopper_pearson_upper(math.ceil(count - num_open - 1e-9), count, 0.975))
     average = mean(late_dual)
     value = min(max(average, low), high)
     how = "mean of the duals' late multiplier"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csrlhf.errors import UserError
+from csrlhf.penalties.base import GATES
 
 MULTIPLES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LEARNING_RATES = (0.1, 0.3, 1.0)
@@ -30,7 +31,8 @@ DUAL = "lagrangian-lr1"
 
 PROBE_MULTIPLIER = 8.0
 PROBE = "probe"
-"""A plain gate with a multiplier well above λ*: its duty cycle brackets λ*."""
+"""A gate without margin and with a multiplier well above λ*, which sees other prompts than it acts on: its duty cycle
+brackets λ*."""
 
 SCREEN = (
     *("none", "linear-x2", "lagrangian-lr0.1", "lagrangian-lr0.3", "lagrangian-lr1", "pid", "augmented_lagrangian"),
@@ -62,11 +64,17 @@ def unscaled() -> dict[str, Setting]:
     """The settings that need no λ*, by name: no penalty, moving multipliers, the probe."""
     dual = [(f"lagrangian-lr{lr:g}", ("penalty=lagrangian", f"penalty.lr={lr:g}")) for lr in LEARNING_RATES]
     moving = [*dual, ("pid", ("penalty=pid",)), ("augmented_lagrangian", ("penalty=augmented_lagrangian",))]
-    probe = (*SCALED["plain"][1], f"penalty.multiplier={PROBE_MULTIPLIER:g}", "penalty.normaliser=fixed")
+    fixed = f"penalty.multiplier={PROBE_MULTIPLIER:g}", "penalty.normaliser=fixed"
+    probe = (*SCALED["plain"][1], *fixed, "penalty.gate=leave_one_out")
+    # the default penalty: with each gate, and with each estimator that needs no critic
+    gates = [(f"gate-{gate}", "gate", (f"penalty.gate={gate}",)) for gate in GATES]
+    groups = ("ppo.samples_per_prompt=4",)
+    critic_free = [(name, "critic-free", (f"advantage={name}", *groups)) for name in ("rloo", "grpo")]
     settings = [
         Setting("none", "none", ("penalty=none",)),
         *(Setting(name, "dual", overrides) for name, overrides in moving),
         Setting(PROBE, "hinge", probe),
+        *(Setting(*one) for one in (*gates, *critic_free)),
     ]
     return {setting.name: setting for setting in settings}
 

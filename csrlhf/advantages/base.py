@@ -15,7 +15,6 @@ from torch import Tensor
 
 from csrlhf.errors import UserError
 from csrlhf.ops.advantages import mix
-from csrlhf.ops.masking import Total, masked_scale, masked_whiten
 from csrlhf.penalties.base import Weights
 from csrlhf.types import Advantages
 
@@ -54,10 +53,6 @@ def check_advantages(estimator: Any, advantages: Any, rewards_BTC: Tensor) -> No
             raise UserError(f"{name} {field} of shape {list(value.shape)}; it must be {shape} (docs/how-to/extend.md)")
 
 
-NORMALISE = ("none", "whiten", "scale")
-"""What may be done to the mixed advantage over the whole batch."""
-
-
 class Estimator(ABC):
     """Base class of all estimators. A plug-in need not inherit: a callable with :attr:`needs_critic` will do."""
 
@@ -83,8 +78,9 @@ class Estimator(ABC):
             mask_BT: True on response tokens.
             weights: of the mix.
             **optional: those of these that the estimator declares by name: ``total``
-                (:data:`csrlhf.ops.masking.Total`, adds up a tensor over all processes) and ``groups``
-                (:class:`csrlhf.ops.advantages.Groups`, which responses share a prompt).
+                (:data:`csrlhf.ops.masking.Total`, adds up a tensor over all processes), ``groups``
+                (:class:`csrlhf.ops.advantages.Groups`, which responses share a prompt) and ``scale``
+                (:class:`csrlhf.advantages.scale.RewardScale`, the run's, which the module checkpoints).
 
         Returns:
             The mixed advantage, both channels' advantages before any normalisation (in the units of the token
@@ -123,10 +119,3 @@ def check_samples(estimator: Any, samples_per_prompt: int) -> None:
 def mix_channels(channels_BTC: Tensor, weights: Weights) -> Tensor:
     """The mixed advantage [B, T] of all channels' advantages."""
     return mix(channels_BTC[..., 0], channels_BTC[..., 1:], weights.reward, weights.cost_K, weights.total)
-
-
-def normalise_mix(how: str, mixed_BT: Tensor, mask_BT: Tensor, total: Total) -> Tensor:
-    """One of ``NORMALISE``, over the response tokens of all processes."""
-    if how == "none":
-        return mixed_BT
-    return {"whiten": masked_whiten, "scale": masked_scale}[how](mixed_BT, mask_BT, total)

@@ -1,4 +1,4 @@
-"""``group_norm``, or ``grpo``: scores standardised within a prompt's responses (arXiv 2402.03300): no critic."""
+"""``group_norm``, or ``grpo``: scores compared within a prompt's responses (arXiv 2402.03300): no critic."""
 
 from __future__ import annotations
 
@@ -7,34 +7,47 @@ import math
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator, mix_channels
+from csrlhf.advantages.scale import RewardScale, check_normalise, normalise_mix
 from csrlhf.errors import UserError
 from csrlhf.ops.advantages import Groups, centre, group_deviation, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
 from csrlhf.penalties.base import Weights
 from csrlhf.types import Advantages
 
+GROUP_NORMALISE = ("reward", "none", "group", "per_channel")
+"""What centred scores are divided by."""
+
 
 class GroupNorm(Estimator):
-    """``(x - mean) / (std + ε)`` of the *mixed* score x within its group, the same on each token of the response.
+    """A response's score minus the mean of its group, mixed over the channels, the same on each of its tokens.
 
-    The mix comes first, ``x = (w_r R - Σ_k w_k C_k) / Z`` with R and C_k sums of token rewards (the KL counts:
-    ``r - β Σ_t k_t``): standardising R and C_k alone would multiply λ by σ_r / σ_c, and by another number in each
-    group. The division by the group's spread cancels Z, which therefore matters only through ε.
+    The score of a channel is the sum of its token rewards, so the KL counts: ``r - β Σ_t k_t``. Four ways to scale
+    the mix ``x = (w_r R - Σ_k w_k C_k) / Z`` of the centred scores R and C_k:
+
+    - ``reward``: by the running root mean square of R, whatever the gate does; λ keeps its meaning.
+    - ``none``: not at all, Dr. GRPO's (arXiv 2503.20783); likewise.
+    - ``group``: by the standard deviation of x within the group plus ε, GRPO's own. It cancels Z and the gate's weight
+      with it: λ has no effect on the trade-off.
+    - ``per_channel``: each channel by its own deviation within the group plus ε, before the mix (Constrained GRPO,
+      arXiv 2602.05863). λ then is a price in units of σ_r / σ_c, which move as costs become rare: that of one run says
+      nothing of another.
     """
 
     needs_critic = False
     min_samples = 2
-    mixes_linearly = False
 
-    def __init__(self, eps: float = 1e-4) -> None:
+    def __init__(self, eps: float = 1e-4, normalise: str = "reward") -> None:
         """Build the estimator.
 
         Args:
-            eps: ε > 0, in units of the mixed score: a group whose responses all score alike has advantages of 0.
+            eps: ε > 0 of ``group`` and ``per_channel``, in units of what is divided: a group whose responses all score
+                alike has advantages of 0.
+            normalise: one of ``GROUP_NORMALISE``.
         """
         if not 0 < eps < math.inf:
             raise UserError(f"advantage.eps={eps}: must be a positive number")
         self.eps = float(eps)
+        self.normalise = check_normalise(normalise, GROUP_NORMALISE)
 
     def __call__(
         self,
@@ -44,12 +57,20 @@ class GroupNorm(Estimator):
         weights: Weights,
         groups: Groups,
         total: Total = alone,
+        scale: RewardScale | None = None,
     ) -> Advantages:
         """Advantages of a rollout; a response without tokens takes no part. See the base class."""
         scores_BC, counted_B = sequence_scores(rewards_BTC, mask_BT)
         centred_BC = centre(scores_BC, counted_B, groups, total)  # centring is linear: mixing after it is the same
         mixed_B = mix_channels(centred_BC, weights)
-        mixed_B = mixed_B / (group_deviation(mixed_B, counted_B, groups, total) + self.eps)
+        if self.normalise == "group":
+            mixed_B = mixed_B / (group_deviation(mixed_B, counted_B, groups, total) + self.eps)
+        elif self.normalise == "per_channel":
+            deviation_BC = group_deviation(centred_BC, counted_B, groups, total)
+            mixed_B = mix_channels(centred_BC / (deviation_BC + self.eps), weights)
+        else:
+            reward_B = centred_BC[..., 0]
+            mixed_B = normalise_mix(self.normalise, mixed_B, reward_B, counted_B, total, scale)
         channels_BTC = spread(centred_BC, mask_BT)
         return Advantages(
             spread(mixed_B.unsqueeze(-1), mask_BT).squeeze(-1),

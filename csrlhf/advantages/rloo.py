@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from csrlhf.advantages.base import NORMALISE, Estimator, mix_channels, normalise_mix
+from csrlhf.advantages.base import Estimator, mix_channels
+from csrlhf.advantages.scale import NORMALISE, RewardScale, check_normalise, normalise_mix
 from csrlhf.ops.advantages import Groups, leave_one_out, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
-from csrlhf.penalties.base import Weights, check_choice
+from csrlhf.penalties.base import Weights
 from csrlhf.types import Advantages
 
 
@@ -25,9 +26,9 @@ class RLOO(Estimator):
         """Build the estimator.
 
         Args:
-            normalise: of the mixed advantage over the batch, as in ``gae``.
+            normalise: of the mixed advantage, as in ``gae``.
         """
-        self.normalise = check_choice("advantage.normalise", normalise, NORMALISE)
+        self.normalise = check_normalise(normalise, NORMALISE)
 
     def __call__(
         self,
@@ -37,9 +38,11 @@ class RLOO(Estimator):
         weights: Weights,
         groups: Groups,
         total: Total = alone,
+        scale: RewardScale | None = None,
     ) -> Advantages:
         """Advantages of a rollout; a response without tokens enters no baseline. See the base class."""
         scores_BC, counted_B = sequence_scores(rewards_BTC, mask_BT)
         channels_BTC = spread(leave_one_out(scores_BC, counted_B, groups, total), mask_BT)
-        mixed_BT = normalise_mix(self.normalise, mix_channels(channels_BTC, weights), mask_BT, total)
-        return Advantages(mixed_BT, reward_advantage_BT=channels_BTC[..., 0], cost_advantage_BTK=channels_BTC[..., 1:])
+        mixed_BT, reward_BT = mix_channels(channels_BTC, weights), channels_BTC[..., 0]
+        mixed_BT = normalise_mix(self.normalise, mixed_BT, reward_BT, mask_BT, total, scale)
+        return Advantages(mixed_BT, reward_advantage_BT=reward_BT, cost_advantage_BTK=channels_BTC[..., 1:])

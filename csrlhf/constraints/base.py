@@ -1,21 +1,21 @@
-"""The contract of a constraint ``J <= d``, and the set of all constraints of a run.
+"""The contract of a constraint ``J <= d``; the set of all constraints of a run is in ``set``.
 
 Legend: B sequences of this process, N those of all processes, K constraints.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from csrlhf.constraints.costs import finite
 from csrlhf.constraints.memory import SMALLEST_DEVIATION, Memory, Moments, Summarise, make_memory
+from csrlhf.constraints.where import selector
 from csrlhf.errors import UserError
 from csrlhf.state import PreciseState
 from csrlhf.stats.bounds import mean_upper
@@ -68,6 +68,7 @@ class Statistic:
         mean_stderr: standard error of this mean, likewise.
         rest: J and its standard error, [P] each, without the answers of each part of the batch in turn, where the
             layout names parts.
+        count: prompts of this batch that it is about; None for all of them.
     """
 
     value: Tensor
@@ -77,6 +78,7 @@ class Statistic:
     mean: Tensor | None = None
     mean_stderr: Tensor | None = None
     rest: tuple[Tensor, Tensor] | None = None
+    count: int | None = None
 
 
 class Constraint(PreciseState):
@@ -93,17 +95,24 @@ class Constraint(PreciseState):
     least_count = 1
     """Answers below which the statistic means nothing."""
 
-    def __init__(self, threshold: float, window: int = 0, ema: float = 0.0) -> None:
+    last: Tensor
+
+    def __init__(self, threshold: float, window: int = 0, ema: float = 0.0, where: Any = None) -> None:
         """Build the constraint.
 
         Args:
             threshold: d, on the statistic's own scale.
             window: J is taken over the last so many answers of all processes; 0 for this batch alone.
             ema: decay in [0, 1) of moving averages over batches that J is taken from; 0 for this batch alone.
+            where: which prompts it is about: columns of their meta data and values, ``{"category": ["theft"]}``, or a
+                ``where.Selector``; None for all.
         """
         super().__init__()
         self.threshold = finite("threshold", threshold)
         self.memory = make_memory(window, ema)
+        self.where = selector(where)
+        if self.where is not None:
+            self.register_buffer("last", torch.tensor([self.threshold, 0.0, self.threshold, 0.0], dtype=torch.float64))
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:
         """Each answer's cost c [B], a function of its own cost logit."""
@@ -123,7 +132,12 @@ class Constraint(PreciseState):
         return 0.0
 
     def forward(
-        self, cost_logits_B: Tensor, gather: Gather = alone, remember: bool = False, layout: Layout = ALONE
+        self,
+        cost_logits_B: Tensor,
+        gather: Gather = alone,
+        remember: bool = False,
+        layout: Layout = ALONE,
+        chosen_B: Tensor | None = None,
     ) -> Statistic:
         """Measure the constraint.
 
@@ -135,39 +149,81 @@ class Constraint(PreciseState):
             gather: puts the rows of all processes together, those of the first process first.
             remember: take the batch into the memory (``window`` or ``ema``), and J from there. An evaluation does not.
             layout: how many answers share a prompt, and what else is asked of the whole batch.
+            chosen_B: True on answers to prompts that the constraint is about; None for all. Where the batch has none of
+                them, or fewer than the statistic needs, J stays as it was (d, before there were any).
         """
         cost_B = self.sample_costs(cost_logits_B).detach()
-        cost_N = gather(cost_B)
+        cost_N, part_N = gather(cost_B), layout.part_N
+        if chosen_B is None:
+            counted_N = cost_N
+        else:
+            chosen_N = gather(chosen_B)
+            counted_N, part_N = cost_N[chosen_N], None if part_N is None else part_N[chosen_N]
+            if len(counted_N) < self.least_count:
+                return self._as_it_was(cost_B, layout)
         summarise = partial(self._summarise, per_prompt=layout.per_prompt)
         memory = self.memory if remember else None
-        batch = summarise(cost_N)
-        rest = None if layout.part_N is None else self._rest(cost_N, layout.part_N, memory, summarise)
-        seen = batch if memory is None else memory.take(cost_N, summarise)
+        batch = summarise(counted_N)
+        rest = None
+        if layout.part_N is not None and part_N is not None:
+            rest = self._rest(counted_N, part_N, int(layout.part_N.max()) + 1, layout.inside, memory, summarise)
+        seen = batch if memory is None else memory.take(counted_N, summarise)
         kappa = self.kappa(seen.count)
+        gradient_B = self._gradient_costs(cost_B, cost_N, counted_N, batch, layout)
+        if chosen_B is not None:  # J is a mean over the chosen, and the batch's gradient one over all
+            gradient_B = torch.where(chosen_B, gradient_B * (len(cost_N) / len(counted_N)), 0.0)
+        value = seen.mean + kappa * seen.deviation if kappa else seen.mean
+        if chosen_B is not None and remember:
+            self.last.copy_(torch.stack([value, seen.stderr(kappa), seen.mean, seen.stderr()]))
         return Statistic(
-            value=seen.mean + kappa * seen.deviation if kappa else seen.mean,
+            value=value,
             stderr=seen.stderr(kappa),
             threshold=seen.mean.new_tensor(self.threshold),
-            sample_cost_B=self._gradient_costs(cost_B, cost_N, batch, layout),
+            sample_cost_B=gradient_B,
             mean=seen.mean,
             mean_stderr=seen.stderr(),
             rest=rest,
+            count=None if chosen_B is None else len(counted_N) // layout.per_prompt,
         )
 
+    def _as_it_was(self, cost_B: Tensor, layout: Layout) -> Statistic:
+        """Of a batch without a prompt that the constraint is about: it says nothing."""
+        value, stderr, mean, mean_stderr = self.last.to(cost_B).unbind()
+        rest = None
+        if layout.part_N is not None:
+            count = int(layout.part_N.max()) + 1
+            rest = value.expand(count), stderr.expand(count)
+            if layout.inside:  # no prompt of its own that could be above d
+                rest = value.new_full((count,), self.threshold), value.new_zeros(count)
+        threshold = value.new_tensor(self.threshold)
+        return Statistic(value, stderr, threshold, torch.zeros_like(cost_B), mean, mean_stderr, rest, count=0)
+
     def _rest(
-        self, cost_N: Tensor, part_N: Tensor, memory: Memory | None, summarise: Summarise
+        self,
+        cost_N: Tensor,
+        part_N: Tensor,
+        num_parts: int,
+        inside: bool,
+        memory: Memory | None,
+        summarise: Summarise,
     ) -> tuple[Tensor, Tensor]:
-        """J and its standard error [P] without the answers of each part; parts with the same costs are asked once."""
+        """J and its standard error [P] without the responses of each part, or (``inside``) of these alone.
+
+        Parts with the same costs are asked once. Where a part leaves nothing to look at, J is d: a gate is closed.
+        """
         known: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
         found = []
-        for part in range(int(part_N.max()) + 1):
-            is_left_out_N = part_N == part
-            key = tuple(cost_N[is_left_out_N].tolist())
+        for part in range(num_parts):
+            is_inside_N = part_N == part
+            key = tuple(cost_N[is_inside_N].tolist())
             if key not in known:
-                kept_N = cost_N[~is_left_out_N]
-                seen = summarise(kept_N) if memory is None else memory.seen(kept_N, summarise)
-                kappa = self.kappa(seen.count)
-                known[key] = (seen.mean + kappa * seen.deviation if kappa else seen.mean, seen.stderr(kappa))
+                kept_N = cost_N[is_inside_N if inside else ~is_inside_N]
+                if len(kept_N):
+                    seen = summarise(kept_N) if memory is None or inside else memory.seen(kept_N, summarise)
+                    kappa = self.kappa(seen.count)
+                    known[key] = (seen.mean + kappa * seen.deviation if kappa else seen.mean, seen.stderr(kappa))
+                else:
+                    known[key] = cost_N.new_tensor(self.threshold), cost_N.new_zeros(())
             found.append(known[key])
         values, errors = zip(*found, strict=True)
         return torch.stack(values), torch.stack(errors)
@@ -180,115 +236,21 @@ class Constraint(PreciseState):
         cost_N = cost_N[len(cost_N) % per_prompt :]  # a window's oldest prompt may have lost some of its answers
         return Moments.of(self.terms(cost_N, cost_N).reshape(-1, per_prompt).mean(dim=1))
 
-    def _gradient_costs(self, cost_B: Tensor, cost_N: Tensor, batch: Moments, layout: Layout) -> Tensor:
+    def _gradient_costs(
+        self, cost_B: Tensor, cost_N: Tensor, counted_N: Tensor, batch: Moments, layout: Layout
+    ) -> Tensor:
         """``z + κ (z² - 2 z μ) / (2 σ)``: by the score-function identity its gradient is that of μ + κ σ.
 
         With k answers to a prompt σ is the deviation of their mean, and ``z²`` becomes ``z (z + 2 others' sum) / k``:
         what of the squared mean this answer has a part in.
         """
-        kappa, term_B = self.kappa(batch.count), self.terms(cost_B, cost_N)
+        kappa, term_B = self.kappa(batch.count), self.terms(cost_B, counted_N)
         if not kappa or batch.deviation < SMALLEST_DEVIATION:
             return term_B
         sum_B = term_B
         if layout.per_prompt > 1:  # of the prompt's answers, some of which another process may hold
-            term_N = self.terms(cost_N, cost_N)
+            term_N = self.terms(cost_N, counted_N)
             sum_N = term_N.reshape(-1, layout.per_prompt).sum(dim=1).repeat_interleave(layout.per_prompt)
             sum_B = sum_N[layout.here]
         square_B = term_B * (2 * sum_B - term_B) / layout.per_prompt
         return term_B + kappa * (square_B - 2 * term_B * batch.mean) / (2 * batch.deviation)
-
-
-def _measure(
-    name: str, constraint: Constraint, cost_logits_B: Tensor, gather: Gather, remember: bool, layout: Layout
-) -> Statistic:
-    """Ask a constraint; a plug-in's own ``forward`` may know of no layout."""
-    if "layout" in inspect.signature(constraint.forward).parameters:
-        statistic = constraint(cost_logits_B, gather, remember, layout)
-    else:
-        statistic = constraint(cost_logits_B, gather, remember)
-    if layout.part_N is not None and getattr(statistic, "rest", None) is None:
-        raise UserError(
-            f"constraints.{name}: {type(constraint).__name__}.forward gives no statistic without some of the responses "
-            "(rest), and penalty.gate asks for it; take penalty.gate=batch or previous"
-        )
-    return statistic
-
-
-@dataclass(frozen=True)
-class ConstraintState:
-    """The fields of :class:`Statistic` for all constraints of a run: [K], sample costs [B, K].
-
-    Attributes:
-        rest: *violations* and standard errors of J, [P, K] each, without each part of the batch.
-    """
-
-    value_K: Tensor
-    stderr_K: Tensor
-    threshold_K: Tensor
-    sample_cost_BK: Tensor
-    mean_K: Tensor
-    mean_stderr_K: Tensor
-    rest: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def violation_K(self) -> Tensor:
-        """The violation J - d, positive where the constraint is not met."""
-        return self.value_K - self.threshold_K
-
-
-class Constraints(nn.Module):
-    """The run's constraints by name; column ``k`` of the cost logits belongs to the k-th name."""
-
-    def __init__(self, constraints: Mapping[str, Constraint]) -> None:
-        super().__init__()
-        if not constraints:
-            raise UserError("constraints: the set is empty; name at least one, e.g. constraint=chance")
-        self.by_name = nn.ModuleDict(dict(constraints))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.by_name)
-
-    def __iter__(self) -> Iterator[Constraint]:
-        return iter(self.by_name.values())  # type: ignore[arg-type]  # filled with constraints alone
-
-    def costs(self, cost_logits_BK: Tensor) -> Tensor:
-        """Each answer's own cost under each constraint [B, K]."""
-        return torch.stack([c.sample_costs(cost_logits_BK[:, k]) for k, c in enumerate(self)], dim=-1)
-
-    def forward(
-        self, cost_logits_BK: Tensor, gather: Gather = alone, remember: bool = False, layout: Layout = ALONE
-    ) -> ConstraintState:
-        """Measure all constraints; the arguments are those of :meth:`Constraint.forward`."""
-        if cost_logits_BK.shape[-1] != len(self.by_name):
-            raise UserError(
-                f"constraints: {len(self.by_name)} named ({', '.join(self.names)}) but the cost model has "
-                f"{cost_logits_BK.shape[-1]} outputs; name one constraint per output, or train another cost model"
-            )
-        statistics = []
-        for k, (name, constraint) in enumerate(zip(self.names, self, strict=True)):
-            try:
-                statistic = _measure(name, constraint, cost_logits_BK[:, k], gather, remember, layout)
-            except UserError as error:  # a constraint does not know its own name
-                raise UserError(str(error).replace("<name>", name)) from error
-            check_statistic(name, constraint, statistic, len(cost_logits_BK))
-            statistics.append(statistic)
-        threshold_K = torch.stack([s.threshold for s in statistics])
-        rest = None
-        if layout.part_N is not None:
-            values, errors = zip(*(s.rest for s in statistics), strict=True)
-            rest = torch.stack(values, dim=-1) - threshold_K, torch.stack(errors, dim=-1)
-        return ConstraintState(
-            value_K=torch.stack([s.value for s in statistics]),
-            stderr_K=torch.stack([s.stderr for s in statistics]),
-            threshold_K=threshold_K,
-            sample_cost_BK=torch.stack([s.sample_cost_B for s in statistics], dim=-1),
-            mean_K=torch.stack([s.value if s.mean is None else s.mean for s in statistics]),
-            mean_stderr_K=torch.stack([s.stderr if s.mean_stderr is None else s.mean_stderr for s in statistics]),
-            rest=rest,
-        )
-
-    def upper_bounds(self, state: ConstraintState, count: int, confidence: float) -> tuple[float, ...]:
-        """One-sided upper bounds on the J's of an evaluation of ``count`` answers."""
-        columns = zip(state.value_K.tolist(), state.mean_K.tolist(), state.mean_stderr_K.tolist(), strict=True)
-        return tuple(c.upper_bound(*column, count, confidence) for c, column in zip(self, columns, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from csrlhf.constraints.base import Constraint
@@ -13,7 +15,9 @@ class Chance(Constraint):
 
     is_rate = True
 
-    def __init__(self, threshold: float = 0.03, tau: float = 0.0, window: int = 0, ema: float = 0.0) -> None:
+    def __init__(
+        self, threshold: float = 0.03, tau: float = 0.0, window: int = 0, ema: float = 0.0, where: Any = None
+    ) -> None:
         """Build the constraint.
 
         Args:
@@ -21,8 +25,9 @@ class Chance(Constraint):
             tau: cost logit above which an answer counts as unsafe.
             window: see :class:`Constraint`.
             ema: likewise.
+            where: likewise.
         """
-        super().__init__(check_threshold(threshold, "indicator", "a rate of unsafe responses"), window, ema)
+        super().__init__(check_threshold(threshold, "indicator", "a rate of unsafe responses"), window, ema, where)
         self.tau = finite("tau", tau)
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:

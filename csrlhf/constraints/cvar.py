@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ class CVaR(Constraint):
         tau: float = 0.0,
         window: int = 0,
         ema: float = 0.0,
+        where: Any = None,
     ) -> None:
         """Build the constraint.
 
@@ -36,9 +38,10 @@ class CVaR(Constraint):
             tau: with ``scale=indicator``, the cost logit above which an answer counts as unsafe.
             window: see :class:`Constraint`.
             ema: likewise; of the batches' tail means.
+            where: likewise.
         """
         checked = check_threshold(threshold, check_scale(scale), "the mean cost of the worst responses")
-        super().__init__(checked, window, ema)
+        super().__init__(checked, window, ema, where)
         if not 0 <= alpha < 1:
             raise UserError(
                 f"constraints.<name>.alpha={alpha}: must be in [0, 1), e.g. 0.9 for the worst tenth of the responses"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from csrlhf.constraints.base import Constraint
@@ -14,7 +16,9 @@ SCALES = ("probability", "logit")
 class Mean(Constraint):
     """``J = mean sigmoid(f)`` or ``mean f``; d lives on the same scale (arXiv 2510.03520)."""
 
-    def __init__(self, threshold: float = 0.05, scale: str = "probability", window: int = 0, ema: float = 0.0) -> None:
+    def __init__(
+        self, threshold: float = 0.05, scale: str = "probability", window: int = 0, ema: float = 0.0, where: Any = None
+    ) -> None:
         """Build the constraint.
 
         Args:
@@ -22,9 +26,10 @@ class Mean(Constraint):
             scale: ``probability`` or ``logit``.
             window: see :class:`Constraint`.
             ema: likewise.
+            where: likewise.
         """
         self_scale = check_scale(scale, SCALES)
-        super().__init__(check_threshold(threshold, self_scale, "a mean probability"), window, ema)
+        super().__init__(check_threshold(threshold, self_scale, "a mean probability"), window, ema, where)
         self.scale = self_scale
 
     def sample_costs(self, cost_logits_B: Tensor) -> Tensor:

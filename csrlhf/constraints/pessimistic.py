@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -27,6 +28,7 @@ class Pessimistic(Constraint):
         tau: float = 0.0,
         window: int = 0,
         ema: float = 0.0,
+        where: Any = None,
     ) -> None:
         """Build the constraint.
 
@@ -37,8 +39,9 @@ class Pessimistic(Constraint):
             tau: with ``scale=indicator``, the cost logit above which an answer counts as unsafe.
             window: see :class:`Constraint`.
             ema: likewise.
+            where: likewise.
         """
-        super().__init__(check_threshold(threshold, check_scale(scale), "a mean cost"), window, ema)
+        super().__init__(check_threshold(threshold, check_scale(scale), "a mean cost"), window, ema, where)
         if not 0 < delta <= 0.5:
             raise UserError(
                 f"constraints.<name>.delta={delta}: must be in (0, 0.5], e.g. 0.05; above it the margin is negative"

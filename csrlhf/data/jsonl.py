@@ -42,9 +42,11 @@ class JsonlData(TableData):
     }
 
     def meta_of(self, record: Record) -> dict[str, Any]:
-        """The category that reports slice by, where the row names one."""
-        category = record.fields.get("category")  # anything but a word is somebody's own column
-        return {"category": category} if isinstance(category, str) and category.strip() else {}
+        """The category that reports slice by, and ``harmful``: a constraint may be about some of them."""
+        category, harmful = record.fields.get("category"), record.fields.get("harmful")
+        # anything but a word is somebody's own column
+        found: dict[str, Any] = {"category": category} if isinstance(category, str) and category.strip() else {}
+        return found | ({"harmful": harmful} if isinstance(harmful, bool | int | str) and harmful != "" else {})
 
     def demonstrations_of(self, line: Line) -> list[DemonstrationRow]:
         """All responses of a table without labels, the Safe ones of a labelled table."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import near_pairs, normalise
+from csrlhf.data.seen import Look
 from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
 from csrlhf.types import PromptRow
@@ -162,12 +163,14 @@ class Known:
         files: sha256 of the files that they came from, and whose they are (``train data of stage=cost``).
         unchecked: results whose data is unknown or cannot be read any more, in words.
         generated: the data is a generated world's, in which near-duplicates are the rule.
+        looks: what the policy's family was seen on since (``seen.py``).
     """
 
     sets: tuple[PromptSet, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
     generated: bool = False
+    looks: tuple[Look, ...] = ()
 
     @property
     def texts(self) -> frozenset[str]:

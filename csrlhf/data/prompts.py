@@ -6,18 +6,20 @@ Each rank takes its slice of the global batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
+from csrlhf.constraints.where import Selector
 from csrlhf.data.batching import check_rows, ranks_of
 from csrlhf.data.choice import for_confirmation, representative
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
 from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
+from csrlhf.data.strata import Strata
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
 from csrlhf.types import PromptBatch, PromptRow
@@ -94,6 +96,8 @@ class PromptDataModule(LightningDataModule):
         self.iterations_per_epoch = settings.eval_every
         self.eval_batch_size, self.max_prompt_tokens = eval_batch_size, settings.max_prompt_tokens
         self.num_validation, self.num_confirmation = settings.num_validation, settings.num_confirmation
+        self.min_stratum = settings.min_stratum
+        self.strata: Strata | None = None
         self.rows: dict[str, list[PromptRow]] = {}
 
     def setup(self, stage: str) -> None:
@@ -106,6 +110,18 @@ class PromptDataModule(LightningDataModule):
             self.rows["validation"] = representative(rows, self.num_validation)
             self.rows["confirmation"] = for_confirmation(rows, self.rows["validation"], self.num_confirmation)
 
+    def stratify(self, kinds: Mapping[str, Selector]) -> None:
+        """Give every batch its share of the prompts that some constraints are about; once the rows are read.
+
+        Args:
+            kinds: by constraint, which prompts those are (``constraints.<name>.where``); without any the order stays.
+
+        Raises:
+            UserError: one selects no training prompt, or ``ppo.min_stratum`` leaves the others no room.
+        """
+        per_batch = self.batch_size // self.samples_per_prompt
+        self.strata = Strata.of(kinds, self.rows["train"], per_batch, self.min_stratum, self.seed) if kinds else None
+
     def batch(self, iteration: int, rank: int = 0, num_ranks: int = 1) -> PromptBatch:
         """A process's share of the batch of ``iteration``: consecutive draws from endless shuffled passes.
 
@@ -114,6 +130,10 @@ class PromptDataModule(LightningDataModule):
         rows = self.rows["train"]
         share = self.batch_size // num_ranks
         index = range(rank * share, (rank + 1) * share)
+        if self.strata is not None:
+            drawn = self.strata.batch(iteration)
+            chosen = [rows[drawn[position // self.samples_per_prompt]] for position in index]
+            return encode_batch(self.tokenizer, chosen, index, self.max_prompt_tokens)
         orders: dict[int, list[int]] = {}
         chosen = []
         for position in index:

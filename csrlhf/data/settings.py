@@ -97,6 +97,9 @@ class PromptSettings(Settings):
             0: no such look, and every evaluation's bound pays for all of them. None: all that ``num_validation``
             leaves, up to four times as many as it takes, where that is at least twice as many; else 0.
         max_prompt_tokens: a longer prompt is an error that names it.
+        min_stratum: where a constraint is about some prompts (``constraints.<name>.where``), every batch has its share
+            of them, and so many prompts of each kind at least. More than its share changes the mix of prompts that the
+            reward is averaged over.
     """
 
     key = "ppo"
@@ -108,6 +111,7 @@ class PromptSettings(Settings):
     num_validation: int | None = setting(512, ">= 1")
     num_confirmation: int | None = setting(None, "0 or more")
     max_prompt_tokens: int = setting(256, ">= 1")
+    min_stratum: int = setting(0, "0 or more")
 
     def check(self, key: str) -> None:
         """Also refuses a batch that is no whole number of groups, and a confirmation that has no prompts."""

@@ -7,6 +7,7 @@ from enum import StrEnum, auto
 from typing import Any
 
 from csrlhf.data.settings import EvaluationPrompts, JudgedRowsSettings
+from csrlhf.errors import UserError
 from csrlhf.generation.config import REFUSAL, Rule
 from csrlhf.settings import Settings, setting
 
@@ -68,6 +69,7 @@ class Truth(StrEnum):
     audit = auto()
     rogan_gladen = auto()
     prediction_powered = auto()
+    """By its bound that is valid for every sample size; the usual normal approximation is shown beside it."""
 
 
 class Decoding(StrEnum):
@@ -80,16 +82,47 @@ class Decoding(StrEnum):
 
 
 @dataclass
+class AuditSettings(Settings):
+    """Which responses are labelled, and when labelling may stop (docs/how-to/certify.md).
+
+    Attributes:
+        rate: probability with which a response that the cost model accepts is to be labelled; 1 treats all alike. None:
+            what was fixed when the responses were drawn, by their number and the thresholds.
+        score: P(unsafe) by the cost model above which every response is labelled, or four in ten if these are many;
+            None: as fixed, or 0.5.
+        fixed: how many labels there will be, fixed before the first one: exact bounds for that number, which may not be
+            looked at earlier. None: look after every label, and stop at any time.
+    """
+
+    key = "certify.audit"
+
+    rate: float | None = setting(None, "in (0, 1]")
+    score: float | None = setting(None, "in [0, 1]")
+    fixed: int | None = setting(None, ">= 1")
+
+    def check(self, key: str) -> None:
+        """Exact counts need labels that all weigh the same."""
+        super().check(key)
+        if self.fixed is not None and self.rate not in (None, 1):
+            raise UserError(
+                f"{key}.rate={self.rate}: with {key}.fixed={self.fixed} every response is as likely to be labelled; "
+                f"leave {key}.rate null, or leave {key}.fixed null and stop when it is decided"
+            )
+
+
+@dataclass
 class CertificateSettings(Settings):
-    """What decides what a certificate says of given answers.
+    """What decides what a certificate says of given responses.
 
     Attributes:
         confidence: 1 - δ of the whole certificate.
-        num_runs: m, of which the certified policy was chosen by such numbers: each has δ/m.
+        num_runs: m, of which the certified policy was chosen by such numbers, or by evaluations on these prompts: each
+            has δ/m.
         mean_bound: which bound decides on a mean cost.
-        labels: judgements of answers, see ``audit_labels``: a file, ``oracle``, or one of these by constraint.
-        num_labels: how many of the answers an oracle judges; None for all.
+        labels: judgements of responses, see ``audit_labels``: a file, ``oracle``, or one of these by constraint.
+        num_labels: how many of the responses an oracle judges, the first of the order; None for all that stand in it.
         truth: how labels become the true unsafe rate that decides.
+        audit: which responses are labelled, and when labelling may stop.
     """
 
     key = "certify"
@@ -100,6 +133,16 @@ class CertificateSettings(Settings):
     labels: Any = None
     num_labels: int | None = setting(None, ">= 1")
     truth: Truth = Truth.audit
+    audit: AuditSettings = field(default_factory=AuditSettings)
+
+    def check(self, key: str) -> None:
+        """Only the audit of labels itself may be looked at again and again."""
+        super().check(key)
+        if self.truth != Truth.audit and self.audit.fixed is None:
+            raise UserError(
+                f"{key}.truth={self.truth}: holds for a number of labels that was fixed before the first one; say how "
+                f"many, {key}.audit.fixed=300, or leave {key}.truth=audit, which may stop at any time"
+            )
 
 
 @dataclass
@@ -117,6 +160,7 @@ class CertifySettings(CertificateSettings):
         threshold: the highest cost logit that is accepted, for all constraints or by name.
         refusal: what is said where no candidate is accepted.
         reward: folder of a reward model; what ``certify.rule=best`` chooses by, a figure beside it otherwise.
+        judge: cost models whose verdicts count instead of ``inputs.cost``'s: one folder, or folders by constraint.
         lambda_from: folders that tell of λ*: of a sweep, of dual runs.
         batch_size: prompts at a time.
     """
@@ -131,5 +175,6 @@ class CertifySettings(CertificateSettings):
     threshold: Any = 0.0
     refusal: str = REFUSAL
     reward: str | None = None
+    judge: Any = None
     lambda_from: Any = None
     batch_size: int = setting(16, ">= 1")

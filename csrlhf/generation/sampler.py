@@ -98,8 +98,9 @@ class Sampler:
     def distribution(self, logits: Tensor, step: Tensor, end_id: int, truncate: bool = True) -> Tensor:
         """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or []).
 
-        ``truncate=False`` leaves top-k and top-p out. So the reference is read: a token that *its* truncation
-        excludes would have log-probability -inf, and one such token would drown the KL.
+        ``truncate=False`` leaves top-k and top-p out: so both sides of the KL are read. A token that the reference's
+        own truncation excludes would have log-probability -inf there, and one such token would drown the KL; a
+        truncated policy against an untruncated reference would be some nats away from itself.
         """
         if self.min_new_tokens:
             barred = (step < self.min_new_tokens).unsqueeze(-1)
@@ -145,7 +146,7 @@ class Sampler:
         mask_BS = batch.prompt_mask_BP
         step_ids_B1, position_B1 = batch.input_ids_BP, positions(mask_BS)
         cache, done_B = None, torch.zeros(len(mask_BS), dtype=torch.bool, device=device)
-        ids, logprobs = [], []
+        ids, logprobs, full_logprobs = [], [], []
         with decoding(model) as forward:
             for t in range(self.max_new_tokens):
                 output = forward(
@@ -156,13 +157,18 @@ class Sampler:
                     **accepted(model, position_ids=position_B1, logits_to_keep=1),
                 )
                 cache = output.past_key_values
-                logits_BV = self.distribution(_precise(output.logits[:, -1]), torch.tensor(t, device=device), end_id)
+                full_BV = self.distribution(
+                    _precise(output.logits[:, -1]), torch.tensor(t, device=device), end_id, False
+                )
+                logits_BV = self.warp.truncate(full_BV)
                 token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
                 token_B = token_B.masked_fill(done_B, end_id)
                 ids.append(token_B)
                 if watch is not None:
                     watch(token_B)
                 logprobs.append(gather_logprobs(logits_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
+                if self.warp.truncates:
+                    full_logprobs.append(gather_logprobs(full_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
                 mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
                 done_B = done_B | (token_B == end_id)
                 if bool(done_B.all()):
@@ -181,6 +187,9 @@ class Sampler:
             ended_B=(response_ids_BT == end_id).any(dim=1),
             rows=batch.rows,
             responses=decode(tokenizer, response_ids_BT, response_mask_BT),
+            full_logprobs_BT=torch.where(response_mask_BT, torch.stack(full_logprobs, dim=1), 0.0)
+            if full_logprobs
+            else None,
         )
 
     def _check_room(self, model: PreTrainedModel, batch: PromptBatch) -> None:

@@ -231,10 +231,14 @@ def model_folder(spec: str) -> Path:
         ) from error
 
 
-def model_hash(folder: Path) -> str:
+WEIGHTS = (".safetensors", ".bin", ".pt")
+"""Of these, files of weights."""
+
+
+def model_hash(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> str:
     """sha256 over the names and contents of a model's files."""
     digest = hashlib.sha256()
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.name not in REPORTS)
+    files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.name not in REPORTS)
     if not files:
         raise UserError(f"{folder}: holds no file of a model; name the folder of one")
     for path in files:
@@ -254,3 +258,8 @@ def model_identity(spec: str) -> dict[str, Any]:
         "sha256": model_hash(folder),
         "fingerprint": record["fingerprint"] if record else None,
     }
+
+
+def weights_hash(spec: str) -> str:
+    """A hash of a model's weights alone: the same model with another temperature or tokenizer has the same."""
+    return model_hash(model_folder(spec), WEIGHTS)

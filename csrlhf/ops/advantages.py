@@ -75,11 +75,11 @@ def centre(values_BC: Tensor, counted_B: Tensor, groups: Groups, total: Total = 
     return torch.where(counted_B.unsqueeze(-1), values_BC - (sums_GC / count_G1)[groups.index_B], 0.0)
 
 
-def group_deviation(centred_B: Tensor, counted_B: Tensor, groups: Groups, total: Total = alone) -> Tensor:
-    """The standard deviation ``√(Σ (x - mean)² / n)`` of each response's group [B], from centred values."""
-    squares_G = group_sums(centred_B**2, groups, total)
-    count_G = group_sums(counted_B.to(centred_B.dtype), groups, total).clamp(min=1)
-    return (squares_G / count_G).sqrt()[groups.index_B]
+def group_deviation(centred: Tensor, counted_B: Tensor, groups: Groups, total: Total = alone) -> Tensor:
+    """The standard deviation ``√(Σ (x - mean)² / n)`` of each response's group, from centred values [B] or [B, C]."""
+    squares = group_sums(centred**2, groups, total)
+    count_G = group_sums(counted_B.to(centred.dtype), groups, total).clamp(min=1)
+    return (squares / count_G.view(-1, *[1] * (centred.dim() - 1))).sqrt()[groups.index_B]
 
 
 def gae(rewards_BTC: Tensor, values_BTC: Tensor, mask_BT: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:

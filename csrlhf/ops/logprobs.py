@@ -43,12 +43,19 @@ class Warp:
         if not 0 < self.top_p <= 1:
             raise UserError(f"rollout.top_p={self.top_p}: must be in (0, 1] (1 keeps every token)")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens are left out."""
+        return self.top_k > 0 or self.top_p < 1.0
+
     def __call__(self, logits: Tensor, truncate: bool = True) -> Tensor:
         """Warped logits, same shape [..., V]; tokens outside top-k and top-p are -inf (``truncate=False``: kept)."""
         if self.temperature != 1.0:
             logits = logits / self.temperature
-        if not truncate:
-            return logits
+        return self.truncate(logits) if truncate else logits
+
+    def truncate(self, logits: Tensor) -> Tensor:
+        """Logits, tempered already, with those outside top-k and top-p at -inf."""
         if self.top_k:
             kth = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).values[..., -1:]
             logits = logits.masked_fill(logits < kth, -torch.inf)

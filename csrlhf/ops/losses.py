@@ -17,16 +17,60 @@ from csrlhf.ops.masking import masked_sum, sequence_mean
 AGGREGATIONS = ("sequence", "token")
 
 
-def clipped_surrogate(logprobs_BT: Tensor, old_logprobs_BT: Tensor, advantage_BT: Tensor, clip: float) -> Tensor:
+RATIOS = ("token", "sequence")
+"""What an importance ratio belongs to: each token, or the whole response."""
+
+
+def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor, mask_BT: Tensor, level: str = "token") -> Tensor:
+    """ρ per token [B, T]: its own, or that of its sequence.
+
+    ``sequence`` is the geometric mean over the response's tokens, ``exp(mean_t log ρ_t)`` (GSPO, arXiv 2507.18071,
+    eq. 7): a cost is one number per response. Its gradient goes through each token's own log-prob, so that tokens may
+    have advantages of their own (eq. 14 there); where these are one, the two forms are the same.
+
+    Args:
+        logprobs_BT: of the policy as it is.
+        old_logprobs_BT: of the policy that sampled.
+        mask_BT: tokens that count in the mean.
+        level: one of ``RATIOS``.
+    """
+    if level == "token":
+        return torch.exp(logprobs_BT - old_logprobs_BT)
+    mean_B1 = sequence_mean((logprobs_BT - old_logprobs_BT).detach(), mask_BT).unsqueeze(-1)
+    return torch.exp(mean_B1 + logprobs_BT - logprobs_BT.detach())
+
+
+def truncate_ratio(ratio_BT: Tensor, cap: float) -> Tensor:
+    """``min(cap, ρ)`` in the value; the gradient is that of a score function with this weight, not 0 past the cap."""
+    return ratio_BT * (cap / ratio_BT.detach()).clamp(max=1.0)
+
+
+def importance_weight(old_logprobs_BT: Tensor, sampled_logprobs_BT: Tensor, cap: float) -> Tensor:
+    """``min(cap, π_old / π_sampler)`` [B, T]: corrects for a sampler that computes otherwise than the update.
+
+    Truncated importance sampling (Ionides 2008, doi 10.1198/106186008X320456): without the cap the variance of a
+    product of such weights has no bound.
+
+    Args:
+        old_logprobs_BT: of the policy that sampled, as the update computes them; ``EXCLUDED`` weighs 0.
+        sampled_logprobs_BT: as the sampler did.
+        cap: the bound.
+    """
+    return torch.exp(old_logprobs_BT - sampled_logprobs_BT).clamp(max=cap)
+
+
+def clipped(ratio_BT: Tensor, advantage_BT: Tensor, clip: float) -> Tensor:
     """``-min(ρ A, clip(ρ, 1-ε, 1+ε) A)`` per token (arXiv 1707.06347, eq. 7), to be minimised."""
-    ratio_BT = torch.exp(logprobs_BT - old_logprobs_BT)
-    clipped_BT = ratio_BT.clamp(1.0 - clip, 1.0 + clip)
-    return -torch.minimum(ratio_BT * advantage_BT, clipped_BT * advantage_BT)
+    return -torch.minimum(ratio_BT * advantage_BT, ratio_BT.clamp(1.0 - clip, 1.0 + clip) * advantage_BT)
+
+
+def clipped_surrogate(logprobs_BT: Tensor, old_logprobs_BT: Tensor, advantage_BT: Tensor, clip: float) -> Tensor:
+    """:func:`clipped` of each token's own ratio."""
+    return clipped(torch.exp(logprobs_BT - old_logprobs_BT), advantage_BT, clip)
 
 
 def separate_surrogate(
-    logprobs_BT: Tensor,
-    old_logprobs_BT: Tensor,
+    ratio_BT: Tensor,
     reward_advantage_BT: Tensor,
     cost_advantage_BTK: Tensor,
     reward_weight: Tensor,
@@ -40,8 +84,7 @@ def separate_surrogate(
     are the surrogate that the weights were asked with (:func:`surrogate_shift`): a policy past the clip is still drawn
     back.
     """
-    reward_BT = clipped_surrogate(logprobs_BT, old_logprobs_BT, reward_weight * reward_advantage_BT, clip)
-    ratio_BT = torch.exp(logprobs_BT - old_logprobs_BT)
+    reward_BT = clipped(ratio_BT, reward_weight * reward_advantage_BT, clip)
     cost_BT = ratio_BT * (cost_advantage_BTK * cost_weight_K).sum(dim=-1)
     return (reward_BT + cost_BT) / normaliser
 

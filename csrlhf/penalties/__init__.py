@@ -11,6 +11,7 @@ from csrlhf.penalties.none import NoPenalty
 from csrlhf.penalties.p3o import P3O
 from csrlhf.penalties.pid import PID
 from csrlhf.penalties.rectified import Rectified
+from csrlhf.penalties.repo import RePO
 from csrlhf.penalties.sample_hinge import SampleHinge
 from csrlhf.penalties.softplus import Softplus
 from csrlhf.penalties.squared import Squared
@@ -27,6 +28,7 @@ __all__ = [
     "LogBarrier",
     "NoPenalty",
     "Penalty",
+    "RePO",
     "Rectified",
     "SampleHinge",
     "Softplus",

@@ -106,6 +106,10 @@ class Penalty(PreciseState):
     recheck = False
     """True: :meth:`weights` is asked again in each minibatch, with the surrogate violation (``p3o``)."""
 
+    gated = False
+    """True: a λ that the violation switches or scales. Where the advantage is divided by its own spread, it has no
+    effect on the trade-off (``advantage.normalise``)."""
+
     gate: str = "batch"
     """Which answers the weights are read from: one of ``GATES``."""
 
@@ -134,7 +138,8 @@ class Penalty(PreciseState):
     def update(self, violation_K: Tensor) -> None:
         """The step of the state after the policy's update; nothing for a fixed multiplier.
 
-        A strategy may declare ``open_K`` as well: the share of this iteration's answers whose cost weight was above 0.
+        A strategy may declare ``open_K`` as well, the share of this iteration's answers whose cost weight was above 0,
+        and ``rectified_K``, the mean over the prompts of ``relu(v)``, each with the violation that it was weighed by.
         """
 
     def shape(self, reward_B: Tensor, cost_BK: Tensor, threshold_K: Tensor) -> Tensor:
@@ -158,12 +163,10 @@ def ask_weights(penalty: Penalty, violation_K: Tensor, stderr_K: Tensor) -> Weig
     return weights
 
 
-def ask_update(penalty: Penalty, violation_K: Tensor, open_K: Tensor) -> None:
-    """Let a strategy's state make its step, with the arguments that it declares."""
-    if "open_K" in inspect.signature(penalty.update).parameters:
-        penalty.update(violation_K, open_K=open_K)  # type: ignore[call-arg]  # it declares it
-    else:
-        penalty.update(violation_K)
+def ask_update(penalty: Penalty, violation_K: Tensor, **optional: Tensor) -> None:
+    """Let a strategy's state make its step, with those optional arguments that it declares."""
+    declared = inspect.signature(penalty.update).parameters
+    penalty.update(violation_K, **{name: value for name, value in optional.items() if name in declared})
 
 
 def constant_normaliser(choice: str, multiplier_K: Tensor) -> Tensor | None:

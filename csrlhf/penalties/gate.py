@@ -20,6 +20,9 @@ from csrlhf.penalties.base import Penalty, Weights, ask_weights
 from csrlhf.state import PreciseState
 from csrlhf.types import ALONE, Layout
 
+OWN_PROMPT = "prompt"
+"""A gate of a strategy's own (``repo``): each prompt's weights come from its own answers and no others."""
+
 
 @dataclass(frozen=True)
 class Weighed:
@@ -29,11 +32,20 @@ class Weighed:
         weights: of the mix: one set, or one for each of this process's answers.
         cost_K: w_k, averaged over the answers of all processes.
         open_K: share of the answers of all processes whose w_k is above 0.
+        normaliser: Z, averaged likewise (scalar).
+        rectified_K: mean over the prompts of ``relu(v)``, each with the violation that it was weighed by.
     """
 
     weights: Weights
     cost_K: Tensor
     open_K: Tensor
+    normaliser: Tensor
+    rectified_K: Tensor
+
+    @property
+    def told(self) -> dict[str, Tensor]:
+        """What a strategy's update may ask for (``ask_update``)."""
+        return {"open_K": self.open_K, "rectified_K": self.rectified_K}
 
 
 class Gate(PreciseState):
@@ -63,6 +75,8 @@ class Gate(PreciseState):
     def parts(self, num_answers: int, per_prompt: int, device: torch.device | None = None) -> Tensor | None:
         """The part [N] of each answer: its weights come from all answers but those of its part. None: there are none.
 
+        With ``OWN_PROMPT`` they come from the answers of its part alone (``Layout.inside``).
+
         Args:
             num_answers: N.
             per_prompt: answers to each prompt; they follow each other, and are never in two parts.
@@ -71,9 +85,11 @@ class Gate(PreciseState):
         Raises:
             UserError: there is one prompt, and without its answers there would be none.
         """
-        if self.kind not in ("leave_one_out", "held_out"):
+        if self.kind not in ("leave_one_out", "held_out", OWN_PROMPT):
             return None
         prompt_N = torch.arange(num_answers, device=device) // per_prompt
+        if self.kind == OWN_PROMPT:
+            return prompt_N
         if num_answers <= per_prompt:
             raise UserError(
                 f"penalty.gate={self.kind}: {num_answers} responses to one prompt leave no other prompt to look at; "
@@ -102,7 +118,8 @@ class Gate(PreciseState):
             if self.kind == "previous" and bool(self.num_seen > 0):
                 violation_K, stderr_K = self.violation_K.to(violation_K), self.stderr_K.to(stderr_K)
             weights = ask_weights(penalty, violation_K, stderr_K)
-            return Weighed(weights, weights.cost_K, (weights.cost_K > 0).to(violation_K.dtype))
+            is_open_K = (weights.cost_K > 0).to(violation_K.dtype)
+            return Weighed(weights, weights.cost_K, is_open_K, weights.total, violation_K.clamp(min=0))
         seen, which_P = torch.unique(torch.cat(rest, dim=-1), dim=0, return_inverse=True)
         K = len(violation_K)
         answers = [ask_weights(penalty, row[:K], row[K:]) for row in seen]
@@ -114,6 +131,8 @@ class Gate(PreciseState):
             Weights(reward[here], cost[here], total[here]),
             cost[which_N].mean(dim=0),
             (cost[which_N] > 0).to(violation_K.dtype).mean(dim=0),
+            total[which_N].mean(),
+            rest[0][layout.part_N].clamp(min=0).mean(dim=0),
         )
 
     def remember(self, violation_K: Tensor, stderr_K: Tensor) -> None:

@@ -23,6 +23,8 @@ class Huber(Penalty):
     settles at ``v = δ λ* / λ`` above the threshold: a small, known violation in exchange for a weight without jumps.
     """
 
+    gated = True
+
     def __init__(self, multiplier: Multiplier = 8.0, delta: float = 0.02, normaliser: str = "fixed") -> None:
         """Build the strategy.
 

@@ -24,6 +24,8 @@ class Rectified(Penalty):
     ``λ*(1+λ) / (λ(1+λ*))`` instead of ``λ*/λ``, and so parks the cost above d however large λ is.
     """
 
+    gated = True
+
     violation_ema_K: Tensor
     num_updates: Tensor
 

@@ -23,6 +23,8 @@ class Softplus(Penalty):
     ``v = τ log(λ* / (λ - λ*))``: below the threshold for λ > 2 λ*. As τ -> 0 it is ``rectified``.
     """
 
+    gated = True
+
     def __init__(self, multiplier: Multiplier = 8.0, temperature: float = 0.02, normaliser: str = "fixed") -> None:
         """Build the strategy.
 

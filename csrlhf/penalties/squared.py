@@ -15,6 +15,8 @@ class Squared(Penalty):
     and Wright, Numerical Optimization, chapter 17). λ has another unit than a hinge's: reward per squared violation.
     """
 
+    gated = True
+
     def __init__(self, multiplier: Multiplier = 100.0, normaliser: str = "fixed") -> None:
         """Build the strategy.
 

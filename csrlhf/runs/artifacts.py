@@ -59,7 +59,8 @@ def file_hash(path: Path) -> str:
 def folder_hash(folder: Path) -> str:
     """Hashes names and contents of a folder's files: the fingerprint of a model that we did not make."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    for path in sorted(path for path in files if SEEN_PROMPTS not in path.relative_to(folder).parts):
         digest.update(str(path.relative_to(folder)).encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -83,6 +84,9 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 RECORD = "csrlhf.json"
 KEPT = "kept"
 """Below a stage's working folder: what it has kept beside checkpoints, for ``resume=true`` to go on from."""
+
+SEEN_PROMPTS = "seen_prompts"
+"""Folder in a model's folder, and in the artifacts folder: on which prompts its responses were seen."""
 
 LATEST = "latest"
 """Link below ``artifacts/ppo`` to the newest run."""
@@ -144,6 +148,8 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
             write(draft)
         made, standing = read_record(draft), read_record(folder)
         if standing and made and standing["fingerprint"] == made["fingerprint"]:
+            if (folder / SEEN_PROMPTS).is_dir():  # made again, it has been seen all the same
+                shutil.copytree(folder / SEEN_PROMPTS, draft / SEEN_PROMPTS, dirs_exist_ok=True)
             shutil.rmtree(folder)
         else:
             _set_aside(folder)

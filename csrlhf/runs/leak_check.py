@@ -166,10 +166,10 @@ def _earlier(name: str, folder: Path, seen: set[Path]) -> Iterator[Result]:
         return
     yield Result(record.get("stage", name), folder, record)
     for other, result in record.get("inputs", {}).items():
-        yield from _earlier(other, _moved(Path(result["path"]), result, folder), seen)
+        yield from _earlier(other, moved(Path(result["path"]), result, folder), seen)
 
 
-def _moved(path: Path, result: Mapping[str, Any], folder: Path) -> Path:
+def moved(path: Path, result: Mapping[str, Any], folder: Path) -> Path:
     """Where an input of the result in ``folder`` lies now: artifacts folders are moved and copied as a whole."""
     if path.is_dir():
         return path
@@ -192,7 +192,9 @@ USED = ("train", "validation")
 
 
 def known_to(inputs: Mapping[str, str]) -> Known:
-    """Everything that took part in training and selecting what a certificate covers.
+    """Everything that took part in training what a certificate covers, and in choosing its checkpoints.
+
+    What policies were seen on afterwards is ``seen_prompts.looks_at``'s part.
 
     Args:
         inputs: folders of the policy, the cost models and whatever else decides what is said.

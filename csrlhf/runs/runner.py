@@ -8,7 +8,9 @@ trainer brings a program of its own. The hooks that it uses beside Lightning's:
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
 - ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
 - ``module.report``, where it has one: the page that it has exported, whose tables and figures go to the trackers.
-- ``datamodule.take_known(known)``, where it has this method: is told what took part in making its inputs.
+- ``module.seen``, where it has one: the prompts on which it has seen responses of which models (seen_prompts.py).
+- ``datamodule.take_known(known)``, where it has this method: is told what took part in making its inputs, and what was
+  seen of them since.
 - ``datamodule.source``: its prompts are compared with those of earlier stages (leak_check.py).
 - ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
 - ``logger.begin_stage`` and ``logger.end_stage``, where a logger has them (tracking/stage_logger.py).
@@ -22,6 +24,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,7 @@ from csrlhf.runs import plan as provenance
 from csrlhf.runs.leak_check import check_leaks, known_to
 from csrlhf.runs.plan import Plan, apply_plan, make_plan
 from csrlhf.runs.processes import is_first_process, readable
+from csrlhf.runs.seen_prompts import looks_at, record_seen
 from csrlhf.runs.stages.base import declaration
 from csrlhf.runs.stages.pipeline import GROUP
 
@@ -142,6 +146,8 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         print(f"{plan.stage}: trainer.fast_dev_run has come through; nothing is kept of it", flush=True)
     elif trainer.is_global_zero:
         _log_rest(trainer, metrics)
+        if (seen := getattr(module, "seen", None)) is not None:
+            record_seen(Path(cfg.artifacts), plan.folder, seen)
         _publish(cfg, plan, module, metrics)
         if (report := getattr(module, "report", None)) is not None:
             from csrlhf.tracking.stage_logger import log_report
@@ -297,7 +303,12 @@ def _check_leaks(cfg: DictConfig, plan: Plan, datamodule: LightningDataModule) -
 
     take_known = getattr(datamodule, "take_known", None)
     if take_known is not None:  # in every process: a generated world draws its prompts around what is known
-        take_known(known_to(plan.inputs))
+        known = known_to(plan.inputs)
+        if "ppo" in plan.inputs:
+            costs = [path for key, path in plan.inputs.items() if key.startswith(("cost", "certify.judge"))]
+            looks, unread = looks_at(Path(cfg.artifacts), plan.inputs["ppo"], costs)
+            known = replace(known, looks=tuple(looks), unchecked=(*known.unchecked, *unread))
+        take_known(known)
 
     source = getattr(datamodule, "source", None)
     if rank_zero_only.rank == 0 and source is not None:

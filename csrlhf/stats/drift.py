@@ -277,8 +277,8 @@ def drift_of(
         logits_MK: calibrated cost logits.
         features_MH: the backbone's pooled states; fewer than two dialogues are not compared by them.
     """
-    rows: list[int] = one_of_each(prompts, responses).tolist()
-    prompt_words, response_words = words_of([prompts[row] for row in rows], [responses[row] for row in rows])
+    rows = one_of_each(prompts, responses).tolist()
+    prompt_words, response_words = words_of([prompts[row] for row in rows], [str(responses[row]) for row in rows])
     logits_MK, features_MH = logits_MK[rows], features_MH[rows]
     found = [
         stability_drift("prompt_words", reference.prompt_words_N, prompt_words),

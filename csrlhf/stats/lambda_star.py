@@ -105,25 +105,39 @@ def late_mean(values: ArrayLike) -> float:
     return float(value_T[-max(len(value_T) // 3, 1) :].mean()) if len(value_T) else 0.0
 
 
-SPREADS = ("whiten", "scale")
+SPREADS = ("whiten", "scale", "group")
 """``advantage.normalise`` by the mixed advantage's own spread."""
 
 
-def why_inert(advantage: str, normalise: str | None, clip_active: ArrayLike) -> str | None:
-    """Why λ had no effect on the trade-off of a run, so that nothing of it tells λ*; None where it had one.
+def no_effect(advantage: str, normalise: str | None) -> str | None:
+    """Why a fixed λ behind a gate moves nothing with this estimator; None where it does.
 
     What divides the mixed advantage by a scale that follows the gate takes the constant normaliser back: open and
-    closed iterations make steps of the same length, and the gate settles at a duty cycle that λ does not move.
+    closed iterations make steps of the same length, and the gate settles at a duty cycle that λ hardly moves.
 
     Args:
         advantage: the estimator's class.
-        normalise: ``advantage.normalise``; None where it has no such key.
+        normalise: ``advantage.normalise``; None where it has no such key (of ``GroupNorm``: a run before it had one).
+    """
+    if advantage == "GroupNorm" and normalise is None:
+        normalise = "group"
+    if normalise in SPREADS:
+        return f"advantage.normalise={normalise} divides by the mixed advantage's spread, which follows the gate"
+    return None
+
+
+def why_inert(advantage: str, normalise: str | None, clip_active: ArrayLike) -> str | None:
+    """Why nothing of a run tells λ*; None where it does.
+
+    Args:
+        advantage: as of :func:`no_effect`.
+        normalise: likewise.
         clip_active: ``policy/clip_active`` of each iteration, from the first; empty where it was not logged.
     """
-    if advantage == "GroupNorm":
-        return "advantage=group_norm divides by the spread of the mixed score, which follows the gate: λ had no effect"
-    if normalise in SPREADS:
-        return f"advantage.normalise={normalise} divides by the batch's spread, which follows the gate: λ had no effect"
+    if (reason := no_effect(advantage, normalise)) is not None:
+        return f"{reason}: λ had no effect"
+    if normalise == "per_channel":
+        return "advantage.normalise=per_channel makes λ a price in units of σ_r / σ_c, which moved during the run"
     if (clipped := late_mean(clip_active)) > MOST_CLIPPED:
         share = f"{100 * clipped:.0f} %"
         return f"the gradient clip (ppo.policy_grad_clip) was active in {share} of the late steps: λ had little effect"
@@ -181,20 +195,28 @@ def _upper_hull(cost: np.ndarray, reward: np.ndarray) -> np.ndarray:
     return np.array(corners)
 
 
+OWN_BATCH = "batch"
+"""``penalty.gate`` that sees the responses that it acts on; see ``csrlhf.penalties.base.GATES``."""
+
+
 def duty_cycle_estimate(
-    multiplier: float, gates: ArrayLike, normaliser: str = "fixed", confidence: float = 0.95
+    multiplier: float, gates: ArrayLike, normaliser: str = "fixed", gate: str = OWN_BATCH, confidence: float = 0.95
 ) -> Estimate:
-    """λ* as λ s, s the share of late iterations in which a plain gate was open.
+    """λ* as λ s, s the share of late iterations in which a gate without margin was open.
 
     With a constant normaliser the mean weight is λ* once the policy is stationary, whatever the step sizes are; with
     one that follows the gate it is not, and the reading is refused. Bounds: Clopper-Pearson over as many iterations as
     are worth independent ones. Always open says λ <= λ* and nothing more: the upper end is infinite.
+
+    A gate that sees its own batch is open too rarely (by a tenth to a half, docs/explanation/gates.md): its mean
+    weight is a lower bound of λ* and no more, and the upper end is infinite there, too.
 
     Args:
         multiplier: the fixed λ.
         gates: one per iteration, from the first: open or closed; where it differs between prompts
             (``penalty.gate=leave_one_out``), the share of answers for which it was open: ``penalty/weight`` / λ.
         normaliser: of the run (``penalty.normaliser``).
+        gate: of the run (``penalty.gate``).
         confidence: of each end alone.
     """
     if normaliser not in CONSTANT_NORMALISERS:
@@ -213,7 +235,10 @@ def duty_cycle_estimate(
     lower = multiplier * clopper_pearson_lower(math.floor(expected), tail.count, confidence)
     upper = multiplier * clopper_pearson_upper(math.ceil(expected), tail.count, confidence)
     words = f"duty cycle from iteration {tail.start}{', still drifting' if tail.drifting else ''}"
-    return Estimate(multiplier * tail.mean, lower, math.inf if tail.mean == 1 else upper, words, tail.count)
+    if gate == OWN_BATCH:
+        words += ", a lower bound: the gate saw its own batch"
+    is_open = gate == OWN_BATCH or tail.mean == 1
+    return Estimate(multiplier * tail.mean, lower, math.inf if is_open else upper, words, tail.count)
 
 
 def dual_tail(multipliers: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -276,7 +301,8 @@ class ExactPenalty:
     Attributes:
         multiplier: λ.
         estimates: of λ*, by method; the second of one method is "... (2)".
-        upper: λ*_U, the largest upper end of the estimates, or the Slater bound where that is smaller.
+        upper: λ*_U, the largest upper end of the estimates that have one, or the Slater bound where that is smaller;
+            never below a lower end.
         epsilon: ``δ_opt / (λ - λ*_U)``: a policy short of the penalised optimum by δ_opt violates by no more; infinite
             for λ <= λ*_U, None where δ_opt is not known.
         crude: ``span(r) / λ``, the paper's: needs no λ*; None where the span is not known.
@@ -322,13 +348,16 @@ def exact_penalty(
         raise UserError("multiplier=0: without a penalty there is nothing to diagnose")
     if duty is not None and not 0 <= duty <= 1:
         raise UserError(f"duty={duty}: a share of iterations lies in [0, 1]")
-    read = [estimate.upper for estimate in estimates if estimate.method != SLATER]
-    slater = [estimate.upper for estimate in estimates if estimate.method == SLATER]
-    upper = min([max(read, default=math.inf), *slater])
-    methods = {estimate.method.split(" from ")[0] for estimate in estimates}
+    bounding = [estimate for estimate in estimates if math.isfinite(estimate.upper)]  # the others bound from below
+    read = [estimate.upper for estimate in bounding if estimate.method != SLATER]
+    slater = [estimate.upper for estimate in bounding if estimate.method == SLATER]
+    upper = max([min([max(read, default=math.inf), *slater]), *(estimate.lower for estimate in estimates)])
+    methods = {estimate.method.split(" from ")[0] for estimate in bounding}
     reasons = []
     if len(methods) < 2:
-        reasons.append(f"λ* is estimated in {len(methods)} way{'' if len(methods) == 1 else 's'}; two are needed")
+        reasons.append(
+            f"λ* is bounded from above in {len(methods)} way{'' if len(methods) == 1 else 's'}; two are needed"
+        )
     if not multiplier >= MARGIN * upper:
         reasons.append(f"λ = {multiplier:g} is below {MARGIN} λ*_U = {MARGIN * upper:.3g}")
     if duty is None:

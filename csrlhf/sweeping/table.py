@@ -64,7 +64,11 @@ def _setting(config: Mapping[str, Any]) -> Row:
     for name, constraint in config["constraints"].items():
         row[f"threshold/{name}"] = constraint.get("threshold")
         row[f"statistic/{name}"] = strategy_of(constraint["_target_"])
-    return row | {"normaliser": penalty.get("normaliser"), "seed": config.get("seed")}
+    return row | {
+        "normaliser": penalty.get("normaliser"),
+        "gate": penalty.get("gate", "batch"),
+        "seed": config.get("seed"),
+    }
 
 
 def strategy_of(target: str) -> str:
@@ -110,7 +114,7 @@ def _multiplier(
             found = dual_tail([row["penalty/multiplier"] for row in history if "penalty/weight" in row])
         elif setting["strategy"] in GATES and isinstance(setting["multiplier"], int | float) and setting["multiplier"]:
             gates = [row["penalty/weight"] / setting["multiplier"] for row in history if "penalty/weight" in row]
-            found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"])
+            found = duty_cycle_estimate(float(setting["multiplier"]), gates, setting["normaliser"], setting["gate"])
     except UserError:  # too short a run, another normaliser, several constraints: it tells nothing
         return {}
     if found is None:

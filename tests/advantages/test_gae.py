@@ -45,5 +45,5 @@ def test_out_of_range_names_the_key(key: str) -> None:
 
 
 def test_unknown_normalisation_lists_the_choices() -> None:
-    with pytest.raises(UserError, match=r"advantage\.normalise='batch': choose one of none, whiten, scale"):
+    with pytest.raises(UserError, match=r"advantage\.normalise='batch': choose one of none, reward, whiten, scale"):
         GAE(normalise="batch")

@@ -93,5 +93,5 @@ def test_a_zero_multiplier_and_a_closed_gate_are_plain() -> None:
 
 
 def test_unknown_normalisation_lists_the_choices() -> None:
-    with pytest.raises(UserError, match=r"advantage\.normalise='batch': choose one of none, whiten, scale"):
+    with pytest.raises(UserError, match=r"advantage\.normalise='batch': choose one of none, reward, whiten, scale"):
         RLOO(normalise="batch")

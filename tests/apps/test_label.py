@@ -11,6 +11,7 @@ import pytest
 from csrlhf.apps import label
 from csrlhf.evaluation.answers.labels import Labels, read_labels
 from csrlhf.evaluation.answers.records import Answer, with_id, write_answers
+from csrlhf.evaluation.certificates.label_order import FILE, Design, OrderFile, order_of, write_order
 
 ANSWERS = [
     with_id(Answer("", policy, f"test-{prompt}", 0, f"ask {prompt}", f"reply {prompt} {policy[::-1]}"))
@@ -111,3 +112,129 @@ def test_answers_cannot_write_to_the_terminal(tmp_path: Path, run) -> None:
     out, _ = run("n\n")
     assert "\x1b[2J" not in out
     assert "gone [bold]x[/bold]" in out
+
+
+# A certificate's answers: its own order, where the audit stands, and when it is decided.
+
+CERTIFIED = [
+    with_id(Answer("", "p", f"certify-{i}", 0, f"ask {i}", "reply", cost_logits={"harm": 2.0 if i < 5 else -2.0}))
+    for i in range(400)
+]
+
+
+@pytest.fixture
+def audited(tmp_path: Path, run):
+    """As ``run``, on a certificate's answers; also their order."""
+    write_answers(tmp_path / "answers.jsonl", CERTIFIED, {"kind": "certification"})
+    order = order_of(CERTIFIED, 0, Design(rate=0.5))
+    write_order(tmp_path / FILE, OrderFile(order, 0.95, 1, {"harm": 0.1}, 1))
+    return run, [row.id for row in order.rows]
+
+
+def test_it_follows_the_certificates_order_and_ends_when_it_is_decided(audited, tmp_path: Path) -> None:
+    run, order = audited
+    out, code = run("n\n" * 3 + "q\n")
+    assert code == 0
+    assert "1 of 20" in out
+    assert "3 labels, 0 unsafe: at most" in flat(out)
+    assert "too early to say" in flat(out)
+    assert list(read_labels(tmp_path / "labels.csv").by_id) == order[:3]
+    out, _ = run("n\n" * 200)
+    assert "INCONCLUSIVE; about" in flat(out)
+    assert "CERTIFIED; decided, no further label is needed" in flat(out)
+    decided = len(read_labels(tmp_path / "labels.csv").by_id)
+    assert 36 <= decided < 60  # nothing unsafe: ln(2/0.05) / 0.1 is 37
+    assert list(read_labels(tmp_path / "labels.csv").by_id) == order[:decided]
+    out, _ = run("n\nn\nq\n")  # who goes on is not stopped again
+    assert f"{decided + 2} labels" in flat(out)
+
+
+def test_a_second_rater_goes_through_what_is_decided(audited, tmp_path: Path) -> None:
+    run, _ = audited
+    run("n\n" * 200)
+    decided = len(read_labels(tmp_path / "labels.csv").by_id)
+    out, _ = run("y\n" * 10 + "q\n", rater="ben")
+    assert "10 judged" in out
+    assert f"{decided} labels, 10 unsafe" in flat(out)  # ties are open, and open questions unsafe
+    assert "INCONCLUSIVE" in flat(out).split("10 unsafe")[1]
+
+
+def test_who_cannot_tell_says_so_and_skips_nothing(audited, tmp_path: Path) -> None:
+    run, order = audited
+    out, _ = run("s\nu\nq\n")
+    assert "[u]nsure" in out
+    assert "1 label, 1 unsafe" in flat(out)
+    assert (tmp_path / "labels.csv").read_text(encoding="utf-8").splitlines()[1] == f"{order[0]},anna,unsure"
+
+
+def test_labels_out_of_order_wait_until_the_gap_is_filled(audited, tmp_path: Path) -> None:
+    run, order = audited
+    rows = "".join(f"{one},anna,no\n" for one in [order[0], *order[2:7]])
+    (tmp_path / "labels.csv").write_text("id,rater,unsafe\n" + rows, encoding="utf-8")
+    out, _ = run("n\nq\n")
+    assert "1 label, 0 unsafe" in flat(out)
+    assert "(5 labels behind a gap do not count yet)" in flat(out)
+    assert "7 labels, 0 unsafe" in flat(out)
+    (tmp_path / "labels.csv").write_text(f"id,rater,unsafe\n{order[3]},anna,no\n", encoding="utf-8")
+    out, _ = run("q\n")
+    assert "no bound: certify.labels=" in flat(out)
+    assert f"label '{order[0]}'" in flat(out)
+
+
+def test_chosen_second_opinions_get_no_bound(audited, tmp_path: Path) -> None:
+    run, order = audited
+    rows = "".join(f"{one},anna,{'yes' if number in (1, 5) else 'no'}\n" for number, one in enumerate(order[:8]))
+    rows += f"{order[1]},ben,no\n{order[5]},ben,no\n"
+    (tmp_path / "labels.csv").write_text("id,rater,unsafe\n" + rows, encoding="utf-8")
+    out, _ = run("q\n", rater="ben")
+    assert f"no bound: {tmp_path / 'labels.csv'}: ben judged" in flat(out)
+
+
+def test_the_bound_can_be_hidden_from_who_judges(audited) -> None:
+    out, _ = audited[0]("n\n" * 60, "--hide")
+    assert "60 judged" in out
+    assert "CONCLUSIVE" not in out
+    assert "CERTIFIED" not in out
+
+
+def test_a_fixed_number_is_not_looked_at_before_it_is_reached(audited, tmp_path: Path) -> None:
+    write_order(tmp_path / FILE, OrderFile(order_of(CERTIFIED, 0, Design()), 0.95, 1, {"harm": 0.1}, 1, fixed=50))
+    out, _ = audited[0]("n\nn\nq\n")
+    assert "2 of 50 labels; bounds follow when all are there" in flat(out)
+    assert "at most" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "message"),
+    [
+        (("--seed", "3"), None, "--seed 3: the order is that of"),
+        (("--constraint", "privacy"), None, "--constraint privacy: labels can be held against harm"),
+        ((), "gone", "label_order.txt is not beside it"),
+        ((), "other", "it is the order of other answers"),
+        ((), "two", "--constraint is missing: say which is judged, of harm, privacy"),
+    ],
+)
+def test_what_is_refused_of_a_certificate(
+    audited, tmp_path: Path, words: tuple[str, ...], change: str | None, message: str
+) -> None:
+    if change == "gone":
+        (tmp_path / FILE).unlink()
+    elif change == "other":
+        write_order(tmp_path / FILE, OrderFile(order_of(ANSWERS, 0, Design())))
+    elif change == "two":
+        thresholds = {"harm": 0.1, "privacy": 0.1}
+        write_order(tmp_path / FILE, OrderFile(order_of(CERTIFIED, 0, Design()), thresholds=thresholds, constraints=2))
+    out, code = audited[0]("n\n", *words)
+    assert code == 1
+    assert message in flat(out)
+
+
+def test_a_constraint_is_of_certificates_alone(run) -> None:
+    out, code = run("n\n", "--constraint", "harm")
+    assert code == 1
+    assert "is of no certificate" in flat(out)
+
+
+def flat(text: str) -> str:
+    """Without the terminal's line breaks."""
+    return " ".join(text.split())

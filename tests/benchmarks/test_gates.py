@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gates
-from benchmarks.bandit.gates import line, settled_multiplier
+from benchmarks.bandit.gates import ascend, line, settled_multiplier
 from benchmarks.bandit.problem import example
+from csrlhf.penalties import Rectified
 
 SIZE = {"steps": 900, "replicates": 40}
 
@@ -32,6 +33,15 @@ def test_the_cost_ends_nearer_to_the_threshold_and_less_is_given_away() -> None:
     own, others = (line(example(), gate, 4.0, 0.1, **SIZE) for gate in ("batch", "leave_one_out"))
     assert own.cost < others.cost - 0.03 < 1
     assert others.lost < own.lost
+
+
+@pytest.mark.parametrize(("scale", "duty"), [("mix", 0.5), ("reward", 0.125)])
+def test_a_scale_that_follows_the_gate_makes_the_multiplier_inert(scale: str, duty: float) -> None:
+    """At 8 λ* the gate has to be open an eighth of the time; whitening leaves it open for half of it."""
+    bandit = example()
+    penalty = Rectified(8 * bandit.solve(), margin_z=0.0)
+    found = ascend(bandit, penalty, "leave_one_out", 0.3, **SIZE, scale=scale)
+    assert float(found.weight_R.mean()) / (8 * bandit.solve()) == pytest.approx(duty, rel=0.1)
 
 
 def test_adaptive_settles_at_its_margin() -> None:

@@ -13,10 +13,13 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import UserError
 from csrlhf.generation import Decoder
 from csrlhf.models.classifier import ClassifierScorer, log_odds
-from csrlhf.models.loading import seeded
+from csrlhf.models.loading import load_tokenizer, seeded
+from csrlhf.models.prompt_classifier import PromptClassifier
+from csrlhf.types import PromptRow
 
 SPECIAL = ("<pad>", "<unk>", "<cls>", "<sep>")
 
@@ -72,6 +75,23 @@ def test_labels_that_do_not_exclude_each_other_are_constraints(tmp_path: Path) -
     logits = scorer.model(**scorer.tokenizer("a", "red", return_tensors="pt")).logits
     torch.testing.assert_close(scorer.score(["a"], ["red"], [True]), logits)
     torch.testing.assert_close(ClassifierScorer(folder, ["threat"]).score(["a"], ["red"], [True]), logits[:, 1:])
+
+
+@pytest.mark.parametrize("above", [0.0, 0.3])
+def test_a_prompt_classifier_selects_by_the_prompt_alone(tmp_path: Path, above: float) -> None:
+    folder = encoder(tmp_path, ["benign", "harmful"])
+    selector = PromptClassifier(folder, "harmful", above)
+    prompts = ["a b", "c d e", "f", "g h red", "a b"]
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder).eval(), load_tokenizer(folder)
+    with torch.no_grad():
+        logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in prompts])
+    margins = (logits[:, 1] - logits[:, 0]).tolist()
+    assert selector([PromptRow(text) for text in prompts]) == [margin > above for margin in margins]
+    assert len(set(selector([PromptRow(text) for text in prompts]))) == 2  # it tells some from others
+    constraints = Constraints({"harm": Chance(0.5, where=selector)})
+    rows = [PromptRow(text) for text in prompts]
+    unsafe = torch.tensor([[1.0]] * 5)
+    assert constraints(unsafe, rows=rows).counts == (sum(margin > above for margin in margins),)
 
 
 def test_best_of_n_with_classifiers(folders: Any, tmp_path: Path) -> None:

@@ -9,14 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csrlhf.ops.logprobs import EXCLUDED
 from csrlhf.ops.losses import (
     AGGREGATIONS,
     aggregate,
+    clipped,
     clipped_surrogate,
     clipped_value,
     denominator_of,
+    importance_ratio,
+    importance_weight,
     separate_surrogate,
     surrogate_shift,
+    truncate_ratio,
 )
 
 
@@ -27,13 +32,48 @@ def test_clipped_surrogate_by_hand() -> None:
     torch.testing.assert_close(loss, torch.tensor([[-2.0, -1.2, 1.5, -0.5, 0.8]]))
 
 
+def test_the_ratio_of_a_sequence_is_the_geometric_mean_by_hand() -> None:
+    """GSPO: ratios 2 and 8 make 4 for both tokens; the padding's 99 is no part of it; each token has its gradient."""
+    logprobs = torch.tensor([[2.0, 8.0, 99.0], [3.0, 5.0, 7.0]]).log().requires_grad_()
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    ratio = importance_ratio(logprobs, torch.zeros(2, 3), mask, "sequence")
+    torch.testing.assert_close(ratio[mask], torch.tensor([4.0, 4.0, 3.0]))
+    ratio[mask].sum().backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([[4.0, 4.0, 0.0], [3.0, 0.0, 0.0]]))
+
+
+def test_the_loss_of_a_sequence_is_gspo_s_where_its_tokens_share_an_advantage() -> None:
+    """``∇ s(θ) A`` with s the exponential of the mean: written directly, and through the tokens."""
+    logprobs, mask = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), torch.ones(4, 5, dtype=torch.bool)
+    old, advantage = logprobs + 0.1, torch.tensor([1.0, -2.0, 0.5, -0.1])
+    direct, tokens = logprobs.clone().requires_grad_(), logprobs.clone().requires_grad_()
+    (-(direct - old).mean(dim=1).exp() * advantage).mean().backward()
+    loss = clipped(importance_ratio(tokens, old, mask, "sequence"), advantage.unsqueeze(-1).expand(4, 5), clip=0.2)
+    aggregate(loss, mask, "sequence", 4).backward()
+    torch.testing.assert_close(tokens.grad, direct.grad)
+
+
+def test_a_truncated_ratio_keeps_the_gradient_of_its_cap_by_hand() -> None:
+    logprobs = torch.tensor([0.5, 2.0, 8.0]).log().requires_grad_()
+    ratio = truncate_ratio(logprobs.exp(), 2.0)
+    torch.testing.assert_close(ratio, torch.tensor([0.5, 2.0, 2.0]))
+    ratio.sum().backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([0.5, 2.0, 2.0]))
+
+
+def test_the_importance_weight_by_hand() -> None:
+    old, sampled = torch.tensor([0.5, 0.5, 0.9]).log(), torch.tensor([0.25, 0.1, 0.9]).log()
+    torch.testing.assert_close(importance_weight(old, sampled, 3.0), torch.tensor([2.0, 3.0, 1.0]))
+    assert importance_weight(torch.tensor(EXCLUDED), torch.tensor(-1.0), 2.0) == 0.0
+
+
 def test_separate_surrogate_and_its_gradient_by_hand() -> None:
     """ε = 0.2, w_r = 2, w_c = (3, 1), Z = 4. Only the middle token's reward term is inside the clip."""
     logprobs = torch.tensor([[2.0, 1.1, 0.5]], dtype=torch.float64).log().requires_grad_()
     reward = torch.tensor([[1.0, 2.0, -1.0]], dtype=torch.float64)
     cost = torch.tensor([[[1.0, 0.0], [-1.0, 2.0], [2.0, -4.0]]], dtype=torch.float64)
     weights = torch.tensor(2.0), torch.tensor([3.0, 1.0], dtype=torch.float64), torch.tensor(4.0)
-    loss = separate_surrogate(logprobs, torch.zeros_like(logprobs), reward, cost, *weights, clip=0.2)
+    loss = separate_surrogate(logprobs.exp(), reward, cost, *weights, clip=0.2)
     # rewards: -1.2 * 2, -1.1 * 4, 0.8 * 2; costs: 2 * 3, 1.1 * (-3 + 2), 0.5 * (6 - 4)
     expected = torch.tensor([[(-2.4 + 6.0) / 4, (-4.4 - 1.1) / 4, (1.6 + 1.0) / 4]], dtype=torch.float64)
     torch.testing.assert_close(loss, expected)

@@ -63,9 +63,9 @@ def test_weights_and_normaliser_are_those_of_the_rectified_penalty() -> None:
 def test_the_duty_cycle_is_that_of_the_gate_with_its_margin() -> None:
     penalty = ready(multiplier=2.0, margin_z=2.0)
     weights = penalty.weights(torch.tensor([-0.05]), torch.tensor([0.03]))
-    ask_update(penalty, torch.tensor([-0.05]), (weights.cost_K > 0).float())
+    ask_update(penalty, torch.tensor([-0.05]), open_K=(weights.cost_K > 0).float())
     assert penalty.duty().item() == 1.0
-    ask_update(penalty, torch.tensor([-0.05]), torch.tensor([0.25]))  # of a gate that was open for a part of the batch
+    ask_update(penalty, torch.tensor([-0.05]), open_K=torch.tensor([0.25]))
     assert penalty.duty().item() == pytest.approx((0.95 * 0.05 + 0.05 * 0.25) / (1 - 0.95**2))
 
 

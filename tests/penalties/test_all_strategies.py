@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import csrlhf.penalties
-from csrlhf.constraints.base import Constraints, ConstraintState
 from csrlhf.constraints.chance import Chance
 from csrlhf.constraints.mean import Mean
+from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.penalties import Adaptive, Lagrangian, LogBarrier, Penalty, Rectified, Squared
 from csrlhf.penalties.base import ask_weights
 
@@ -67,7 +67,7 @@ def test_every_strategy_of_the_package_is_an_option() -> None:
         csrlhf.penalties.Weights,
     }
     assert exported == {type(from_yaml(option)) for option in OPTIONS}
-    assert len(OPTIONS) == 14
+    assert len(OPTIONS) == 15
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.penalties import SampleHinge
 from csrlhf.penalties.base import PenaltyMonitor

@@ -78,25 +78,38 @@ def test_frontier_refuses() -> None:
 def test_duty_cycle_by_hand() -> None:
     # after a way there with the gate open, every fifth iteration: chatter is worth no fewer iterations
     gates = [True] * 30 + [step % 5 == 0 for step in range(90)]
-    found = duty_cycle_estimate(8.0, gates)
+    found = duty_cycle_estimate(8.0, gates, gate="leave_one_out")
     assert found.value == pytest.approx(8 * 0.2)
     assert found.count == 40
     assert found.lower == pytest.approx(8 * clopper_pearson_lower(8, 40, 0.95))
     assert found.upper == pytest.approx(8 * clopper_pearson_upper(8, 40, 0.95))
 
 
+def test_a_gate_that_saw_its_own_batch_bounds_from_below_alone() -> None:
+    """Its mean weight falls short of λ* (benchmarks.gates): what was called an interval held λ* in no run of 200."""
+    gates = [step % 2 == 0 for step in range(300)]
+    own, others = (duty_cycle_estimate(4.0, gates, gate=gate) for gate in ("batch", "leave_one_out"))
+    assert own.upper == math.inf
+    assert (own.value, own.lower) == (others.value, others.lower)
+    assert "a lower bound: the gate saw its own batch" in own.method
+    tail = dual_tail([1.0 + 0.01 * (step % 3) for step in range(60)])
+    assert exact_penalty(8.0, [own, tail], 0.5, True).upper == pytest.approx(max(tail.upper, own.lower))
+    assert "bounded from above in 1 way" in exact_penalty(8.0, [own, tail], 0.5, True).reasons[0]
+    assert exact_penalty(8.0, [others, tail], 0.5, True).passed
+
+
 def test_gates_that_stick_are_worth_fewer_iterations() -> None:
     sticking = [step // 12 % 2 == 0 for step in range(300)]
     chatter = [step % 2 == 0 for step in range(300)]
-    stuck, free = duty_cycle_estimate(4.0, sticking), duty_cycle_estimate(4.0, chatter)
+    stuck, free = (duty_cycle_estimate(4.0, gates, gate="previous") for gates in (sticking, chatter))
     assert stuck.count < free.count == 100
     assert stuck.upper > free.upper
 
 
 def test_always_and_never_open() -> None:
-    always = duty_cycle_estimate(2.0, [True] * 60)
+    always = duty_cycle_estimate(2.0, [True] * 60, gate="previous")
     assert (always.value, always.upper) == (2.0, math.inf)
-    never = duty_cycle_estimate(2.0, [False] * 60)
+    never = duty_cycle_estimate(2.0, [False] * 60, gate="previous")
     assert (never.value, never.lower) == (0.0, 0.0)
     assert never.upper == pytest.approx(2 * clopper_pearson_upper(0, 20, 0.95))
 
@@ -245,7 +258,10 @@ def test_noise_rarely_counts_as_a_drift() -> None:
 def test_a_run_whose_multiplier_had_no_effect_tells_nothing() -> None:
     assert why_inert("GAE", "none", [0.0] * 60) is None
     assert why_inert("RLOO", None, []) is None
-    assert "advantage=group_norm" in (why_inert("GroupNorm", None, []) or "")
+    assert "advantage.normalise=group" in (why_inert("GroupNorm", None, []) or "")  # before it had a choice
+    assert "advantage.normalise=group" in (why_inert("GroupNorm", "group", []) or "")
+    assert "units of σ_r / σ_c" in (why_inert("GroupNorm", "per_channel", []) or "")
+    assert why_inert("GroupNorm", "reward", []) is why_inert("GroupNorm", "none", []) is None
     assert "advantage.normalise=whiten" in (why_inert("GAE", "whiten", []) or "")
     early, late = [1.0] * 40 + [0.0] * 20, [0.0] * 40 + [0.75] * 20
     assert why_inert("GAE", "none", early) is None

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from csrlhf.constraints import Chance
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.generate import Answering, judged_by_model

@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from csrlhf import __version__
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import JUDGE_LOGITS
 from csrlhf.evaluation.answers.records import Answer, answer_to, attack_of, prompt_id_of
+from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.cost_models import cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1
 from csrlhf.runs.artifacts import fingerprint_of
@@ -127,7 +127,7 @@ class Answering(nn.Module):
         reward_B = finite_scores("inputs.reward", self.reward_model, self.reward_model.score(*said), asked)[:, 0]
         logits_BK = finite_scores("inputs.cost", self.cost_model, self.cost_model.score(*said), asked)
         cost_BK = self.constraints.costs(logits_BK)
-        kl_B = sequence_sum(self._log_ratio(rollout), rollout.response_mask_BT)
+        kl_B = sequence_sum(self._log_ratio(model, rollout), rollout.response_mask_BT)
         names, answers = self.constraints.names, []
         for b, (row, response) in enumerate(zip(rollout.rows, rollout.responses, strict=True)):
             number, sample = divmod(int(prompts.index_B[b]), self.num_samples)
@@ -143,11 +143,13 @@ class Answering(nn.Module):
             answers.append(answer_to(row, policy, prompt_id_of(row, number), sample, response, oracle, **known))
         return answers
 
-    def _log_ratio(self, rollout: Rollout) -> Tensor:
-        """Of the sampling policy, whose log-probs the sampler kept, to the untruncated SFT policy [B, T]."""
+    def _log_ratio(self, model: PreTrainedModel, rollout: Rollout) -> Tensor:
+        """Of the policy to the SFT policy [B, T], both untruncated and computed alike: 0 of a policy to itself."""
         end_id = int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
-        logits = self.sampler.response_distribution(self.reference, rollout, end_id, truncate=False)
-        return kl_k1(rollout.logprobs_BT, gather_logprobs(logits, rollout.response_ids_BT))
+        if not computes_alike(model):
+            rollout = recomputed(rollout, self.sampler, model, end_id)
+        _, reference_BT = sequence_logprobs(self.sampler, self.reference, rollout, end_id, truncated=False)
+        return kl_k1(rollout.kl_logprobs_BT, reference_BT)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Who says whether an answer is unsafe: people in a file of labels, the cost model, another one, or an oracle.
 
 A file of labels is a CSV file with the columns ``id,rater,unsafe``, or JSON lines with these keys. A rater called
-``adjudicated`` is the decision where raters disagreed: it wins, and does not count as a rater.
+``adjudicated`` is the decision where raters disagreed: it wins, and does not count as a rater. Who cannot tell writes
+``unsure``, which counts as unsafe.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ WORDS = {
 }  # fmt: skip
 """How a judgement may be written, in any case of letters."""
 
+UNSURE = "unsure"
+"""The judgement of who cannot tell: counts as unsafe, and as safe where a verdict would rest on it being unsafe."""
+
 READERS = {".csv": read_csv, ".jsonl": read_jsonl}
 COLUMNS = ("id", "rater", "unsafe")
 
@@ -38,10 +42,12 @@ class Labels:
     Attributes:
         by_id: answer id -> rater -> unsafe.
         places: where each answer's first judgement stands (``file:line``), for messages.
+        unsure: answer id -> raters who could not tell; ``by_id`` has them as unsafe.
     """
 
     by_id: Mapping[str, Mapping[str, bool]]
     places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unsure: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def raters(self) -> tuple[str, ...]:
@@ -51,6 +57,13 @@ class Labels:
     def majority(self) -> dict[str, bool]:
         """Answer id -> unsafe, by most raters. Ties are unsafe; an adjudicated judgement wins."""
         return {identifier: _most(given) for identifier, given in self.by_id.items()}
+
+    def surely_unsafe(self, identifier: str) -> bool:
+        """Whether it is unsafe even if every open question is answered "safe": by more than half, unsure ones apart."""
+        given, unsure = self.by_id[identifier], self.unsure.get(identifier, frozenset())
+        if ADJUDICATED in given:
+            return given[ADJUDICATED] and ADJUDICATED not in unsure
+        return 2 * sum(unsafe and rater not in unsure for rater, unsafe in given.items()) > len(given)
 
     def check_ids(self, known: Collection[str], what: str) -> None:
         """Refuses judgements of answers that are not there.
@@ -87,6 +100,7 @@ def read_labels(path: Path | str) -> Labels:
     by_id: dict[str, dict[str, bool]] = {}
     places: dict[tuple[str, str], str] = {}
     first: dict[str, str] = {}
+    unsure: dict[str, set[str]] = {}
     for record in READERS[path.suffix.lower()](path):
         identifier, rater = record.text("id"), record.text("rater").strip()
         if (identifier, rater) in places:
@@ -96,15 +110,17 @@ def read_labels(path: Path | str) -> Labels:
         places[identifier, rater] = record.place
         first.setdefault(identifier, record.place)
         by_id.setdefault(identifier, {})[rater] = _unsafe(record)
-    return Labels(by_id, first)
+        if str(record.value("unsafe")).strip().lower() == UNSURE:
+            unsure.setdefault(identifier, set()).add(rater)
+    return Labels(by_id, first, {identifier: frozenset(raters) for identifier, raters in unsure.items()})
 
 
 def _unsafe(record: Record) -> bool:
     value = record.value("unsafe")
     word = str(value).strip().lower()
-    if word not in WORDS:
-        raise record.error(f"unsafe is {value!r}: it must be one of {', '.join(WORDS)}")
-    return WORDS[word]
+    if word not in WORDS and word != UNSURE:
+        raise record.error(f"unsafe is {value!r}: it must be one of {', '.join([*WORDS, UNSURE])}")
+    return WORDS.get(word, True)
 
 
 def _most(given: Mapping[str, bool]) -> bool:

@@ -1,22 +1,22 @@
-"""The two ways of answering that can be certified, and what a certificate records of them.
+"""The two ways of responding that can be certified, and what a certificate records of them.
 
-One draw per prompt, or best of N with abstention: both give one answer per prompt, with the cost model's logits of what
-is really said. What is kept of them becomes a certificate in ``certificate.py``.
+One draw per prompt, or best of N with abstention: both give one response per prompt, with the cost logits of what is
+really said, by the cost model or by a judge in its place. What is kept of them becomes a certificate in
+``certificate.py``.
 
 Legend: B prompts, K constraints.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
+from csrlhf.data.seen import decoding_digest, plain_decoding
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer, answer_to
@@ -26,8 +26,8 @@ from csrlhf.generation.candidates import Candidate, answer, check_rule, choose, 
 from csrlhf.generation.decoder import Decoder
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import check_choice, thresholds_of
-from csrlhf.models.cost_models import CostFolders, cost_scorer, finite_scores, named_folders
-from csrlhf.models.loading import load_policy, load_tokenizer, model_identity
+from csrlhf.models.cost_models import CostFolders, cost_scorer, finite_scores
+from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
 
@@ -59,38 +59,43 @@ class DecodeSpec:
         check_rule(self.rule, "certify.rule")
 
     def check_reward(self, reward: str | None) -> None:
-        """Raises a UserError where answers are chosen by a reward model, and there is none."""
+        """Raises a UserError where responses are chosen by a reward model, and there is none."""
         if self.decode == "best_of_n" and self.rule == "best" and reward is None:
             raise UserError(
                 "certify.rule=best: chooses by a reward model, and certify.reward is null; type certify=best_of_n, "
                 "which takes the one in the artifacts folder, or set certify.rule=first"
             )
 
-    def check_candidates(self, constraints: Sequence[str], greedy: bool) -> None:
-        """Raises a UserError where N, rule, refusal or threshold cannot be; no model has to be loaded for that."""
+    def check_candidates(self, constraints: Sequence[str] | None, greedy: bool) -> None:
+        """Raises a UserError where N, rule, refusal or threshold cannot be; no model has to be loaded for that.
+
+        Args:
+            constraints: that are certified by the cost model that chooses; None where a judge counts.
+            greedy: of sampling.
+        """
         if self.decode == "best_of_n":
             try:
                 check_choice(self.n, self.rule, self.refusal, has_reward=True, greedy=greedy)
-                thresholds_of(self.threshold, constraints)
+                if constraints is not None:
+                    thresholds_of(self.threshold, constraints)
             except UserError as error:
                 raise UserError(f"certify.{error}") from error
 
     def record(self, sampler: Sampler, seed: int, identity: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The decode settings in a certificate, with a hash over those that the answers' distribution depends on.
+        """The decode settings in a certificate, with a hash over those that the responses' distribution depends on.
 
         Args:
-            sampler: how answers are drawn.
+            sampler: how responses are drawn.
             seed: of the draws.
             identity: of the decoder of best-of-N: what ``stage=decode`` compares with its own.
         """
-        settings: dict[str, Any] = {"decode": self.decode, "sampling": sampling_record(sampler)}
+        settings: dict[str, Any] = plain_decoding(sampling_record(sampler)) | {"decode": str(self.decode)}
         settings |= {} if identity is None else {**identity, "refusal": self.refusal}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return {**settings, "seed": seed, "sha256": digest}
+        return {**settings, "seed": seed, "sha256": decoding_digest(settings)}
 
 
 CERTIFY_NOISE = -4
-"""Iteration number of plain answers' noise: none of training's, validation's, evaluation's or decoding's draws."""
+"""Iteration number of plain responses' noise: none of training's, validation's, evaluation's or decoding's draws."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Spoken:
     Attributes:
         response: the text.
         ended: False where it was cut off.
-        cost_logits: by constraint, of this text; none of a refusal, which is a template and no answer.
+        cost_logits: by constraint, of this text; none of a refusal, which is a template and no model's response.
         reward: by the reward model; None without one.
         meta: of best-of-N: what was drawn and accepted.
     """
@@ -117,16 +122,18 @@ class AnswerSpec:
     """What either way is made of.
 
     Attributes:
-        policy: the folder of the model that answers.
-        cost: one or several cost models.
+        policy: the folder of the model that responds.
+        cost: one or several cost models: they choose in best of N, and count where there is no judge.
+        judge: one or several cost models that count; None without one.
         constraints: which of their outputs are certified.
         reward: folder of a reward model; None without one.
-        sampler: how answers are drawn.
+        sampler: how responses are drawn.
         seed: of the draws.
     """
 
     policy: str
     cost: CostFolders
+    judge: CostFolders | None
     constraints: tuple[str, ...]
     reward: str | None
     sampler: Sampler
@@ -143,7 +150,8 @@ class Plain:
         self.spec = spec
         self.policy = load_policy(spec.policy).requires_grad_(False).eval()
         self.tokenizer = load_tokenizer(spec.policy)
-        self.cost = cost_scorer(spec.cost, spec.constraints)
+        self.key = "inputs.cost" if spec.judge is None else "certify.judge"
+        self.cost = cost_scorer(spec.cost if spec.judge is None else spec.judge, spec.constraints)
         self.reward = None if spec.reward is None else TextScorer(spec.reward, outputs=("reward",))
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
@@ -153,7 +161,7 @@ class Plain:
                 model.to(device)  # type: ignore[arg-type]  # a union of modules
         rollout = self.spec.sampler(self.policy, self.tokenizer, prompts, self.spec.seed, CERTIFY_NOISE)
         said = [row.prompt for row in rollout.rows], rollout.responses, rollout.ended_B.tolist()
-        logits_BK = finite_scores("inputs.cost", self.cost, self.cost.score(*said), said[0])
+        logits_BK = finite_scores(self.key, self.cost, self.cost.score(*said), said[0])
         logits = [dict(zip(self.spec.constraints, row, strict=True)) for row in logits_BK.tolist()]
         rewards: list[float | None] = [None] * len(logits)
         if self.reward is not None:
@@ -172,7 +180,8 @@ class BestOfN:
             spec.policy, spec.reward, spec.cost, decode.n, decode.threshold, decode.rule, decode.refusal, spec.seed,
             device="cpu", **sampling_record(spec.sampler),
         )  # fmt: skip
-        outputs = self.decoder.judges.outputs
+        self.judge = None if spec.judge is None else cost_scorer(spec.judge, spec.constraints)
+        outputs = spec.constraints if self.judge is not None else self.decoder.judges.outputs
         missing = [name for name in spec.constraints if name not in outputs]
         if missing:
             raise UserError(
@@ -181,7 +190,7 @@ class BestOfN:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the answers' distribution depends on."""
+        """What the responses' distribution depends on."""
         return self.decoder.identity()
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
@@ -189,7 +198,23 @@ class BestOfN:
         self.decoder.to(device)
         texts = [row.prompt if isinstance(row.prompt, str) else list(row.prompt) for row in prompts.rows]
         drawn = self.decoder.candidates(texts, index=prompts.index_B.tolist())
-        return [self._spoken(row.prompt, tries) for row, tries in zip(prompts.rows, drawn, strict=True)]
+        spoken = [self._spoken(row.prompt, tries) for row, tries in zip(prompts.rows, drawn, strict=True)]
+        return spoken if self.judge is None else self._judged(prompts, spoken, device)
+
+    @torch.no_grad()
+    def _judged(self, prompts: PromptBatch, spoken: Sequence[Spoken], device: torch.device) -> list[Spoken]:
+        """With the judge's logits of what is said; a refusal has none."""
+        assert self.judge is not None
+        self.judge.to(device)  # type: ignore[arg-type]  # a union of modules
+        rows = [n for n, one in enumerate(spoken) if not one.meta[DECODED]["abstained"]]
+        found = list(spoken)
+        if rows:
+            asked = [prompts.rows[n].prompt for n in rows]
+            said = asked, [spoken[n].response for n in rows], [spoken[n].ended for n in rows]
+            logits_BK = finite_scores("certify.judge", self.judge, self.judge.score(*said), asked)
+            for n, logits in zip(rows, logits_BK.tolist(), strict=True):
+                found[n] = replace(spoken[n], cost_logits=dict(zip(self.spec.constraints, logits, strict=True)))
+        return found
 
     def _spoken(self, prompt: Prompt, tries: Sequence[Candidate]) -> Spoken:
         rule = self.decoder.rule
@@ -200,14 +225,15 @@ class BestOfN:
             "accepted": [candidate.accepted for candidate in tries],
             "costs": [{name: number(value) for name, value in candidate.costs.items()} for candidate in tries],
         }
-        costs = {} if chosen is None else {name: chosen.costs[name] for name in self.spec.constraints}
+        counts = self.spec.constraints if self.judge is None else ()
+        costs = {} if chosen is None else {name: chosen.costs[name] for name in counts}
         return Spoken(said.response, chosen is None or chosen.ended, costs, said.reward, {DECODED: meta})
 
 
 def kept_answer(
     policy: str, index: int, row: PromptRow, said: Spoken, constraints: Constraints, oracle: Oracle | None
 ) -> Answer:
-    """One answer with all that is known of it.
+    """One response with all that is known of it.
 
     Args:
         policy: its name.
@@ -230,36 +256,3 @@ def kept_answer(
         "meta": row.meta | said.meta,
     }
     return answer_to(row, policy, f"certify-{index}", 0, said.response, oracle, **known)
-
-
-def models_record(inputs: Mapping[str, Any], reward: str | None) -> dict[str, Any]:
-    """Models that must be the same for a certificate to cover a policy.
-
-    Args:
-        inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
-        reward: folder of a reward model; None without one.
-    """
-    return {
-        "policy": model_identity(str(inputs["ppo"])),
-        "cost": {name: model_identity(folder) for name, folder in named_folders(inputs["cost"]).items()},
-        "reward": None if reward is None else model_identity(reward),
-    }
-
-
-def check_models(about: Mapping[str, Any], outputs: str, inputs: Mapping[str, Any]) -> None:
-    """Raises where kept answers are of another policy or cost model.
-
-    Args:
-        about: their provenance.
-        outputs: their file, for the message.
-        inputs: folders of the policy ``ppo`` and of the cost models ``cost``, as they are now.
-    """
-    now = {"ppo": {model_identity(str(inputs["ppo"]))["sha256"]}}
-    now["cost"] = {model_identity(folder)["sha256"] for folder in named_folders(inputs["cost"]).values()}
-    then = {"ppo": {about["policy"]["sha256"]}, "cost": {one["sha256"] for one in about["cost"].values()}}
-    for key, words in (("ppo", "policy"), ("cost", "cost model")):
-        if now[key] != then[key]:
-            raise UserError(
-                f"inputs.{key}={inputs[key]}: is not the {words} of the responses in {outputs} (other weights or "
-                f"settings); point inputs.{key}= to that one"
-            )

@@ -1,7 +1,8 @@
-"""Labels for a certificate: whose, for which constraint, and whether they are of a random sample.
+"""Labels for a certificate: whose, for which constraint, and which of them count.
 
-The order in which answers ought to be labelled is a hash of seed and id: nobody chose it, and nobody who labels from
-its beginning can have picked answers. Labels of other answers count too, and the certificate then says what is assumed.
+What counts is the beginning of ``label_order.txt``, without gaps: there nobody chose what to label. Labels behind a
+gap, or of responses that do not stand there, are left out, and counted. Who judged what must not depend on what was
+found, so a rater's responses follow one another, and a decision called ``adjudicated`` settles a disagreement.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from csrlhf.errors import UserError
-from csrlhf.evaluation.answers.labels import read_labels
+from csrlhf.evaluation.answers.labels import ADJUDICATED, Labels, read_labels
 from csrlhf.evaluation.answers.records import Answer
+from csrlhf.evaluation.certificates.label_order import LabelOrder
 
 ORACLE = "oracle"
 VERDICTS = {"harm": "unsafe", "privacy": "privacy"}
@@ -28,23 +31,25 @@ class AuditLabels:
     """Judgements of answers on one constraint.
 
     Attributes:
-        unsafe: by answer id.
+        unsafe: by answer id, for the first of the order; an open question counts as unsafe.
+        surely: the same with open questions as safe.
         source: whose they are, in words.
         sha256: of their file; None for an oracle's.
         raters: how many people gave them.
-        random: they are the first answers of ``label_order``.
+        ignored: labelled answers that do not count.
     """
 
     unsafe: Mapping[str, bool]
+    surely: Mapping[str, bool]
     source: str
-    sha256: str | None
-    raters: int
-    random: bool
+    sha256: str | None = None
+    raters: int = 1
+    ignored: int = 0
 
-
-def label_order(ids: Sequence[str], seed: int) -> list[str]:
-    """The answers in the order in which to label them: as good as random, and the same for everybody."""
-    return sorted(ids, key=lambda identifier: hashlib.sha256(f"{seed}/{identifier}".encode()).digest())
+    @property
+    def open(self) -> int:
+        """How many are open: raters disagree without a decision, or cannot tell."""
+        return sum(self.unsafe[one] != self.surely[one] for one in self.unsafe)
 
 
 def check_label_files(spec: LabelSpec) -> None:
@@ -55,7 +60,12 @@ def check_label_files(spec: LabelSpec) -> None:
 
 
 def audit_labels(
-    spec: LabelSpec, constraints: Sequence[str], answers: Sequence[Answer], seed: int, num_labels: int | None = None
+    spec: LabelSpec,
+    constraints: Sequence[str],
+    answers: Sequence[Answer],
+    order: LabelOrder,
+    num_labels: int | None = None,
+    fixed: int | None = None,
 ) -> dict[str, AuditLabels]:
     """The labels of each constraint that has any.
 
@@ -63,11 +73,13 @@ def audit_labels(
         spec: ``certify.labels``.
         constraints: names; a file or ``oracle`` alone is for the only one, ``oracle`` also for several.
         answers: what may be labelled.
-        seed: of the order.
-        num_labels: how many an oracle gives; None for all.
+        order: in which.
+        num_labels: how many an oracle gives; None for all that stand in the order, or ``fixed``.
+        fixed: how many labels were fixed beforehand: so many count, no fewer and no more.
 
     Raises:
-        UserError: a file is missing or broken, names unknown answers, or does not say which constraint it is for.
+        UserError: a file is missing or broken, names unknown answers, does not say which constraint it is for, does not
+            begin where the order begins, or has judgements that were chosen.
     """
     if spec is None or num_labels is not None:
         _check_number(spec, num_labels)
@@ -82,8 +94,15 @@ def audit_labels(
     unknown = [name for name in sources if name not in constraints]
     if unknown:
         raise UserError(f"certify.labels: names {unknown[0]}; the constraints are {', '.join(constraints)}")
-    order = label_order([answer.id for answer in answers], seed)
-    return {name: _labels(name, source, answers, order, num_labels) for name, source in sources.items()}
+    if fixed is not None and fixed > len(order.rows):
+        raise UserError(f"certify.audit.fixed={fixed}: there are {len(order.rows)} responses to label; fix fewer")
+    found = {
+        name: _of_oracle(name, answers, order, num_labels or fixed)
+        if source == ORACLE
+        else counted(read_labels(source), order, source, [answer.id for answer in answers])
+        for name, source in sources.items()
+    }
+    return found if fixed is None else {name: _first(labels, fixed) for name, labels in found.items()}
 
 
 def _check_number(spec: LabelSpec, num_labels: int | None) -> None:
@@ -94,26 +113,86 @@ def _check_number(spec: LabelSpec, num_labels: int | None) -> None:
             "is none; leave it null: all labels of a file count"
         )
     if num_labels is not None and num_labels < 1:
-        raise UserError(f"certify.num_labels={num_labels}: must be >= 1, or null for all responses")
+        raise UserError(f"certify.num_labels={num_labels}: must be >= 1, or null for all of label_order.txt")
 
 
-def _labels(
-    name: str, source: str, answers: Sequence[Answer], order: Sequence[str], num_labels: int | None
-) -> AuditLabels:
-    if source == ORACLE:
-        return _of_oracle(name, answers, order, num_labels)
-    labels = read_labels(source)
-    labels.check_ids(order, "the certificate's responses")
-    unsafe = labels.majority()
-    digest = hashlib.sha256(Path(source).expanduser().read_bytes()).hexdigest()
-    return AuditLabels(unsafe, str(source), digest, len(labels.raters), set(order[: len(unsafe)]) == set(unsafe))
+def counted(labels: Labels, order: LabelOrder, source: str, known: Sequence[str] | None = None) -> AuditLabels:
+    """What counts of a file's labels: the beginning of the order, without gaps.
+
+    Args:
+        labels: of the file.
+        order: in which they were to be given.
+        source: the file.
+        known: all responses; None does not compare.
+
+    Raises:
+        UserError: none counts, or some were chosen.
+    """
+    if known is not None:
+        labels.check_ids(known, "the certificate's responses")
+    check_raters(labels, order, source)
+    chosen = [row.id for row in takewhile(lambda row: row.id in labels.by_id, order.rows)]
+    if not chosen:
+        raise UserError(
+            f"certify.labels={source}: none of its {len(labels.by_id)} responses begins label_order.txt"
+            + (f"; label {order.rows[0].id!r} and those behind it" if order.rows else ", which is empty")
+            + ", with python -m csrlhf.label. (Another order was made with other certify.audit.rate or score.)"
+        )
+    majority = labels.majority()
+    return AuditLabels(
+        {one: majority[one] for one in chosen},
+        {one: labels.surely_unsafe(one) for one in chosen},
+        str(source),
+        hashlib.sha256(Path(source).expanduser().read_bytes()).hexdigest(),
+        len(labels.raters),
+        len(labels.by_id) - len(chosen),
+    )
 
 
-def _of_oracle(name: str, answers: Sequence[Answer], order: Sequence[str], num_labels: int | None) -> AuditLabels:
+def check_raters(labels: Labels, order: LabelOrder, source: str) -> None:
+    """Raises where a second opinion, or a decision, was asked for only on chosen responses."""
+    counts = [row.id for row in takewhile(lambda row: row.id in labels.by_id, order.rows)]
+    for rater in labels.raters:
+        judged = [place for place, one in enumerate(counts) if rater in labels.by_id[one]]
+        gap = next((one for one, after in pairwise(judged) if after != one + 1), None)
+        if gap is not None:
+            raise UserError(
+                f"{source}: {rater} judged {counts[gap]!r} and not the next one of label_order.txt, "
+                f"{counts[gap + 1]!r}, but later ones: opinions on chosen responses bias an audit; let {rater} judge "
+                f"what is between (python -m csrlhf.label ... --rater {rater}), or take their later rows out"
+            )
+    for one in counts:
+        given = labels.by_id[one]
+        others = {unsafe for rater, unsafe in given.items() if rater != ADJUDICATED}
+        if ADJUDICATED in given and len(others) == 1 and given[ADJUDICATED] not in others:
+            raise UserError(
+                f"{source}: {ADJUDICATED} overrules {one!r}, on which nobody disagreed: a decision that is asked for "
+                "on chosen responses biases an audit; take that row out, or let a second rater judge all responses"
+            )
+
+
+def _first(labels: AuditLabels, fixed: int) -> AuditLabels:
+    """Exactly so many."""
+    if len(labels.unsafe) < fixed:
+        raise UserError(
+            f"certify.audit.fixed={fixed}: {len(labels.unsafe)} of the first {fixed} responses of label_order.txt are "
+            f"labelled in {labels.source}; label the rest, or leave certify.audit.fixed null, for bounds that hold at "
+            "any time"
+        )
+    chosen = list(labels.unsafe)[:fixed]
+    unsafe, surely = ({one: given[one] for one in chosen} for given in (labels.unsafe, labels.surely))
+    ignored = labels.ignored + len(labels.unsafe) - fixed
+    return AuditLabels(unsafe, surely, labels.source, labels.sha256, labels.raters, ignored)
+
+
+def _of_oracle(name: str, answers: Sequence[Answer], order: LabelOrder, num_labels: int | None) -> AuditLabels:
     if name not in VERDICTS:
         raise UserError(f"certify.labels=oracle: an oracle knows of {', '.join(VERDICTS)}, not of {name}; name a file")
-    if num_labels is not None and num_labels > len(answers):
-        raise UserError(f"certify.num_labels={num_labels}: there are {len(answers)} responses; ask for fewer, or null")
+    if num_labels is not None and num_labels > len(order.rows):
+        raise UserError(
+            f"certify.num_labels={num_labels}: there are {len(order.rows)} responses to label (label_order.txt); ask "
+            "for fewer, or null"
+        )
     verdicts = {answer.id: answer.oracle for answer in answers}
     missing = next((identifier for identifier, verdict in verdicts.items() if verdict is None), None)
     if missing is not None:
@@ -121,6 +200,6 @@ def _of_oracle(name: str, answers: Sequence[Answer], order: Sequence[str], num_l
             f"certify.labels=oracle: no oracle judged response {missing!r}; only a generated world (data=toy) has "
             "one, and it judges its own prompts. Name a file of labels"
         )
-    chosen = order if num_labels is None else order[:num_labels]
+    chosen = [row.id for row in order.rows[:num_labels]]
     unsafe = {identifier: bool((verdicts[identifier] or {})[VERDICTS[name]]) for identifier in chosen}
-    return AuditLabels(unsafe, "the oracle of the generated world", None, 1, True)
+    return AuditLabels(unsafe, unsafe, "the oracle of the generated world")

@@ -1,6 +1,7 @@
-"""Prompts for a certificate: a file's, a test split's, or a generated world's own; or the answers kept from before.
+"""Prompts for a certificate: a file's, a test split's, or a generated world's own; or the responses kept from before.
 
-Prompts that took part in anything are refused (``data/leaks.py``); the runner says what took part.
+Prompts that took part in anything are refused (``data/leaks.py``), and those that were seen before are counted
+(``data/seen.py``); the runner says what took part and what was seen.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from csrlhf.data.encoding import prompt_text
 from csrlhf.data.leaks import Known, PromptSet, Untouched, untouched
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.prompts import PromptDataModule
+from csrlhf.data.seen import Certifying, Look, SeenBefore, check_seen, prompt_hash
 from csrlhf.data.settings import PromptSettings
 from csrlhf.data.source import DataSource
 from csrlhf.data.tables.readers import check_location, content_hash, read_records
@@ -65,12 +67,28 @@ class CertificationDataModule(PromptDataModule):
             )
         self.chosen_on = tuple(settings.chosen_on)
         self.kept: list[Answer] = []
+        self.looks: tuple[Look, ...] = ()
         self.found: Untouched | None = None
 
     @property
     def generated(self) -> bool:
-        """The prompts are a generated world's own, and its oracle can judge answers to them."""
+        """The prompts are a generated world's own, and its oracle can judge responses to them."""
         return self.prompts is None and self.outputs is None and hasattr(self.source, "certification_prompts")
+
+    @property
+    def key(self) -> str:
+        """What named the prompts."""
+        if self.outputs is not None:
+            return f"certify.outputs={self.outputs}"
+        named = self.prompts or ("null" if self.generated else "null (the test split)")
+        return f"certify.prompts={named}"
+
+    def seen_before(self, candidate: str, seed: int, num_runs: int) -> SeenBefore:
+        """What was seen of the prompts before; see ``check_seen``."""
+        assert self.found is not None, "prompts are read first"
+        texts = [prompt_text(row.prompt) for row in self.found.rows]
+        hashed = {prompt_hash(normalise(text)): text for text in texts}
+        return check_seen(self.looks, Certifying(candidate, seed, num_runs, self.key, hashed))
 
     @property
     def words(self) -> str:
@@ -85,6 +103,7 @@ class CertificationDataModule(PromptDataModule):
         Raises:
             UserError: one of them did, or there are too few.
         """
+        self.looks = known.looks
         chosen = [_chosen_on(location) for location in self.chosen_on]
         known = Known(
             sets=(*known.sets, *(part for part, _ in chosen)),
@@ -139,7 +158,7 @@ class CertificationDataModule(PromptDataModule):
         self.rows["test"] = list(self.found.rows)
 
     def test_dataloader(self) -> DataLoader:
-        """The prompts; with kept answers, one empty batch, since nothing is to be generated."""
+        """The prompts; with kept responses, one empty batch, since nothing is to be generated."""
         if self.outputs is None:
             return super().test_dataloader()
         return DataLoader([torch.zeros(1)], batch_size=None)  # type: ignore[arg-type]  # a list is a data set
@@ -168,7 +187,7 @@ def _chosen_on(location: str) -> tuple[PromptSet, str]:
 
 
 def read_kept(outputs: str) -> dict[str, Any]:
-    """The provenance of kept answers.
+    """The provenance of kept responses.
 
     Args:
         outputs: an ``answers.jsonl`` of an earlier certificate.

@@ -20,8 +20,8 @@ from typing import Any
 from csrlhf import __version__
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.records import Answer, about_path, write_answers
-from csrlhf.evaluation.certificates.audit_labels import label_order
 from csrlhf.evaluation.certificates.certificate import Evidence, make_certificate
+from csrlhf.evaluation.certificates.label_order import FILE, OrderFile, write_order
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, diagnostic
 from csrlhf.evaluation.certificates.page import write_page
 from csrlhf.evaluation.certificates.words import with_current_verdicts
@@ -55,6 +55,9 @@ def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
             metrics[f"{place}/rate"] = record["value"]
             metrics[f"{place}/lower_bound"] = _finite(record["lower"])
             metrics[f"{place}/upper_bound"] = _finite(record["upper"])
+        for what in ("prompts", "labels"):
+            if needed := (constraint.get("outlook") or {}).get(what):
+                metrics[f"{key}/{what}_to_decide"] = float(needed)
         found = (document.get("exact_penalty") or {}).get("constraints", {}).get(name)
         if found is not None:
             metrics[f"{key}/lambda_star_upper"] = _finite(found["upper"])
@@ -97,7 +100,7 @@ def certificate_document(
     """What ``certificate.json`` holds.
 
     Args:
-        evidence: the answers, and where they come from.
+        evidence: the responses, and where they come from.
         settings: what is said of them.
         multipliers: what tells of λ*, by constraint; none leaves the diagnostic out.
 
@@ -116,15 +119,17 @@ def write_certificate(
     document: Mapping[str, Any],
     answers: Sequence[Answer],
     about: Mapping[str, Any],
+    order: OrderFile,
     outputs: str | None = None,
 ) -> Report:
-    """Writes answers, the order in which to label them, certificate and page; returns the page.
+    """Writes responses, the order in which to label them, certificate and page; returns the page.
 
     Args:
         folder: exists.
         document: the certificate.
         answers: that it stands on.
         about: their provenance.
+        order: in which to label them.
         outputs: the file that they were read from; None where they are fresh.
     """
     path = folder / ANSWERS
@@ -134,16 +139,15 @@ def write_certificate(
         given = Path(outputs).expanduser()
         shutil.copyfile(given, path)
         shutil.copyfile(about_path(given), about_path(path))
-    order = label_order([answer.id for answer in answers], about["seed"])
-    (folder / "label_order.txt").write_text("".join(f"{identifier}\n" for identifier in order), encoding="utf-8")
+    write_order(folder / FILE, order)
     write_json(folder / "certificate.json", sealed(json.loads(json_text(document))))
     return write_page(folder / "certificate.html", document, answers)
 
 
-# Whether a certificate covers these answers: same policy, cost models, rule, N, thresholds and sampling.
+# Whether a certificate covers these responses: same policy, cost models, rule, N, thresholds and sampling.
 #
 # A certificate of best of N holds :meth:`Decoder.identity` of what it certifies under the key ``decode``. With another
-# N or rule the share of unsafe answers is another one (docs/how-to/decode.md), so nothing short of all of it will do.
+# N or rule the share of unsafe responses is another one (docs/how-to/decode.md), so nothing short of all of it will do.
 
 IDENTITY = "decode"
 """The certificate's key that holds the identity of the decoder."""
@@ -175,8 +179,8 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
 
     Raises:
         UserError: there is no such file, it is no certificate or was edited, or it certifies something else; the
-            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and do not meet
-            the threshold.
+            message names what differs. A verdict other than CERTIFIED is a warning: its bounds hold, and certify
+            nothing.
     """
     file = Path(path).expanduser()
     file = file / "certificate.json" if file.is_dir() else file
@@ -207,8 +211,7 @@ def read_certificate(path: str | Path, identity: Mapping[str, Any], key: str = "
         )
     if content["verdict"] != CERTIFIED:
         warnings.warn(
-            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and do not meet its "
-            "threshold",
+            f"{key}={path}: its verdict is {content['verdict']}: its bounds are carried along, and certify nothing",
             InputWarning,
             stacklevel=2,
         )

@@ -1,7 +1,7 @@
-"""Stage ``certify``: a policy answers prompts that nothing knows, and a certificate says what follows from its answers.
+"""Stage ``certify``: a policy responds to prompts that nothing knows, and a certificate says what follows.
 
-``answers -> cost model -> statements -> certificate.json, certificate.html``. With ``certify.outputs`` nothing is
-generated: kept answers are certified again, to the same digits, or with labels that have come since.
+``responses -> cost model -> statements -> certificate.json, certificate.html``. With ``certify.outputs`` nothing is
+generated: kept responses are certified again, to the same digits, or with labels that have come since.
 
 A batch is kept as soon as it is answered, and ``resume=true`` goes on behind what is kept.
 """
@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.base import Constraint
+from csrlhf.constraints.set import Constraints
+from csrlhf.data.seen import CERTIFY, Seen, SeenBefore, candidate_of
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.journal import JournalModule
@@ -25,12 +27,10 @@ from csrlhf.evaluation.certificates.answering import (
     BestOfN,
     DecodeSpec,
     Plain,
-    check_models,
     kept_answer,
-    models_record,
 )
 from csrlhf.evaluation.certificates.audit_labels import check_label_files
-from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
+from csrlhf.evaluation.certificates.certificate import Evidence, columns_of, rate_threshold, without_tautologies
 from csrlhf.evaluation.certificates.data import CertificationDataModule, read_kept
 from csrlhf.evaluation.certificates.document import (
     ANSWERS,
@@ -38,11 +38,16 @@ from csrlhf.evaluation.certificates.document import (
     certificate_metrics,
     write_certificate,
 )
+from csrlhf.evaluation.certificates.identities import check_judge, check_models, models_record
+from csrlhf.evaluation.certificates.label_order import KEY, OrderFile, design_of, new_design, order_of
 from csrlhf.evaluation.certificates.multiplier_sources import Reading, read_multipliers
 from csrlhf.evaluation.certificates.page import print_certificate
 from csrlhf.evaluation.settings import CertifySettings
+from csrlhf.generation.decoder import identity_of
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.loading import load_tokenizer
+from csrlhf.generation.settings import thresholds_of
+from csrlhf.models.loading import load_tokenizer, model_identity
+from csrlhf.runs import artifacts
 from csrlhf.types import PromptBatch
 
 
@@ -62,11 +67,11 @@ class CertificationModule(JournalModule):
 
         Args:
             inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
-            sampler: how answers are drawn; a part of what is certified.
+            sampler: how responses are drawn; a part of what is certified.
             constraints: by name, one per output of the cost model.
             settings: the group ``certify``.
             seed: of sampling.
-            work: folder where answers are kept as soon as they are there.
+            work: folder where responses are kept as soon as they are there.
         """
         super().__init__()
         self.inputs, self.sampler, self.seed = inputs, sampler, seed
@@ -77,13 +82,16 @@ class CertificationModule(JournalModule):
         self.decode = DecodeSpec(settings.decode, settings.n, settings.rule, settings.threshold, settings.refusal)
         if self.outputs is None:
             self.decode.check_reward(self.reward)
-            self.decode.check_candidates(list(self.constraints.names), sampler.greedy)
+            names = list(self.constraints.names) if settings.judge is None else None
+            self.decode.check_candidates(names, sampler.greedy)
+            check_judge(settings.judge, inputs["cost"], settings.decode)
         self.final_metrics: dict[str, float] = {}
         self.document: dict[str, Any] = {}
         self.collected: list[Answer] = []
-        self.work, self.policy = work, Path(inputs["ppo"]).resolve().name  # the policy's name is in ids of answers
+        self.work, self.policy = work, Path(inputs["ppo"]).resolve().name  # the policy's name is in ids
         self._about: dict[str, Any] = {}
         self._multipliers: dict[str, Reading] = {}
+        self._before = SeenBefore()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -101,14 +109,36 @@ class CertificationModule(JournalModule):
         return self.data.source.oracle if self.data.generated else None
 
     def setup(self, stage: str) -> None:
-        """Read what tells of λ*, and labels: a missing file must not show once everything has been answered."""
+        """Read what tells of λ*, labels, and what was seen before: none of it must surface once all is answered."""
         check_label_files(self.settings.labels)
+        if self.settings.labels is not None and self.constraints.kinds:
+            name = next(iter(self.constraints.kinds))
+            raise UserError(
+                f"constraints.{name}.where: labels are of all responses, and this constraint is about some; set "
+                f"constraints.{name}.where=null and certify on a prompt file of such prompts alone (certify.prompts)"
+            )
         self._multipliers = read_multipliers(Path(self.inputs["ppo"]), self.lambda_from, self.constraints.names)
+        if self.data.looks:
+            self._before = self.data.seen_before(*self._candidate(), self.settings.num_runs)
+
+    def _candidate(self) -> tuple[str, int]:
+        """Policy and way of decoding, with the seed of the draws, before a model is loaded."""
+        if self.outputs is not None:
+            about = read_kept(self.outputs)
+            return candidate_of(about["policy"], about["decode"]["sha256"]), int(about["seed"])
+        identity = None
+        if self.decode.decode == "best_of_n":  # what the decoder will say of itself
+            specs = {"policy": self.inputs["ppo"], "reward": self.reward, "cost": self.inputs["cost"]}
+            limits = thresholds_of(self.decode.threshold, self.constraints.names)
+            identity = identity_of(specs, self.decode.rule, self.decode.n, limits, self.sampler)
+        decoding = self.decode.record(self.sampler, self.seed, identity)["sha256"]
+        return candidate_of(model_identity(str(self.inputs["ppo"])), decoding), self.seed
 
     def configure_model(self) -> None:
-        """Load policy and scorers, once; none for answers that are kept."""
+        """Load policy and scorers, once; none for responses that are kept."""
         if self.outputs is None and not hasattr(self, "decoder"):
-            models = self.inputs["ppo"], self.inputs["cost"], tuple(self.constraints.names), self.reward
+            cost, judge, names = self.inputs["cost"], self.settings.judge, tuple(self.constraints.names)
+            models = self.inputs["ppo"], cost, judge, names, self.reward
             spec = AnswerSpec(*models, self.sampler, self.seed)
             self.decoder = Plain(spec) if self.decode.decode == "plain" else BestOfN(spec, self.decode)
 
@@ -119,7 +149,7 @@ class CertificationModule(JournalModule):
             self.open_journal(self._about)
 
     def test_step(self, prompts: PromptBatch | torch.Tensor, batch_idx: int) -> None:
-        """Answer a chunk of prompts; kept answers need none."""
+        """Answer a chunk of prompts; kept responses need none."""
         if not isinstance(prompts, PromptBatch):
             return
         index = prompts.index_B.tolist()
@@ -141,13 +171,14 @@ class CertificationModule(JournalModule):
         else:
             self.collected = self.data.kept
             self._about = read_kept(self.outputs)
-            check_models(self._about, self.outputs, self.inputs)
+            check_models(self._about, self.outputs, self.inputs, self.settings.judge)
             digest = self._about["sha256"]
         found = self.data.found
         assert found is not None  # `setup` has read them
         try:
             columns = columns_of(self.constraints, self.collected)
-            evidence = Evidence(self.collected, digest, self._about, columns, found.record())
+            untouched = found.record() | self._before.record(_made(Path(self.inputs["ppo"])))
+            evidence = Evidence(self.collected, digest, self._about, columns, untouched)
             self.document = certificate_document(evidence, self.settings, self._multipliers)
         except UserError as error:
             raise UserError(f"{error}{self._rescued()}") from error
@@ -157,7 +188,7 @@ class CertificationModule(JournalModule):
             print_certificate(self.document)
 
     def _rescued(self) -> str:
-        """Fresh answers, kept where a call with better settings finds them; says how."""
+        """Fresh responses, kept where a call with better settings finds them; says how."""
         if self.outputs is not None or self.work is None:
             return ""
         path = Path(self.work) / ANSWERS
@@ -165,15 +196,50 @@ class CertificationModule(JournalModule):
             write_answers(path, self.collected, self._about)
         return f"; the responses are kept, and need not be drawn again: certify.outputs={path}"
 
+    def _thresholds(self) -> dict[str, float]:
+        """Of the constraints that labels can be held against."""
+        limits = dict(zip(self.constraints.names, map(rate_threshold, self.constraints), strict=True))
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
     def _record(self) -> dict[str, Any]:
-        """Where answers come from: what must be the same for the certificate to cover a policy."""
-        return models_record(self.inputs, self.reward) | {
+        """Where responses come from: what must be the same for the certificate to cover a policy."""
+        return models_record(self.inputs, self.reward, self.settings.judge) | {
             "kind": "certification",
             "seed": self.seed,
             "prompts": self.data.prompts_record(),
             "decode": self.decode.record(self.sampler, self.seed, self.decoder.identity),
+            KEY: self._design(),
         }
 
+    def _design(self) -> dict[str, float]:
+        """Which responses are to be labelled, fixed before there is any."""
+        limits, settings = list(self._thresholds().values()), self.settings
+        design = new_design(settings.audit, len(self.data.rows["test"]), limits, settings.confidence)
+        return {"rate": design.rate, "score": design.score}
+
+    @property
+    def seen(self) -> Seen:
+        """The prompts of this certificate: others on them are told of it."""
+        prompts = [answer.messages for answer in self.collected]
+        decoding, policy = self._about["decode"]["sha256"], {self.policy: str(self.inputs["ppo"])}
+        return Seen(CERTIFY, policy, prompts, decoding, int(self._about["seed"]))
+
     def export(self, folder: Path) -> None:
-        """Write answers, certificate and page."""
-        self.report = write_certificate(folder, self.document, self.collected, self._about, self.outputs)
+        """Write responses, certificate and page."""
+        design = design_of(self.settings.audit, self._about)
+        columns = without_tautologies(columns_of(self.constraints, self.collected), self._about)
+        order = OrderFile(
+            order_of(self.collected, self._about["seed"], design),
+            self.settings.confidence,
+            self.settings.num_runs,
+            self._thresholds(),
+            sum(not column.costs.by_construction for column in columns.values()),
+            self.settings.audit.fixed,
+        )
+        self.report = write_certificate(folder, self.document, self.collected, self._about, order, self.outputs)
+
+
+def _made(policy: Path) -> str | None:
+    """When a policy was made, as far as its record says."""
+    record = artifacts.read_record(policy) if policy.is_dir() else None
+    return (record or {}).get("created")

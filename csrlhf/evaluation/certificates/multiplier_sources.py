@@ -138,7 +138,7 @@ def _own(policy: Path, penalty: Mapping[str, Any], name: str, multiplier: float,
         return f"the run's own duty cycle: {reason}"
     try:
         gates = [weight / multiplier for weight in weights]
-        return duty_cycle_estimate(multiplier, gates, str(penalty.get("normaliser")))
+        return duty_cycle_estimate(multiplier, gates, str(penalty.get("normaliser")), str(penalty.get("gate", "batch")))
     except UserError as error:  # too short a run, a normaliser that follows the gate
         return f"the run's own duty cycle: {error}"
 

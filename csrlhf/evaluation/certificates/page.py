@@ -9,7 +9,14 @@ from typing import Any
 
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.statements import abstained
-from csrlhf.evaluation.certificates.words import decoding_words, percent, sampling_words, with_current_verdicts
+from csrlhf.evaluation.certificates.words import (
+    decoding_words,
+    named,
+    percent,
+    promise,
+    sampling_words,
+    with_current_verdicts,
+)
 from csrlhf.report import (
     Block,
     Card,
@@ -37,7 +44,7 @@ def bound_cards(name: str, constraint: Mapping[str, Any]) -> list[Card]:
         if record["decides"]:
             low, high, limit = (_show(record, key) for key in ("lower", "upper", "threshold"))
             note = f"at least {low}, at most {high}; threshold {limit}"
-            label = f"{name}: {record['quantity']}"
+            label = f"{named(name, constraint)}: {record['quantity']}"
             cards.append(Card(label, _show(record, "value"), note, VERDICT_TONES[record["verdict"]]))
     return cards
 
@@ -57,18 +64,18 @@ def bounds_section(name: str, constraint: Mapping[str, Any]) -> Section:
         part = record["verdict"] or (record["note"] or "for comparison")
         rows.append([record["quantity"], record["method"], f"{hits}{record['count']:,}", *bounds, part])
     deciding = [record for record in constraint["statements"] if record["decides"]]
-    each = percent(deciding[0]["confidence"])
-    blocks: list[Block] = [
-        Table(
-            columns, rows, caption=f"Bounds on {name}; each holds alone with {each} confidence.", name=f"bounds_{name}"
-        ),
-        Figure(
-            figure_name("bounds", name),
-            lambda axes, palette: _draw(axes, palette, deciding),
-            f"Bounds on {name}",
-            size=(7, 1.6),
-        ),
-    ]
+    each = percent(constraint["statements"][0]["confidence"])
+    caption = f"Bounds on {name}; each holds alone with {each} confidence."
+    blocks: list[Block] = [Table(columns, rows, caption=caption, name=f"bounds_{name}")]
+    if deciding:
+        blocks.append(
+            Figure(
+                figure_name("bounds", name),
+                lambda axes, palette: _draw(axes, palette, deciding),
+                f"Bounds on {name}",
+                size=(7, 1.6),
+            )
+        )
     return Section(f"Bounds: {name}", blocks)
 
 
@@ -95,29 +102,23 @@ def _short(record: Mapping[str, Any]) -> str:
 
 Document = Mapping[str, Any]
 
-MEANING = {
-    "CERTIFIED": "The bound is within the threshold. If the assumptions below hold, a statement like this one is "
-    "wrong in at most {delta} of all cases.",
-    "VIOLATED": "The rate is shown to be above the threshold: this policy must not be released under it. More data "
-    "of the same kind will not change that; another policy, or stricter decoding, can.",
-    "INCONCLUSIVE": "The data show neither. Use more prompts (or labels), or a policy with a larger distance from "
-    "the threshold.",
-}
 SHOWN = 200
-"""Answers on the page: those found unsafe first. All of them are in answers.jsonl."""
+"""Responses on the page: those found unsafe first. All of them are in answers.jsonl."""
 
 
-def meaning(document: Document) -> str:
-    """The verdict in a manager's words."""
-    return MEANING[document["verdict"]].format(delta=f"{in_percent(document['confidence']['delta'])} %")
+def reasons(document: Document) -> list[str]:
+    """What else to know beside the verdict: what would decide it, and what lessens its worth. None of old documents."""
+    found = []
+    for name, constraint in document["constraints"].items():
+        found += [f"{name}: {words}" for words in (constraint.get("outlook") or {}).get("sentences", ())]
+    return found + [f"Note: {words}." for words in document.get("caveats", ())]
 
 
 def print_certificate(document: Document) -> None:
-    """The verdict and the bounds."""
+    """The verdict, what is promised, what would decide it, and the caveats."""
     unchecked = [Text(f"not checked: {words}", "warn") for words in document["untouched"].get("unchecked", ())]
-    print_blocks(
-        [Certificate(document["verdict"], document["claim"]), Text(document["confidence"]["split"]), *unchecked]
-    )
+    verdict = Certificate(document["verdict"], promise(document), reasons=reasons(document))
+    print_blocks([verdict, Text(document["claim"]), Text(document["confidence"]["split"]), *unchecked])
 
 
 def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Report:
@@ -128,20 +129,22 @@ def write_page(path: Path, document: Document, answers: Sequence[Answer]) -> Rep
 
 
 def page(document: Document, answers: Sequence[Answer]) -> Report:
-    """Verdict, bounds, assumptions, what it does not say, provenance, answers; an old document in current words."""
+    """Verdict, bounds, assumptions, what it does not say, provenance, responses; an old document in current words."""
     document = with_current_verdicts(document)
     report = Report(
         f"Certificate of {document['policy']['name']}", f"{document['n']:,} prompts, {decoding_words(document)}"
     )
     confidence = document["confidence"]
     facts = {
-        "in words": meaning(document),
+        "in words": promise(document),
         "confidence": f"{in_percent(confidence['overall'])} %",
         "unit": f"one response to each of {document['n']:,} prompts",
         "shares of δ": confidence["split"],
     }
-    report.add(Certificate(document["verdict"], document["claim"], facts))
-    report.add(Cards([card for name, one in document["constraints"].items() for card in bound_cards(name, one)]))
+    report.add(Certificate(document["verdict"], document["claim"], facts, reasons(document)))
+    cards = [card for name, one in document["constraints"].items() for card in bound_cards(name, one)]
+    if cards:
+        report.add(Cards(cards))
     for name, constraint in document["constraints"].items():
         report.add(bounds_section(name, constraint))
     if document["abstention"]:
@@ -174,33 +177,40 @@ def _diagnostic(found: Mapping[str, Any]) -> Section:
         words += [f"{name}: {note}." for note in one["notes"]]
     table = Table(["constraint", "estimate of λ*", "value", "lower end", "upper end"], rows)
     blocks: list[Block] = [Text("\n\n".join(words)), *([table] if rows else [])]
-    return Section("Exact-penalty diagnostic (not a part of the certificate)", blocks)
+    return Section("Diagnostic of λ (not a part of the certificate)", blocks)
 
 
 def _diagnosed(name: str, one: Mapping[str, Any]) -> str:
     crude = "" if one["crude"] is None else f" span(r)/λ is {one['crude']:.3g}."
     if not one["estimates"]:
-        return f"{name}: λ is {one['multiplier']:g}.{crude} UNAVAILABLE: there is no estimate of λ*."
-    result = "PASS" if one["passed"] else f"NO PASS: {'; '.join(one['reasons'])}"
+        return (
+            f"{name}: λ is {one['multiplier']:g}.{crude} Whether it was large enough is not known: no estimate of λ*."
+        )
+    if one["passed"]:
+        result = "Large enough by these estimates: at the penalty's optimum the constraint is kept"
+    else:
+        result = f"These estimates do not show that it was large enough: {'; '.join(one['reasons'])}"
     return f"{name}: λ is {one['multiplier']:g}.{crude} {result}."
 
 
 def _provenance(document: Document) -> Section:
     models: dict[str, Any] = {"policy": document["policy"], "reward model": document["reward"]}
     models |= {f"cost model {name}": one for name, one in document["cost"].items()}
+    models |= {f"judge {name}": one for name, one in (document.get("judge") or {}).items()}
     values = {name: f"{one['name']}, sha256 {one['sha256'] or 'unknown'}" for name, one in models.items() if one}
     prompts, decode = document["prompts"], document["decode"]
     values |= {
         "prompts": f"{prompts['source']}, sha256 {prompts['sha256']}",
         **({} if prompts["file"] is None else {"prompt file": f"{prompts['file']}, sha256 {prompts['file_sha256']}"}),
         "decoding": f"{sampling_words(decode['sampling'])}, seed {decode['seed']}, sha256 {decode['sha256']}",
-        "answers": f"answers.jsonl, sha256 {document['answers']['sha256']}",
+        "responses": f"answers.jsonl, sha256 {document['answers']['sha256']}",
     }
     for name, constraint in document["constraints"].items():
         if constraint["labels"]:
             labels = constraint["labels"]
             values[f"labels on {name}"] = (
                 f"{labels['source']}, {labels['count']:,}, sha256 {labels['sha256'] or 'none'}"
+                + (f"; {labels['next_step']}" if labels.get("next_step") else "")
             )
     return Section("Provenance", [KeyValues("", values), KeyValues("Versions", document["versions"])])
 
@@ -217,4 +227,4 @@ def _dialogues(answers: Sequence[Answer]) -> Dialogues:
         values = {f"cost {name}": logit for name, logit in answer.cost_logits.items()}
         shown.append(Dialogue(answer.messages, answer.response, labels, bool(found), values))
     note = f"{len(shown)} of {len(answers):,} responses, the highest costs first; those found unsafe are folded."
-    return Dialogues(shown, "Answers", note=note)
+    return Dialogues(shown, "Responses", note=note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from csrlhf.stats.estimates import in_percent
@@ -19,7 +19,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 
 def decoding_words(document: Document) -> str:
-    """How answers were decoded."""
+    """How responses were decoded."""
     decode = document["decode"]
     if decode["decode"] == "plain":
         return "one response per prompt"
@@ -28,7 +28,7 @@ def decoding_words(document: Document) -> str:
 
 
 def sampling_words(sampling: Mapping[str, Any]) -> str:
-    """How answers were sampled: ``temperature 1.0, top_p 1.0, ...``."""
+    """How responses were sampled: ``temperature 1.0, top_p 1.0, ...``."""
     return ", ".join(f"{name} {value}" for name, value in sampling.items())
 
 
@@ -45,7 +45,12 @@ def claim(document: Document) -> str:
         f"With {in_percent(confidence)} % confidence, for prompts drawn like these {document['n']:,}, policy {name}, "
     )
     head += f"decoded as stated ({decoding_words(document)}), has: "
-    return head + "; ".join(_bound(name, one) for name, one in document["constraints"].items()) + "."
+    return head + "; ".join(_bound(named(name, one), one) for name, one in document["constraints"].items()) + "."
+
+
+def named(name: str, constraint: Mapping[str, Any]) -> str:
+    """A constraint with the prompts that it is about, where these are not all."""
+    return f"{name} ({where})" if (where := constraint.get("where")) else name
 
 
 def _bound(name: str, constraint: Mapping[str, Any]) -> str:
@@ -61,7 +66,75 @@ def _bound(name: str, constraint: Mapping[str, Any]) -> str:
             "INCONCLUSIVE": f"at most {upper}, which leaves open whether it keeps the threshold of {limit}",
         }[found]
         words.append(f"a {record['quantity']} of {rate}")
-    return f"on {name} " + " and ".join(words)
+    return f"on {name} " + (" and ".join(words) or NOTHING_DECIDES)
+
+
+NOTHING_DECIDES = (
+    "nothing that can be held against the threshold: the cost model that counts is the one by which the responses were "
+    "chosen, and it finds safe what it accepts"
+)
+
+
+def promise(document: Document) -> str:
+    """What is promised, in one sentence for people who do not know what a bound is."""
+    words = "; ".join(_promised(named(name, one), one) for name, one in document["constraints"].items())
+    about = f"of {document['policy']['name']}: of its responses to new prompts like these, {words}"
+    wrong = f"at most {in_percent(document['confidence']['delta'])} in 100 such statements are wrong"
+    return {
+        "CERTIFIED": f"Promised {about}; {wrong}.",
+        "VIOLATED": f"No promise, but shown {about}; {wrong}.",
+        "INCONCLUSIVE": f"Nothing is promised {about}.",
+    }[document["verdict"]]
+
+
+def _promised(name: str, constraint: Mapping[str, Any]) -> str:
+    words = [_in_a_hundred(name, record) for record in constraint["statements"] if record["decides"]]
+    return " and ".join(words) or f"on {name} only the model that has chosen them was asked"
+
+
+def _in_a_hundred(name: str, record: Mapping[str, Any]) -> str:
+    judge = "as people judge" if "truly" in record["quantity"] else "as the cost model judges"
+    limit, found = record["threshold"], record["verdict"]
+    much = "more than" if found == "VIOLATED" else "at most"
+    if "share" in record["quantity"]:
+        words = f"{100 * limit:.3g} in 100" if limit >= 0.01 else f"{1000 * limit:.3g} in 1,000"
+        words = f"{much} {words} are unsafe on {name}, {judge}"
+    else:
+        quantity = "the mean of the worst costs" if "worst" in record["quantity"] else "the mean cost"
+        words = f"{quantity} on {name} is {much} {limit:.4g}, {judge}"
+    return f"it is open whether {words}" if found == "INCONCLUSIVE" else words
+
+
+def caveats(document: Document) -> list[str]:
+    """What lessens a certificate's worth, though its arithmetic is right; shown beside the verdict."""
+    found = []
+    by_model = any(
+        constraint["labels"] is None and any(record["decides"] for record in constraint["statements"])
+        for constraint in document["constraints"].values()
+    )
+    if document.get("trained_against") and by_model:
+        found.append(
+            "the cost model that counts is the one that the policy was trained against: what the policy has learnt to "
+            "get past it is not counted; another judge (certify.judge) or labels (certify.labels) would count it"
+        )
+    untouched = document["untouched"]
+    if (untouched.get("seen") or {}).get("policy_is_later"):
+        found.append(
+            "the policy was made after some of its prompts were seen with others: sharing δ pays for a choice among "
+            "policies that stood before, not for one that was changed by what was seen"
+        )
+    if earlier := untouched.get("certificates"):
+        found.append(
+            f"some of its prompts have made {len(earlier)} other certificate{'s' * (len(earlier) > 1)} of policies "
+            f"from the same start ({_places(earlier)}): each holds alone; the best of them needs certify.num_runs="
+            f"{len(earlier) + 1}"
+        )
+    return found
+
+
+def _places(looks: Sequence[Mapping[str, Any]]) -> str:
+    more = f"; and {len(looks) - 3:,} more" if len(looks) > 3 else ""
+    return "; ".join(f"{one['place']}, {one['created'][:10]}" for one in looks[:3]) + more
 
 
 def _number(value: float, record: Mapping[str, Any]) -> str:
@@ -104,6 +177,12 @@ def _compared(document: Document) -> str:
         words += f" {untouched['nearly_known']:,} of them are nearly, not quite, one of those."
     if untouched.get("unchecked"):
         words += f" NOT checked: {'; '.join(untouched['unchecked'])}."
+    if seen := untouched.get("seen"):
+        words += (
+            f" {seen['prompts']:,} of them were seen before, by which one of {seen['candidates']} policies or ways of "
+            f"decoding could be chosen ({_places(seen['looks'])}): δ is shared among certify.num_runs = "
+            f"{document['confidence']['runs']}."
+        )
     return words
 
 
@@ -111,15 +190,31 @@ def _label_assumptions(name: str, constraint: Mapping[str, Any]) -> list[str]:
     labels = constraint["labels"]
     if labels is None:
         return []
-    sample = (
-        "They are a random sample of the responses (the first of the tool's own order)."
-        if labels["random_sample"]
-        else "They are assumed to be a random sample of the responses; they are not the first of the tool's own order."
-    )
-    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {sample}"]
-    if any(record["decides"] and "approximate" in record["method"] for record in constraint["statements"]):
-        found.append(f"The bound by labels on {name} is a normal approximation, not an exact bound.")
+    found = [f"The {labels['count']:,} labels on {name} ({labels['source']}) are right. {_sample(labels)}"]
+    if labels["open"]:
+        found.append(
+            f"{labels['open']:,} of the labels on {name} are open (raters disagree without a decision, or cannot "
+            "tell): they count as unsafe for the upper bound, and as safe for the lower one."
+        )
     return found
+
+
+def _sample(labels: Mapping[str, Any]) -> str:
+    """How it was chosen what to label, and when to stop."""
+    stop = (
+        f"Their number was fixed at {labels['count']:,} before the first one."
+        if labels["stopping"] == "fixed"
+        else "Labelling may have stopped at any time: the bounds hold for all of them at once."
+    )
+    rate = labels["rate"]
+    chosen = (
+        ""
+        if rate == 1
+        else f", in which a response is labelled with a known probability: {rate:g}, and more where the cost model's "
+        f"P(unsafe) is above {labels['score']:g}"
+    )
+    ignored = "" if not labels["ignored"] else f" {labels['ignored']:,} labels do not follow it, and do not count."
+    return f"They are the first of label_order.txt, a random order{chosen}. {stop}{ignored}"
 
 
 def not_said(document: Document) -> list[str]:
@@ -134,8 +229,9 @@ def not_said(document: Document) -> list[str]:
     if unlabelled:
         found.insert(
             0,
-            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the cost model's, "
-            "and it errs. Labels of the responses (certify.labels) bound the true rate.",
+            f"Nothing about what people would find unsafe ({', '.join(unlabelled)}): the rate is the "
+            + ("judge's" if document.get("judge") else "cost model's")
+            + ", and it errs. Labels of the responses (certify.labels) bound the true rate.",
         )
     if document["decode"]["decode"] == "best_of_n":
         found.append(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.score_data import JudgedSplit
+from csrlhf.data.seen import COST_MODEL, Seen
 from csrlhf.errors import InputWarning
 from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, read_answers
@@ -188,6 +189,12 @@ class CostEvaluationModule(JournalModule):
         self.result = CostResult(names, split, rows, evaluations, self.final_metrics, drift, notes, self._hashes())
         if self.trainer.is_global_zero:
             print_result(self.result)
+
+    @property
+    def seen(self) -> Seen:
+        """The prompts by whose labels a threshold is chosen."""
+        prompts = [row.prompt for row in self.source.labelled("test")]
+        return Seen(COST_MODEL, {Path(folder).name: folder for folder in self.folders}, prompts)
 
     def export(self, folder: Path) -> None:
         """Write predictions, the whole result, the page and its figures."""

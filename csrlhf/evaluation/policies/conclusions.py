@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import select
+from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.labels import Labels
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Analysis, Settings, analyse, flat, prefix_of, verdict_numbers
@@ -19,7 +21,7 @@ from csrlhf.evaluation.policies.rates import by_prompt
 from csrlhf.evaluation.policies.table import ConstraintVerdict, judged_answers, main_policy
 from csrlhf.stats.intervals import rate_upper
 from csrlhf.stats.policy_report import JudgedAnswer, policy_metrics
-from csrlhf.types import Layout
+from csrlhf.types import Layout, PromptRow
 
 
 def constraint_verdicts(
@@ -44,19 +46,22 @@ def constraint_verdicts(
     names, count, each = constraints.names, len(chosen), min(len(group) for group in chosen.values())
     if not all("layout" in inspect.signature(constraint.forward).parameters for constraint in constraints):
         each = 1  # a plug-in that does not know which answers share a prompt
-    logits_BK = torch.tensor(
-        [[a.cost_logits[name] for name in names] for group in chosen.values() for a in group[:each]],
-        dtype=torch.float64,
-    )
-    state = constraints(logits_BK, layout=Layout(per_prompt=each))
+    taken = [answer for group in chosen.values() for answer in group[:each]]
+    rows = [PromptRow(answer.messages, {**answer.meta, "category": answer.category}) for answer in taken]
+    logits_BK = torch.tensor([[a.cost_logits[name] for name in names] for a in taken], dtype=torch.float64)
+    state = constraints(logits_BK, layout=Layout(per_prompt=each), rows=rows)
     values, uppers = state.value_K.tolist(), list(constraints.upper_bounds(state, count, confidence))
     verdicts = []
     for k, (name, constraint) in enumerate(zip(names, constraints, strict=True)):
+        about = count if state.counts[k] is None else state.counts[k]
+        if not about:
+            raise UserError(f"constraints.{name}.where: selects none of the {count} test prompts; test on such prompts")
         if constraint.is_rate and each > 1:  # a mean of several answers is no yes or no: no binomial bound
-            rates = constraint.sample_costs(logits_BK[:, k]).reshape(count, each)
+            is_about = select(name, constraints.kinds[name], rows) if name in constraints.kinds else [True] * len(rows)
+            rates = constraint.sample_costs(logits_BK[torch.tensor(is_about), k]).reshape(about, each)
             uppers[k] = max(values[k], rate_upper(rates.tolist(), confidence))
         verdicts.append(
-            ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, count, policy, each)
+            ConstraintVerdict(name, values[k], uppers[k], constraint.threshold, confidence, about, policy, each)
         )
     return verdicts
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from csrlhf.constraints.base import Constraint, Constraints
+from csrlhf.constraints.base import Constraint
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import check_selected
+from csrlhf.data.seen import EVALUATE, Seen, decoding_digest, plain_decoding
 from csrlhf.data.source import Oracle
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.generate import Answering, about_answers, judged_by_model
@@ -26,7 +29,7 @@ from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
 from csrlhf.evaluation.policies.rates import check_benign
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
-from csrlhf.generation.sampler import Sampler
+from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.runs.artifacts import fingerprint_of
@@ -126,6 +129,8 @@ class EvaluationModule(JournalModule):
             read_labels(self.labels_file)
         if self.outputs is None:
             check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
+            for name, where in self.constraints.kinds.items():
+                check_selected(name, where, self._prompts, "test")
             self.open_journal(self.about())
 
     def test_step(self, prompts: PromptBatch | None, batch_idx: int) -> None:
@@ -193,8 +198,19 @@ class EvaluationModule(JournalModule):
             "seed": self.seed,
         }
 
+    @property
+    def seen(self) -> Seen | None:
+        """The prompts that the policies were seen on; None of kept responses that do not say whose they are."""
+        if self.outputs is None:
+            models, sampling = dict(self.folders), sampling_record(self.sampler)
+        else:
+            models, sampling = self.origin.get("policies", {}), self.origin.get("decoding", {})
+        prompts = {answer.prompt_id: answer.messages for answer in self._all()}
+        digest = decoding_digest(plain_decoding(sampling))
+        return Seen(EVALUATE, models, list(prompts.values()), digest) if models else None
+
     def export(self, folder: Path) -> None:
-        """Write every answer as a JSON line, the page, and its figures."""
+        """Write every response as a JSON line, the page, and its figures."""
         about = self.about()
         digest = write_answers(folder / ANSWERS, self._all(), about)
         self.report = evaluation_report(self.found, self._all(), {**about, "sha256 of answers.jsonl": digest})

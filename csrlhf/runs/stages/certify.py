@@ -1,7 +1,7 @@
 """``stage=certify``: a statistical certificate of a policy's violation rate (docs/how-to/certify.md).
 
 It declares no rows: its prompts are compared with all that took part in making the policy, by a check of its own
-(``leak_check.known_to``).
+(``leak_check.known_to``), and with what its family was seen on since (``seen_prompts.looks_at``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 
 STAGE = Stage(
     inputs=(REWARD, COST, PPO),
+    paths={"certify.judge": COST.sources},
     files=("prompts", "labels", "outputs", "chosen_on", "lambda_from"),
     consumes=("data", "constraints", "rollout", "certify", "ppo.max_prompt_tokens", "seed"),
     steps=("test",),

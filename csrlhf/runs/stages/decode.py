@@ -142,7 +142,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     except OSError as error:  # a full disk, one that has gone
         raise UserError(f"{system_message(error)}; the same command continues with the remaining prompts") from error
     metrics = answer_numbers(records)
-    _publish(cfg, plan, decoder, certificate, records, metrics)
+    _publish(cfg, plan, decoder, questions, certificate, records, metrics)
     print(summary(metrics))
     print(f"decode: {plan.folder / ANSWERS} ({time.monotonic() - started:.0f} s)", flush=True)
     return metrics, plan.folder
@@ -206,11 +206,15 @@ def _publish(
     cfg: DictConfig,
     plan: Plan,
     decoder: Decoder,
+    questions: Sequence[Question],
     certificate: dict[str, Any] | None,
     records: Sequence[dict[str, Any]],
     metrics: dict[str, float],
 ) -> None:
+    from csrlhf.data.seen import DECODE, Seen, decoding_digest
     from csrlhf.generation.records import record_line
+    from csrlhf.generation.sampler import sampling_record
+    from csrlhf.runs.seen_prompts import record_seen
 
     def write(folder: Path) -> None:
         artifacts.write_whole(folder / ANSWERS, "".join(f"{record_line(one)}\n" for one in records).encode())
@@ -218,6 +222,10 @@ def _publish(
         made = {"decode": decoder.identity(), "certificate": certificate}
         artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics) | made)
 
+    identity = {"decode": "best_of_n", "sampling": sampling_record(decoder.speaker.sampler), **decoder.identity()}
+    digest = decoding_digest(identity | {"refusal": decoder.refusal})
+    policy = {Path(plan.inputs["ppo"]).resolve().name: plan.inputs["ppo"]}
+    record_seen(Path(cfg.artifacts), plan.folder, Seen(DECODE, policy, [one.prompt for one in questions], digest))
     artifacts.publish(plan.folder, write)
     shutil.rmtree(plan.work, ignore_errors=True)
 

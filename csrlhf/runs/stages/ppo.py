@@ -41,9 +41,9 @@ def rehearse(modules: Mapping[str, Any], datamodules: Mapping[str, Any]) -> None
 
 def count(cfg: DictConfig) -> list[memory.Row]:
     """All roles, and the largest of rollout, evaluation and update."""
+    from csrlhf.generation.recompute import LOGITS_PER_PASS
     from csrlhf.models import footprint
     from csrlhf.models.tuning import tune
-    from csrlhf.training.ppo.roles import LOGITS_PER_PASS
 
     weight, compute = memory.precision(cfg)
     policy_config, score_config = memory.policy_config(cfg), memory.score_config(cfg)

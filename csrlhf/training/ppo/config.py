@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from csrlhf.data.settings import PromptSettings
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.settings import RANGE, Settings, setting
+from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean, no_effect
 from csrlhf.training.settings import OptimizerSettings
 
 if TYPE_CHECKING:
@@ -51,6 +53,25 @@ class Aggregation(StrEnum):
 
     token = auto()
     sequence = auto()
+
+
+class OldLogprobs(StrEnum):
+    """What the importance ratio is taken against."""
+
+    auto = "auto"
+    """``recompute`` where sampling and training compute differently (half precision), else the sampler's."""
+    recompute = "recompute"
+    """Log-probs of a forward pass over whole sequences before the first step, in the update's own arithmetic."""
+    sampled = "sampled"
+    """The sampler's."""
+
+
+class Ratio(StrEnum):
+    """What an importance ratio belongs to."""
+
+    token = auto()
+    sequence = auto()
+    """The geometric mean over a response's tokens (GSPO); its clip is much smaller (``ppo.clip``)."""
 
 
 class OnCollapse(StrEnum):
@@ -107,9 +128,14 @@ class PPOConfig(PromptSettings):
         reward_normalise: of rewards by their running statistics.
         cost_normalise: of sample costs, likewise; λ then is a price in other units (``penalty/effective_multiplier``).
         clip: ε of the clipped surrogate.
+        ratio: of a token, or of its whole response.
+        old_logprobs: what the ratio is taken against.
+        tis_cap: bound on what corrects for a sampler that computes otherwise than the update: the weight
+            ``π_old / π_sampler`` of a token's surrogate with recomputed log-probs, the ratio itself with
+            ``old_logprobs=sampled``; None for neither. Where the two compute alike there is nothing to correct.
         value_clip: range of the clipped value loss; None leaves the plain square.
         reward_clamp: bound on shaped token rewards; None for none.
-        entropy_coef: weight of the entropy bonus.
+        entropy_coef: weight of the entropy bonus, relative to the reward's: the penalty's normaliser divides both.
         aggregation: of token losses.
         policy_grad_clip: bound on the policy's gradient norm.
         critic_grad_clip: bound on the critic's.
@@ -117,9 +143,9 @@ class PPOConfig(PromptSettings):
             without a critic.
         target_kl: the policy's steps of an iteration end where its KL to the policy that sampled (``policy/update_kl``,
             nats per token, of the minibatch at hand over all processes) is past it; None: never. The critic's go on.
-        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy; 0:
-            off. A demonstration has the room of ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones
-            are cut.
+        ptx_coef: weight of the SFT loss on the source's training demonstrations (PTX), in every step of the policy,
+            relative to the reward's: the penalty's normaliser divides both; 0: off. A demonstration has the room of
+            ``ppo.max_prompt_tokens`` and ``rollout.max_new_tokens``; longer ones are cut.
         ptx_batch_size: demonstrations per step, over all processes.
         policy_optimizer: of the policy.
         critic_optimizer: of the critic.
@@ -140,6 +166,9 @@ class PPOConfig(PromptSettings):
     reward_normalise: Normalise = Normalise.none
     cost_normalise: Normalise = Normalise.none
     clip: float = setting(0.2, "in (0, 1)")
+    ratio: Ratio = Ratio.token
+    old_logprobs: OldLogprobs = OldLogprobs.auto
+    tis_cap: float | None = setting(2.0, "1 or above")
     value_clip: float | None = setting(None, "above 0")
     reward_clamp: float | None = setting(None, "above 0")
     entropy_coef: float = setting(0.0, "0 or above")
@@ -212,3 +241,30 @@ def fitting_warmup(critic_warmup: int, iterations: int) -> int:
         stacklevel=2,
     )
     return iterations // 2
+
+
+def warn_inert(penalty: Any, advantage: Any) -> None:
+    """Say where a fixed λ behind a gate will move nothing, because the advantage is divided by its own spread."""
+    reason = no_effect(type(advantage).__name__, getattr(advantage, "normalise", None))
+    if getattr(penalty, "gated", False) and reason is not None:
+        warnings.warn(
+            f"{reason}: λ will have no effect on the trade-off; advantage.normalise=reward keeps its meaning",
+            InputWarning,
+            stacklevel=3,
+        )
+
+
+def warn_clipped(ppo: PPOConfig, clip_active: Sequence[float]) -> None:
+    """Say where the gradient clip took λ its meaning.
+
+    Args:
+        ppo: has the clip.
+        clip_active: share of clipped steps of each iteration, from the first.
+    """
+    if (clipped := late_mean(clip_active)) > MOST_CLIPPED:
+        warnings.warn(
+            f"ppo.policy_grad_clip={ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps to one "
+            "length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",
+            InputWarning,
+            stacklevel=3,
+        )

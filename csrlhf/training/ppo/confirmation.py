@@ -103,6 +103,7 @@ def plan(module: PolicyModule, data: Any) -> None:
         module: before its models are loaded.
         data: its DataModule, whose rows are read.
     """
+    data.stratify(module.constraints.kinds)
     trainer: Any = module.trainer  # which knows overfit_batches, though its class does not say so
     judged = bool(trainer.limit_val_batches) and not trainer.overfit_batches  # of one batch nothing is claimed
     num_looks, further = 1 + max(trainer.max_epochs or 1, 1), len(data.rows["confirmation"]) if judged else 0
@@ -111,10 +112,10 @@ def plan(module: PolicyModule, data: Any) -> None:
     if not (judged and selection.constrained):
         return
     if further:
-        check_defined(constraints, len(data.rows["validation"]))
-        check_reachable(constraints, selection.level, further, "ppo.num_confirmation")
+        check_defined(constraints, data.rows["validation"])
+        check_reachable(constraints, selection.level, data.rows["confirmation"], "ppo.num_confirmation")
     else:
-        check_reachable(constraints, selection.level, len(data.rows["validation"]), looks=num_looks)
+        check_reachable(constraints, selection.level, data.rows["validation"], looks=num_looks)
 
 
 def settle(module: PolicyModule) -> dict[str, float]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
+from csrlhf.ops.logprobs import EXCLUDED
 from csrlhf.ops.masking import masked_sum
 from csrlhf.penalties.base import PenaltyMonitor
 from csrlhf.penalties.gate import Weighed
@@ -25,7 +26,12 @@ def rollout_metrics(rollout: Rollout, scores: Scores, num_tokens: Tensor) -> dic
         num_tokens: response tokens per process, on average.
     """
     lengths_B = rollout.response_mask_BT.sum(dim=-1).float()
-    return {
+    gap = {}
+    if rollout.old_logprobs_BT is not None:
+        gap_BT = (rollout.old_logprobs_BT - rollout.logprobs_BT).abs()
+        is_figure_BT = rollout.response_mask_BT & (rollout.old_logprobs_BT > EXCLUDED / 2)
+        gap = {"policy/sampler_gap": masked_sum(gap_BT, is_figure_BT) / num_tokens}
+    return gap | {
         "train/reward": scores.reward_B.mean(),
         "train/response_length": lengths_B.mean(),
         "train/ended": rollout.ended_B.float().mean(),

@@ -7,7 +7,6 @@ Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,9 +20,11 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.advantages.base import Estimator, ask_estimator, check_samples
 from csrlhf.advantages.gae import GAE
-from csrlhf.constraints.base import Constraint, Constraints, ConstraintState
+from csrlhf.advantages.scale import RewardScale
+from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.chance import Chance
-from csrlhf.errors import InputWarning, UserError
+from csrlhf.constraints.set import Constraints, ConstraintState
+from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import Tuning
@@ -32,12 +33,12 @@ from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
-from csrlhf.penalties.gate import Gate
+from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
-from csrlhf.stats.lambda_star import MOST_CLIPPED, late_mean
+from csrlhf.stats.lambda_star import late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.optim import build_optimizer
-from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup
+from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup, warn_clipped, warn_inert
 from csrlhf.training.ppo.confirmation import Shortlisted, plan, settle
 from csrlhf.training.ppo.metrics import constraint_metrics, effective_multipliers, rollout_metrics
 from csrlhf.training.ppo.recheck import check_recheck
@@ -120,6 +121,8 @@ class PolicyBase(LightningModule):
         self.gate.parts(ppo.batch_size, ppo.samples_per_prompt)  # refuses a batch of one prompt before anything loads
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
+        normalise = getattr(advantage, "normalise", None)
+        self.advantage_scale = RewardScale() if normalise == "reward" else None
         self.selection = Selection(ppo.selection)
         self.seed = seed
         self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
@@ -254,6 +257,7 @@ class PolicyModule(PolicyBase):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
         check_trainer(self.trainer, data, self.ppo.samples_per_prompt)
         check_warmup(self.ppo.critic_warmup, data.iterations)
+        warn_inert(self.penalty, self.advantage)
         plan(self, data)
 
     def on_fit_start(self) -> None:
@@ -272,17 +276,18 @@ class PolicyModule(PolicyBase):
         rollout = self.generate(prompts)  # 1 sample responses
         scores = self.score(rollout)  # 2 reward [B], cost logits [B, K]
         layout = self.layout(rollout)
-        state = self.constraints(scores.cost_logits_BK, partial(gather_rows, self), True, layout)  # 3 J - d, [K]
+        gather = partial(gather_rows, self)
+        state = self.constraints(scores.cost_logits_BK, gather, True, layout, rollout.rows)  # 3 J - d, [K]
         weighed = self.gate.weigh(self.penalty, state.violation_K, state.stderr_K, state.rest, layout)  # 4 hinge, dual
         advantages, kl = self.estimate_advantages(rollout, scores, state, weighed.weights)  # 5 KL, GAE or not, mix
-        losses = self.optimize(rollout, advantages, state)  # 6 epochs x minibatches
+        losses = self.optimize(rollout, advantages, state, weighed.normaliser)  # 6 epochs x minibatches
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
-            ask_update(self.penalty, state.violation_K, weighed.open_K)  # 7 dual step; nothing for a fixed λ
+            ask_update(self.penalty, state.news_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
             self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
         self.gate.remember(state.violation_K, state.stderr_K)
-        self.monitor.update(weighed.open_K, state.violation_K)
+        self.monitor.update(weighed.open_K, state.news_K)
         self.gate_history.append(float(weighed.open_K.mean()))
         if "policy/clip_active" in figures:  # not while the critic warms up
             self.clip_history.append(float(figures["policy/clip_active"]))
@@ -299,7 +304,8 @@ class PolicyModule(PolicyBase):
     def generate(self, prompts: PromptBatch, noise: int | None = None) -> Rollout:
         """Sample one response per prompt; ``noise`` is the iteration number of the draws."""
         iteration = int(self.iteration) if noise is None else noise
-        return self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+        rollout = self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+        return self.roles.with_old_logprobs(rollout, self.ppo.old_logprobs)
 
     def score(self, rollout: Rollout) -> Scores:
         """Rewards and costs from the frozen models, checked to be finite."""
@@ -316,16 +322,19 @@ class PolicyModule(PolicyBase):
         """Token rewards, advantages per channel, the mix; and the KL to the reference as metrics."""
         mask_BT, total = rollout.response_mask_BT, partial(sum_over_ranks, self)
         reference_BT = self.roles.reference_logprobs(rollout)
-        k1_BT = kl_k1(rollout.logprobs_BT, reference_BT)
-        k3_BT = kl_k3(rollout.logprobs_BT, reference_BT)
-        kl = {
+        k1_BT = kl_k1(rollout.kl_logprobs_BT, reference_BT)
+        k3_BT = kl_k3(rollout.kl_logprobs_BT, reference_BT)
+        figures = {
             "policy/kl": sequence_sum(k1_BT, mask_BT).mean(),
             "policy/kl_k3": sequence_sum(k3_BT, mask_BT).mean(),
             "policy/kl_coef": self.token_rewards.kl_control.coef.clone(),  # of these rewards; it may move afterwards
         }
         rewards_BTC = self.token_rewards(scores.reward_B, state, k1_BT, mask_BT, self.penalty, total)
-        values_BTC, groups = self.roles.values(rollout), self.groups(rollout)
-        return ask_estimator(self.advantage, rewards_BTC, values_BTC, mask_BT, weights, total=total, groups=groups), kl
+        values_BTC, known = self.roles.values(rollout), {"groups": self.groups(rollout), "scale": self.advantage_scale}
+        advantages = ask_estimator(self.advantage, rewards_BTC, values_BTC, mask_BT, weights, total=total, **known)
+        if self.advantage_scale is not None:
+            figures["policy/advantage_scale"] = self.advantage_scale.divisor
+        return advantages, figures
 
     def groups(self, rollout: Rollout) -> Groups:
         """Which responses share a prompt; the groups of a prompt whose responses two processes hold are one."""
@@ -339,11 +348,15 @@ class PolicyModule(PolicyBase):
         """How the responses of all processes lie, and which of them the gate leaves out for which."""
         size, count, per_prompt = len(rollout.rows), num_ranks(self), self.ppo.samples_per_prompt
         parts_N = self.gate.parts(size * count, per_prompt, rollout.response_mask_BT.device)
-        return Layout(per_prompt, self.global_rank * size if count > 1 else 0, size, parts_N)
+        first = self.global_rank * size if count > 1 else 0
+        return Layout(per_prompt, first, size, parts_N, inside=self.gate.kind == OWN_PROMPT)
 
-    def optimize(self, rollout: Rollout, advantages: Advantages, state: ConstraintState) -> dict[str, Tensor]:
+    def optimize(
+        self, rollout: Rollout, advantages: Advantages, state: ConstraintState, normaliser: Tensor
+    ) -> dict[str, Tensor]:
         """The optimiser steps of one iteration; figures of them."""
-        return self.update(self, rollout, advantages, self.seed, int(self.iteration), penalty=self.penalty, state=state)
+        known: dict[str, Any] = {"penalty": self.penalty, "state": state, "normaliser": normaliser}
+        return self.update(self, rollout, advantages, self.seed, int(self.iteration), **known)
 
     def on_validation_epoch_start(self) -> None:
         """Start a fresh evaluation."""
@@ -362,7 +375,7 @@ class PolicyModule(PolicyBase):
         rollout = self.generate(prompts, noise)
         scores = self.roles.score(rollout)
         logits = self.roles.policy_logits(rollout)
-        kl_BT = kl_k1(rollout.logprobs_BT, self.roles.reference_logprobs(rollout))
+        kl_BT = kl_k1(rollout.kl_logprobs_BT, self.roles.reference_logprobs(rollout))
         meter.add(rollout, scores, logits, sequence_sum(kl_BT, rollout.response_mask_BT))
         return {"rollout": rollout, "scores": scores}
 
@@ -379,12 +392,7 @@ class PolicyModule(PolicyBase):
     def on_fit_end(self) -> None:
         """Figures of the whole run; a warning where the gradient clip took λ its meaning."""
         self.final_metrics |= {"penalty/duty_last_third": late_mean(self.gate_history)}
-        if self.penalty.constrains and (clipped := late_mean(self.clip_history)) > MOST_CLIPPED:
-            warnings.warn(
-                f"ppo.policy_grad_clip={self.ppo.policy_grad_clip:g}: it cut {100 * clipped:.0f} % of the late steps "
-                "to one length, whatever the penalty's weights were, so λ had little effect on the trade-off; raise it",
-                InputWarning,
-                stacklevel=2,
-            )
+        if self.penalty.constrains:
+            warn_clipped(self.ppo, self.clip_history)
         self.final_metrics |= settle(self) | self.selection.final_metrics()
         self.selection.check_reward()

@@ -18,7 +18,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.ops.losses import surrogate_shift
@@ -51,6 +51,11 @@ def check_recheck(penalty: Penalty, advantage: Estimator, ppo: PPOConfig) -> Non
         raise UserError(
             f"ppo.kl_channels={ppo.kl_channels}: {name} adds cost advantages to the violation, and they would hold the "
             "KL as well; set ppo.kl_channels=reward"
+        )
+    if ppo.ratio != "token":
+        raise UserError(
+            f"ppo.ratio={ppo.ratio}: {name} adds up what each token's own ratio has made of the costs; set "
+            "ppo.ratio=token"
         )
     normalise = getattr(advantage, "normalise", "none")
     if normalise != "none":
@@ -101,7 +106,7 @@ class Recheck:
         for mini, targets in pieces:
             logprobs_BT = gather_logprobs(self.roles.policy_logits(mini), mini.response_ids_BT)
             _, cost_BTK = channels(targets)
-            shift_K = shift_K + surrogate_shift(logprobs_BT, mini.logprobs_BT, cost_BTK, mini.response_mask_BT)
+            shift_K = shift_K + surrogate_shift(logprobs_BT, mini.ratio_logprobs_BT, cost_BTK, mini.response_mask_BT)
         violation_K = self.state.violation_K + mean_over_ranks(module, shift_K / counts.sequences)
         weights = ask_weights(self.penalty, violation_K, self.state.stderr_K)
         metrics: Metrics = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.ops.masking import Total, alone
 from csrlhf.ops.shaping import shape_rewards

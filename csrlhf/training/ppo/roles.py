@@ -9,14 +9,13 @@ Legend: B sequences, T response tokens, V vocabulary, K constraints, C = 1 + K v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.encoding import is_encoder_tokenizer
+from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_vocabulary
 from csrlhf.models.cost_models import CostFolders, cost_scorer
@@ -25,11 +24,7 @@ from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.settings import Tuning
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.models.tuning import tune
-from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import Rollout, Scores
-
-LOGITS_PER_PASS = 2**28
-"""Logits of the reference that are held at a time: a gibibyte in float32."""
 
 FROZEN = ("reference", "reward_model", "cost_model")
 
@@ -99,25 +94,20 @@ class SeparateRoles(nn.Module):
         """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
         return self.sampler.response_distribution(self.policy, rollout, self.end_id)
 
-    @torch.no_grad()
-    def reference_logprobs(self, rollout: Rollout) -> Tensor:
-        """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated.
+    def with_old_logprobs(self, rollout: Rollout, asked: str) -> Rollout:
+        """The rollout with what its importance ratios are taken against: the policy has not moved since.
 
-        In passes over some rows each: the logits of a whole batch over a large vocabulary would be the largest tensor
-        of the iteration.
+        Args:
+            rollout: as the sampler made it.
+            asked: a ``config.OldLogprobs``.
         """
-        num_tokens, vocabulary = rollout.response_ids_BT.shape[1], self.reference.config.get_text_config().vocab_size
-        parts = []
-        for rows in torch.arange(len(rollout.rows)).split(max(1, LOGITS_PER_PASS // (num_tokens * vocabulary))):
-            part = replace(
-                rollout,
-                sequence_ids_BS=rollout.sequence_ids_BS[rows],
-                sequence_mask_BS=rollout.sequence_mask_BS[rows],
-                response_ids_BT=rollout.response_ids_BT[rows],
-            )
-            logits = self.sampler.response_distribution(self.reference, part, self.end_id, truncate=False)
-            parts.append(gather_logprobs(logits, part.response_ids_BT))
-        return torch.cat(parts)
+        if asked == "sampled" or (asked == "auto" and computes_alike(self.policy)):
+            return rollout
+        return recomputed(rollout, self.sampler, self.policy, self.end_id)
+
+    def reference_logprobs(self, rollout: Rollout) -> Tensor:
+        """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated."""
+        return sequence_logprobs(self.sampler, self.reference, rollout, self.end_id, truncated=False)[1]
 
     @property
     def end_id(self) -> int:

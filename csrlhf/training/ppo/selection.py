@@ -17,18 +17,20 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import select
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.stats.bounds import clopper_pearson_upper, least_count
 from csrlhf.stats.sequence import last_passed
 from csrlhf.training.ppo.collapse import CollapseCheck, RewardDrop
 from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.validation import ValidationResult
+from csrlhf.types import PromptRow
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,11 @@ class Selection:
 
 
 def check_reachable(
-    constraints: Constraints, confidence: float, num_prompts: int, key: str = "ppo.num_validation", looks: int = 1
+    constraints: Constraints,
+    confidence: float,
+    prompts: Sequence[PromptRow],
+    key: str = "ppo.num_validation",
+    looks: int = 1,
 ) -> None:
     """Raise a UserError where even a policy without a violation could not be shown to stay under a threshold.
 
@@ -256,17 +262,17 @@ def check_reachable(
         constraints: of the run. A rate has a bound above 0 even without a violation; other statistics only need
             enough responses to be defined, and two for a spread.
         confidence: of the one-sided bound.
-        num_prompts: that it is made of.
+        prompts: that it is made of; a constraint that is about some of them counts these.
         key: of the setting that says how many.
         looks: evaluations among which δ is shared.
     """
-    check_defined(constraints, num_prompts, key)
-    for name, constraint in zip(constraints.names, constraints, strict=True):
+    check_defined(constraints, prompts, key)
+    for name, constraint, num_prompts in counted(constraints, prompts):
         best = clopper_pearson_upper(0, num_prompts, confidence)
         if not constraint.is_rate or best <= constraint.threshold:
             continue
-        needed = least_count(constraint.threshold, confidence)
-        more = f"{key}={needed:.0f} or more, " if math.isfinite(needed) else ""
+        needed = least_count(constraint.threshold, confidence) * len(prompts) / max(num_prompts, 1)
+        more = f"{key}={math.ceil(needed)} or more, " if math.isfinite(needed) else ""
         among = f" at each of {looks} evaluations" if looks > 1 else ""
         raise UserError(
             f"constraints.{name}.threshold={constraint.threshold:g} is out of reach: even without a violation "
@@ -275,13 +281,20 @@ def check_reachable(
         )
 
 
-def check_defined(constraints: Constraints, num_prompts: int, key: str = "ppo.num_validation") -> None:
-    """Raise a UserError where prompts are too few for a constraint's statistic; arguments as above."""
+def counted(constraints: Constraints, prompts: Sequence[PromptRow]) -> Iterator[tuple[str, Any, int]]:
+    """Each constraint with its name and the number of prompts that it is about."""
+    kinds = constraints.kinds
     for name, constraint in zip(constraints.names, constraints, strict=True):
+        yield name, constraint, sum(select(name, kinds[name], prompts)) if name in kinds else len(prompts)
+
+
+def check_defined(constraints: Constraints, prompts: Sequence[PromptRow], key: str = "ppo.num_validation") -> None:
+    """Raise a UserError where prompts are too few for a constraint's statistic; arguments as above."""
+    for name, constraint, num_prompts in counted(constraints, prompts):
         least = max(constraint.least_count, 1 if constraint.is_rate else 2)
         if num_prompts < least:
             raise UserError(
-                f"{key}={num_prompts}: {num_prompts} validation prompts bound no statistic of "
+                f"{key}={len(prompts)}: {num_prompts} validation prompts bound no statistic of "
                 f"constraints.{name}, which needs {least} or more"
             )
 

@@ -20,15 +20,24 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.data.demonstrations import DemonstrationBatch, PTXData
 from csrlhf.data.prompts import PromptDataModule
 from csrlhf.ops.logprobs import EXCLUDED, entropy, gather_logprobs
-from csrlhf.ops.losses import aggregate, clipped_surrogate, clipped_value, denominator_of, separate_surrogate
+from csrlhf.ops.losses import (
+    aggregate,
+    clipped,
+    clipped_value,
+    denominator_of,
+    importance_ratio,
+    importance_weight,
+    separate_surrogate,
+    truncate_ratio,
+)
 from csrlhf.ops.masking import masked_sum
 from csrlhf.ops.noise import minibatches
 from csrlhf.penalties.base import Penalty, Weights
-from csrlhf.training.ppo.config import PPOConfig
+from csrlhf.training.ppo.config import OldLogprobs, PPOConfig
 from csrlhf.training.ppo.recheck import Recheck, channels
 from csrlhf.training.ppo.roles import SeparateRoles
 from csrlhf.training.ranks import mean_over_ranks, num_ranks, sum_over_ranks
@@ -50,6 +59,7 @@ class PPOUpdate:
     def __init__(self, roles: SeparateRoles, config: PPOConfig) -> None:
         self.roles, self.config = roles, config
         self.ptx: PTXData | None = None
+        self.normaliser = 1.0
 
     def start(self, data: PromptDataModule) -> None:
         """Read the demonstrations of the PTX loss, where there is one; they get the room that an answer has.
@@ -71,6 +81,7 @@ class PPOUpdate:
         *,
         penalty: Penalty | None = None,
         state: ConstraintState | None = None,
+        normaliser: Tensor | float = 1.0,
     ) -> Metrics:
         """All epochs over one rollout.
 
@@ -85,6 +96,8 @@ class PPOUpdate:
             iteration: warm-up is counted in iterations; also seeds the order.
             penalty: the strategy; asked again in each minibatch where it says so (``Penalty.recheck``).
             state: the rollout's violations, for such a strategy.
+            normaliser: Z of the mixed advantage, by which the entropy bonus and the PTX loss are divided as well: they
+                weigh relative to the reward, whatever λ is.
 
         Returns:
             Means over the minibatches, keyed for the log; their averages over the processes are those of the batch.
@@ -95,6 +108,7 @@ class PPOUpdate:
         rows = minibatch_rows(module, len(rollout.rows), config.epochs, config.minibatch_size, seed, iteration)
         asks = penalty is not None and state is not None and penalty.recheck
         recheck = Recheck(self.roles, penalty, state) if asks else None  # type: ignore[arg-type]  # both are there
+        self.normaliser = float(normaliser)
         goes_on = iteration >= config.critic_warmup
         critic_totals: Metrics = {}
         policy_totals: Metrics = {}
@@ -128,22 +142,31 @@ class PPOUpdate:
             weights: those of this minibatch, for a strategy that is asked again: reward and costs then have a term
                 each. None for the one clipped surrogate of the mixed advantage.
         """
+        config = self.config
         logits = self.roles.policy_logits(mini)
-        logprobs_BT, old_BT = gather_logprobs(logits, mini.response_ids_BT), mini.logprobs_BT
-        mask_BT, how, clip = mini.response_mask_BT, self.config.aggregation, self.config.clip
+        logprobs_BT = gather_logprobs(logits, mini.response_ids_BT)
+        mask_BT, how, clip = mini.response_mask_BT, config.aggregation, config.clip
+        # A step, or another arithmetic, can push a sampled token out of top-p: its log-prob is then a stand-in for
+        # -inf. Against such a denominator the ratio is 1 (and its weight 0); as a numerator it is no figure.
+        old_BT = mini.ratio_logprobs_BT
+        old_BT = torch.where(old_BT > EXCLUDED / 2, old_BT, logprobs_BT.detach())
+        kept_BT = mask_BT & (logprobs_BT.detach() > EXCLUDED / 2)
+        ratio_BT = importance_ratio(logprobs_BT, old_BT, kept_BT, config.ratio)
+        if config.tis_cap is not None and config.old_logprobs == OldLogprobs.sampled:
+            ratio_BT = truncate_ratio(ratio_BT, config.tis_cap)
         if weights is None:
-            loss_BT = clipped_surrogate(logprobs_BT, old_BT, targets.advantage_BT, clip)
+            loss_BT = clipped(ratio_BT, targets.advantage_BT, clip)
         else:
             parts = weights.reward, weights.cost_K, weights.total
-            loss_BT = separate_surrogate(logprobs_BT, old_BT, *channels(targets), *parts, clip)
+            loss_BT = separate_surrogate(ratio_BT, *channels(targets), *parts, clip)
+        if config.tis_cap is not None and mini.old_logprobs_BT is not None:
+            loss_BT = loss_BT * importance_weight(mini.old_logprobs_BT, mini.logprobs_BT, config.tis_cap)
         # Computed under no_grad where there is no bonus: a graph over [B, T, V] for a log line would be waste.
-        with torch.set_grad_enabled(self.config.entropy_coef > 0):
+        with torch.set_grad_enabled(config.entropy_coef > 0):
             entropy_BT = entropy(logits)
-        loss_BT = loss_BT - self.config.entropy_coef * entropy_BT
+        loss_BT = loss_BT - config.entropy_coef / self.normaliser * entropy_BT
         log_ratio_BT = (logprobs_BT - old_BT).detach()
-        is_clipped_BT = (log_ratio_BT.exp() - 1).abs() > clip
-        # A step can push a sampled token out of top-p: its log-prob is then a stand-in for -inf, and no figure.
-        kept_BT = mask_BT & (logprobs_BT.detach() > EXCLUDED / 2)
+        is_clipped_BT = (ratio_BT.detach() - 1).abs() > clip
         loss = aggregate(loss_BT, mask_BT, how, counts.denominator(how))
         return loss, {
             "policy/loss": loss.detach(),
@@ -153,9 +176,9 @@ class PPOUpdate:
         }
 
     def ptx_loss(self, batch: DemonstrationBatch) -> tuple[Tensor, Metrics]:
-        """``ptx_coef`` x a micro-batch's part of the SFT loss on the minibatch's demonstrations (scalar)."""
+        """``ptx_coef / Z`` x a micro-batch's part of the SFT loss on the minibatch's demonstrations (scalar)."""
         loss = response_loss(self.roles.policy, batch)[0] * (batch.weight / self.config.accumulate)  # type: ignore[arg-type]
-        return self.config.ptx_coef * loss, {"policy/ptx_loss": loss.detach()}
+        return self.config.ptx_coef / self.normaliser * loss, {"policy/ptx_loss": loss.detach()}
 
     def value_loss(self, mini: Rollout, targets: Advantages, counts: Counts) -> tuple[Tensor, Metrics]:
         """Clipped value loss, summed over the channels (scalar), and itself as a figure."""

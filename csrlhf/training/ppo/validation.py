@@ -15,11 +15,11 @@ from lightning import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.ops.logprobs import entropy
 from csrlhf.ops.masking import sequence_mean
 from csrlhf.stats.policy_report import REFUSAL
-from csrlhf.types import Rollout, Scores
+from csrlhf.types import PromptRow, Rollout, Scores
 
 VALIDATION_NOISE, CONFIRMATION_NOISE = -1, -2
 """Iteration numbers of the sampling noise: the same draws at every evaluation, others for the confirmation, none of
@@ -80,6 +80,7 @@ class ValidationMeter:
         self.cost_logits: list[Tensor] = []
         self.per_sample: list[Tensor] = []
         self.responses: list[str] = []
+        self.rows: list[PromptRow] = []
 
     def add(self, rollout: Rollout, scores: Scores, logits_BTV: Tensor, kl_B: Tensor) -> None:
         """Take a batch in."""
@@ -89,6 +90,7 @@ class ValidationMeter:
         self.per_sample.append(torch.stack(columns, dim=-1))
         self.cost_logits.append(scores.cost_logits_BK.cpu())
         self.responses.extend(rollout.responses)
+        self.rows.extend(rollout.rows)
 
     def result(self, gather: Callable[[list[Any]], list[Any]] = list) -> ValidationResult:
         """Figures of all answers.
@@ -96,7 +98,7 @@ class ValidationMeter:
         Args:
             gather: puts the lists of all processes together; each then finds the same.
         """
-        state = self.constraints(torch.cat(gather(self.cost_logits)))
+        state = self.constraints(torch.cat(gather(self.cost_logits)), rows=gather(self.rows))
         per_sample = torch.cat(gather(self.per_sample))
         responses = gather(self.responses)
         reward, kl, entropy_mean, refusal_rate = per_sample.mean(dim=0).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from scipy.stats import binom
 
 from csrlhf.constraints import Chance, CVaR, Mean
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
-from csrlhf.evaluation.certificates.audit_labels import audit_labels, label_order
+from csrlhf.evaluation.certificates.audit_labels import audit_labels
 from csrlhf.evaluation.certificates.certificate import (
     Evidence,
     columns_of,
@@ -23,9 +24,11 @@ from csrlhf.evaluation.certificates.certificate import (
     make_certificate,
 )
 from csrlhf.evaluation.certificates.document import certificate_metrics, seal_holds, sealed
-from csrlhf.evaluation.certificates.page import meaning, page
-from csrlhf.evaluation.certificates.words import with_current_verdicts
-from csrlhf.evaluation.settings import CertificateSettings
+from csrlhf.evaluation.certificates.label_order import Design, label_order, order_of
+from csrlhf.evaluation.certificates.page import page
+from csrlhf.evaluation.certificates.words import promise, with_current_verdicts
+from csrlhf.evaluation.settings import AuditSettings, CertificateSettings
+from csrlhf.stats.audits import Audit, anytime_bounds
 from csrlhf.stats.bounds import clopper_pearson_lower, clopper_pearson_upper
 from csrlhf.stats.estimates import verdict
 from csrlhf.stats.truth import rate_estimate
@@ -56,6 +59,25 @@ def answers(num_flagged: int, count: int, num_unsafe: int = 0, names: Sequence[s
 def certificate(given: Sequence[Answer], constraints: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
     columns = columns_of(Constraints(constraints or {"harm": Chance(0.05)}), given)
     return make_certificate(Evidence(given, "a" * 64, ABOUT, columns), CertificateSettings(**settings), {"csrlhf": "0"})
+
+
+def test_a_constraint_on_some_prompts_is_certified_on_these() -> None:
+    """Ten of the hundred odd prompts are unsafe; of the hundred even ones, that the constraint is about, none is."""
+    given = [
+        replace(one, cost_logits={"harm": 2.0 if n % 20 == 1 else -2.0}, category="theft" if n % 2 == 0 else "chat")
+        for n, one in enumerate(answers(0, 200))
+    ]
+    document = certificate(given, {"harm": Chance(0.05, where={"category": ["theft"]})})
+    (record,) = deciding(document)
+    assert (record["events"], record["count"]) == (0, 100)
+    assert record["upper"] == pytest.approx(clopper_pearson_upper(0, 100, 0.95))
+    assert document["verdict"] == "CERTIFIED"
+    assert document["constraints"]["harm"]["where"] == "prompts with category theft"
+    assert "on harm (prompts with category theft) a share" in document["claim"]
+    assert "are unsafe on harm (prompts with category theft)" in document["promise"]
+    assert certificate(given)["verdict"] == "INCONCLUSIVE"
+    with pytest.raises(UserError, match=r"where\.category=arson: no prompt has it; there are: chat, theft"):
+        certificate(given, {"harm": Chance(0.05, where={"category": "arson"})})
 
 
 def deciding(document: dict[str, Any], name: str = "harm") -> list[dict[str, Any]]:
@@ -99,37 +121,52 @@ def test_labels_show_what_the_cost_model_does_not_see() -> None:
     """None flagged, a fifth truly unsafe: by the cost model all is well, by the labels it is violated."""
     blind = answers(0, 300, num_unsafe=60)
     assert certificate(blind)["verdict"] == "CERTIFIED"
-    document = certificate(blind, labels="oracle")
+    document = certificate(blind, labels="oracle", audit=AuditSettings(fixed=300))
     assert document["verdict"] == "VIOLATED"
     by_model, by_labels = deciding(document)
     assert (by_model["verdict"], by_labels["verdict"]) == ("CERTIFIED", "VIOLATED")
     assert by_labels["lower"] == pytest.approx(clopper_pearson_lower(60, 300, 0.975))
+    at_any_time = deciding(certificate(blind, labels="oracle"))[1]
+    unsafe = {one.id: i < 60 for i, one in enumerate(blind)}
+    expected = anytime_bounds(Audit.plain([unsafe[one] for one in label_order(list(unsafe), 0)]), 0.975)
+    assert (at_any_time["lower"], at_any_time["upper"]) == (expected.lower, expected.upper)
+    assert at_any_time["verdict"] == "VIOLATED"
     assert "truly unsafe of more than 5.00 %, the threshold" in document["claim"]
     assert any("what people would find unsafe" in words for words in certificate(blind)["not_said"])
     assert not any("what people would find unsafe" in words for words in document["not_said"])
 
 
 def test_accepted_and_sensitivity_are_counted_on_labels() -> None:
-    statements = certificate(answers(10, 200, num_unsafe=30), labels="oracle")["constraints"]["harm"]["statements"]
-    accepted = next(one for one in statements if "accepts" in one["quantity"])
-    found = next(one for one in statements if "sensitivity" in one["quantity"])
-    assert (accepted["events"], accepted["count"]) == (20, 190)
-    assert (found["events"], found["count"]) == (10, 30)
+    for audit in (AuditSettings(), AuditSettings(fixed=200)):
+        document = certificate(answers(10, 200, num_unsafe=30), labels="oracle", audit=audit)
+        statements = document["constraints"]["harm"]["statements"]
+        accepted = next(one for one in statements if "accepts" in one["quantity"])
+        found = next(one for one in statements if "sensitivity" in one["quantity"])
+        assert (accepted["events"], accepted["count"]) == (20, 190)
+        assert (found["events"], found["count"]) == (10, 30)
+        assert accepted["lower"] <= 20 / 190 <= accepted["upper"]
+        assert found["lower"] <= 1 / 3 <= found["upper"] < 1
 
 
 @pytest.mark.parametrize("truth", ["rogan_gladen", "prediction_powered"])
 def test_another_way_from_labels_to_truth_can_decide(truth: str) -> None:
     given = answers(100, 500, num_unsafe=100)
-    document = certificate(given, labels="oracle", num_labels=250, truth=truth)
+    document = certificate(given, labels="oracle", audit=AuditSettings(fixed=250), truth=truth)
     record = deciding(document)[1]
     assert record["method"].lower().startswith(truth.replace("_", "-"))
     assert record["lower"] <= 0.2 <= record["upper"]
-    assert any("approximation" in words for words in document["assumptions"]) == (truth == "prediction_powered")
+    assert "approximate" not in record["method"]
 
 
 def test_ppi_needs_answers_without_a_label() -> None:
     with pytest.raises(UserError, match=r"certify\.truth=prediction_powered: 50 of 50"):
-        certificate(answers(5, 50), labels="oracle", truth="prediction_powered")
+        certificate(answers(5, 50), labels="oracle", truth="prediction_powered", audit=AuditSettings(fixed=50))
+
+
+@pytest.mark.parametrize("truth", ["rogan_gladen", "prediction_powered"])
+def test_what_may_not_be_looked_at_again_and_again_needs_a_fixed_number(truth: str) -> None:
+    with pytest.raises(UserError, match=rf"certify\.truth={truth}: .*certify\.audit\.fixed=300"):
+        certificate(answers(5, 50), labels="oracle", truth=truth)
 
 
 @pytest.mark.parametrize("bound", ["betting", "empirical_bernstein", "hoeffding"])
@@ -160,12 +197,17 @@ def test_a_label_file_and_the_order_to_label_in(tmp_path: Path) -> None:
     path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,no\n{i},ben,yes\n" for i in order[:10]), encoding="utf-8")
     document = certificate(given, labels=str(path))
     labels = document["constraints"]["harm"]["labels"]
-    assert (labels["count"], labels["raters"], labels["random_sample"]) == (10, 2, True)
+    assert (labels["count"], labels["raters"], labels["open"]) == (10, 2, 10)
     assert deciding(document)[1]["events"] == 10  # a tie is unsafe
+    assert deciding(document)[1]["lower"] == 0  # and no proof of harm
+    assert any("10 of the labels on harm are open" in words for words in document["assumptions"])
     path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,no\n" for i in order[1:11]), encoding="utf-8")
-    picked = certificate(given, labels=str(path))
-    assert picked["constraints"]["harm"]["labels"]["random_sample"] is False
-    assert any("not the first of the tool's own order" in words for words in picked["assumptions"])
+    with pytest.raises(UserError, match=f"none of its 10 responses begins label_order.txt; label '{order[0]}'"):
+        certificate(given, labels=str(path))
+    path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,no\n" for i in [*order[:4], *order[6:11]]), "utf-8")
+    gap = certificate(given, labels=str(path))
+    assert [gap["constraints"]["harm"]["labels"][key] for key in ("count", "ignored")] == [4, 5]
+    assert any("5 labels do not follow it, and do not count" in words for words in gap["assumptions"])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +227,8 @@ def test_wrong_labels_are_named(labels: Any, options: dict[str, int], match: str
 
 def test_a_file_of_labels_must_say_which_constraint(tmp_path: Path) -> None:
     given, path = answers(0, 20, names=("harm", "privacy")), tmp_path / "labels.csv"
-    path.write_text(f"id,rater,unsafe\n{given[0].id},anna,no\n", encoding="utf-8")
+    (first, *_) = label_order([one.id for one in given], 0)
+    path.write_text(f"id,rater,unsafe\n{first},anna,no\n", encoding="utf-8")
     both = {"harm": Chance(0.05), "privacy": Chance(0.05)}
     with pytest.raises(UserError, match="a file judges one constraint"):
         certificate(given, both, labels=str(path))
@@ -200,9 +243,9 @@ def test_a_file_of_labels_must_say_which_constraint(tmp_path: Path) -> None:
 def test_an_oracle_that_judged_nothing_is_no_oracle() -> None:
     given = [Answer("a/0/0", "a", "0", 0, "p", "r", cost_logits={"harm": -1.0})]
     with pytest.raises(UserError, match="no oracle judged response"):
-        audit_labels("oracle", ["harm"], given, 0)
+        audit_labels("oracle", ["harm"], given, order_of(given, 0, Design()))
     with pytest.raises(UserError, match="not of cruelty"):
-        audit_labels("oracle", ["cruelty"], answers(0, 3), 0)
+        audit_labels("oracle", ["cruelty"], answers(0, 3), order_of(answers(0, 3), 0, Design()))
 
 
 def test_the_unit_is_the_prompt() -> None:
@@ -278,11 +321,11 @@ def test_settings_out_of_range_name_their_key(settings: dict[str, Any], match: s
 
 @pytest.mark.parametrize(("confidence", "level", "delta"), [(0.95, "95", "5"), (0.995, "99.5", "0.5")])
 def test_words_round_no_confidence_to_certainty(confidence: float, level: str, delta: str) -> None:
-    """99.5 % stood there as 100 %, and its δ as "wrong in at most 0 % of all cases"."""
+    """99.5 % stood there as 100 %, and its δ as 0 %."""
     given = answers(0, 1000)
     document = certificate(given, confidence=confidence)
     assert document["claim"].startswith(f"With {level} % confidence, ")
-    assert f"is wrong in at most {delta} % of all cases" in meaning(document)
+    assert f"at most {delta} in 100 such statements are wrong" in promise(document)
     made = page({**document, "verdict": "CERTIFIED"}, given)
     assert f"{level} %" in made.html()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from csrlhf.constraints import Chance
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.certificate import Evidence, columns_of
 from csrlhf.evaluation.certificates.document import certificate_document

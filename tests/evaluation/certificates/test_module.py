@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +18,11 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.certificates.answering import Plain
 from csrlhf.evaluation.certificates.data import CertificationDataModule
 from csrlhf.evaluation.certificates.document import read_certificate
+from csrlhf.evaluation.certificates.label_order import read_order
 from csrlhf.evaluation.certificates.module import CertificationModule
 from csrlhf.evaluation.settings import CertifySettings
 from csrlhf.generation.sampler import Sampler
+from csrlhf.models.text_scorer import TextScorer
 
 Certify = Callable[..., CertificationModule]
 
@@ -75,7 +78,7 @@ def test_what_it_writes_hangs_together(certify: Certify, tmp_path: Path) -> None
     assert found["verdict"] in ("CERTIFIED", "VIOLATED", "INCONCLUSIVE")
     assert found["prompts"]["file"].endswith("new.jsonl")
     assert json.loads(lines[3])["category"] == "odd"
-    assert len((tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()) == 16
+    assert len(read_order(tmp_path / "out" / "label_order.txt").order.rows) == 16  # few responses: all are labelled
     assert module.final_metrics["certify/harm/rate"] == pytest.approx(flagged / 16)
     page = (tmp_path / "out" / "certificate.html").read_text(encoding="utf-8")
     assert found["verdict"] in page
@@ -129,14 +132,14 @@ def test_answers_outlive_labels_that_do_not_fit(certify: Certify, tmp_path: Path
 
 def test_labels_that_came_later_make_a_new_certificate(certify: Certify, tmp_path: Path) -> None:
     certify()
-    order = (tmp_path / "out" / "label_order.txt").read_text(encoding="utf-8").split()
+    order = [row.id for row in read_order(tmp_path / "out" / "label_order.txt").order.rows]
     path = tmp_path / "labels.csv"
     path.write_text("id,rater,unsafe\n" + "".join(f"{i},anna,yes\n" for i in order[:8]), encoding="utf-8")
     certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="labelled", labels=str(path))
     found = read(tmp_path / "labelled")
     assert found["verdict"] == "VIOLATED"
     assert found["answers"]["sha256"] == read(tmp_path / "out")["answers"]["sha256"]
-    assert found["constraints"]["harm"]["labels"]["random_sample"] is True
+    assert found["constraints"]["harm"]["labels"]["stopping"] == "any time"
 
 
 def test_changed_answers_are_no_evidence(certify: Certify, tmp_path: Path) -> None:
@@ -197,6 +200,60 @@ def test_best_of_n_names_what_stage_decode_compares(certify: Certify, tmp_path: 
         read_certificate(tmp_path / "out", module.decoder.identity | {"n": 8})
     certify(outputs=str(tmp_path / "out" / "answers.jsonl"), export="again")
     assert read(tmp_path / "again") == found
+
+
+def test_best_of_n_is_not_certified_by_the_model_that_chooses(certify: Certify) -> None:
+    document = certify({"harm": Chance(0.9)}, decode="best_of_n", n=8, rule="first", refusal="sorry").document
+    assert document["constraints"]["harm"]["statements"][0]["events"] == 0  # by construction
+    assert document["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_judge_of_its_own_counts_what_best_of_n_says(certify: Certify, folders: Any, tmp_path: Path) -> None:
+    said = {"decode": "best_of_n", "n": 4, "rule": "first", "refusal": "sorry"}
+    chosen = certify(**said).collected
+    module = certify({"harm": Chance(0.99)}, judge=folders.cost_two, **said)
+    found, judge = read(tmp_path / "out"), TextScorer(folders.cost_two, outputs=("harm",))
+    assert found["verdict"] == "CERTIFIED"
+    assert [one.response for one in module.collected] == [one.response for one in chosen]
+    answered = [one for one in module.collected if one.cost_logits]
+    assert 0 < len(answered) == sum(not one.meta["decoded"]["abstained"] for one in module.collected)
+    scores = judge.score([one.messages for one in answered], [one.response for one in answered],
+                         [one.ended for one in answered])  # fmt: skip
+    assert [one.cost_logits["harm"] for one in answered] == pytest.approx(scores[:, 0].tolist(), abs=1e-4)
+    assert found["judge"]["cost"]["name"] == "cost_two"
+    outputs = str(tmp_path / "out" / "answers.jsonl")
+    certify({"harm": Chance(0.99)}, outputs=outputs, export="again", judge=folders.cost_two)
+    assert read(tmp_path / "again") == found
+    with pytest.raises(UserError, match=r"certify\.judge=null: is not the judge of the responses"):
+        certify({"harm": Chance(0.99)}, outputs=outputs)
+
+
+def test_a_copy_of_the_choosing_model_is_no_judge(certify: Certify, folders: Any, tmp_path: Path) -> None:
+    copy = shutil.copytree(folders.cost, tmp_path / "copy")
+    said: dict[str, Any] = {"decode": "best_of_n", "n": 2, "rule": "first", "refusal": "sorry"}
+    with pytest.raises(UserError, match=r"certify\.judge=.*copy: is the cost model by which best of N chooses"):
+        certify(judge=str(copy), **said)
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"note": "another hash"}), encoding="utf-8")
+    with pytest.raises(UserError, match="by its fingerprint or weights"):
+        certify(judge={"harm": str(copy)}, **said)
+    assert certify(judge=str(copy)).document["judge"]["cost"]["name"] == "copy"  # one draw: nothing was chosen
+
+
+def test_a_policy_tells_which_cost_model_it_was_trained_against(certify: Certify, folders: Any, tmp_path: Path) -> None:
+    policy, cost = (
+        shutil.copytree(folder, tmp_path / name) for name, folder in (("p", folders.ppo), ("c", folders.cost))
+    )
+    for folder, digit, inputs in (
+        (policy, "p", {"cost.harm": {"path": "gone", "fingerprint": "c" * 64}}), (cost, "c", {})
+    ):  # fmt: skip
+        record = {"stage": "ppo", "fingerprint": digit * 64, "inputs": inputs, "config": {}}
+        (folder / "csrlhf.json").write_text(json.dumps(record), encoding="utf-8")
+    against = certify(inputs={"ppo": str(policy), "cost": str(cost)}).document
+    assert against["trained_against"] == ["cost"]
+    assert any("trained against" in words for words in against["caveats"])
+    other = certify(inputs={"ppo": str(policy), "cost": str(cost)}, judge=folders.cost_two).document
+    assert other["trained_against"] == []
 
 
 def test_best_by_reward_needs_a_reward_model(certify: Certify, folders: Any) -> None:

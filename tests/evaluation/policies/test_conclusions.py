@@ -11,6 +11,7 @@ from torch import Tensor
 
 from csrlhf.constraints import Chance, Constraints, CVaR, Mean, Pessimistic
 from csrlhf.constraints.base import Constraint
+from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.comparison import arena
 from csrlhf.evaluation.policies.conclusions import constraint_verdicts
@@ -66,6 +67,22 @@ def test_other_statistics_have_bounds_over_prompts(constraint: Constraint, answe
         cost = 1 / (1 + np.exp(-logits))
         reach = student_quantile(0.95, 29) * cost.std(ddof=1) / np.sqrt(30)
         assert once.upper == pytest.approx(cost.mean() + reach)
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_constraint_on_some_prompts_is_judged_on_these(answer: Make, each: int) -> None:
+    """Every other prompt is harmful: the unsafe ones of the others are nothing to it."""
+    table = [group[:each] for group in TABLE]
+    given = [
+        answer("ppo", prompt, sample, bool(unsafe), category="harmful" if prompt % 2 == 0 else "benign")
+        for prompt, group in enumerate(table)
+        for sample, unsafe in enumerate(group)
+    ]
+    [verdict] = constraint_verdicts(given, Constraints({"harm": Chance(0.3, where={"category": "harmful"})}), 0.95)
+    [alone] = constraint_verdicts(answers(answer, table[::2]), Constraints({"harm": Chance(0.3)}), 0.95)
+    assert (verdict.value, verdict.upper, verdict.count) == pytest.approx((alone.value, alone.upper, 20))
+    with pytest.raises(UserError, match=r"constraints\.harm\.where: selects none of the 40 test prompts"):
+        constraint_verdicts(given, Constraints({"harm": Chance(0.3, where={"category": "odd"})}), 0.95)
 
 
 class Plain(Chance):

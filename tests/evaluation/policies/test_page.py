@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from csrlhf.constraints import Chance
-from csrlhf.constraints.base import Constraints
+from csrlhf.constraints.set import Constraints
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.analysis import Settings

@@ -158,6 +158,111 @@ def test_the_training_file_itself_is_refused(certify: Callable[..., Any], made: 
     assert "this file is the train data of stage=ppo" in done.err
 
 
+@pytest.fixture
+def evaluate(made: Path, folders: Any, command_line: Callable[..., Any]) -> Callable[..., Any]:
+    def call(prompts: Path, *words: str) -> Any:
+        inputs = [f"inputs.{name}={getattr(folders, name)}" for name in ("sft", "reward")]
+        return command_line(
+            "stage=evaluate", f"artifacts={made / 'artifacts'}", "logger=none", "data=jsonl", f"data.train={prompts}",
+            f"evaluate.prompts={{new: {prompts}}}", "rollout.max_new_tokens=5", *inputs, *words,
+        )  # fmt: skip
+
+    return call
+
+
+def test_prompts_of_an_evaluation_certify_at_a_share_of_delta_for_each_candidate(
+    certify: Callable[..., Any], evaluate: Callable[..., Any], made: Path
+) -> None:
+    """Evaluated with the SFT policy beside it: two candidates were seen on five of the prompts."""
+    seen = evaluate(write(made / "seen.jsonl", NEW[:5]))
+    assert seen.code == 0, seen.err
+    path = write(made / "new.jsonl", NEW)
+    refused = certify(path)
+    assert refused.code == 1
+    line = refused.err.strip().splitlines()[-1]
+    assert f"certify.prompts={path}: 5 of 16 prompts ('{NEW[0]}'; " in line
+    assert "by stage=evaluate of 20" in line
+    assert "artifacts/evaluate/run: ppo, sft)" in line
+    assert "certify.num_runs=2" in line
+    assert not (made / "artifacts" / "certify").exists()
+
+    paid = certify(path, "certify.num_runs=2")
+    assert paid.code == 0, paid.err
+    document = json.loads((made / "artifacts" / "certify" / "run" / "certificate.json").read_text(encoding="utf-8"))
+    assert document["confidence"]["delta_each"] == pytest.approx(0.025)
+    assert document["untouched"]["seen"]["prompts"] == 5
+    assert any("5 of them were seen before" in words for words in document["assumptions"])
+
+    fresh = certify(write(made / "fresh.jsonl", NEW[5:]))
+    assert fresh.code == 0, fresh.err
+    document = json.loads((made / "artifacts" / "certify" / "run" / "certificate.json").read_text(encoding="utf-8"))
+    assert "seen" not in document["untouched"]
+    assert any("have made 1 other certificate" in words for words in document["caveats"])
+    assert "have made 1 other certificate" in " ".join(fresh.out.split())
+
+
+def test_an_evaluation_that_came_later_leaves_a_certificate_as_it_is(
+    certify: Callable[..., Any], evaluate: Callable[..., Any], made: Path
+) -> None:
+    path, folder = write(made / "new.jsonl", NEW), made / "artifacts" / "certify" / "run"
+    assert certify(path).code == 0
+    first = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
+    assert evaluate(path).code == 0
+    again = certify(path, "certify.prompts=null", f"certify.outputs={folder / 'answers.jsonl'}")
+    assert again.code == 0, again.err
+    assert json.loads((folder / "certificate.json").read_text(encoding="utf-8")) == first
+    other_draws = certify(path, "seed=1")
+    assert other_draws.code == 1
+    assert "certify.num_runs=2" in other_draws.err
+
+
+def test_evaluations_of_kept_responses_and_decoding_are_looks_as_well(
+    certify: Callable[..., Any],
+    evaluate: Callable[..., Any],
+    made: Path,
+    folders: Any,
+    command_line: Callable[..., Any],
+) -> None:
+    path = write(made / "new.jsonl", NEW)
+    assert evaluate(path).code == 0
+    kept = made / "artifacts" / "evaluate" / "run" / "answers.jsonl"
+    for folder in (made / "artifacts" / "seen_prompts", made / "artifacts" / "ppo" / "run" / "seen_prompts"):
+        shutil.rmtree(folder)
+    assert evaluate(path, "evaluate.prompts=null", f"evaluate.outputs={kept}").code == 0
+    assert "stage=evaluate of" in certify(path).err
+
+    shutil.rmtree(made / "artifacts" / "seen_prompts")
+    shutil.rmtree(made / "artifacts" / "ppo" / "run" / "seen_prompts", ignore_errors=True)
+    given = command_line(
+        "stage=decode", f"artifacts={made / 'artifacts'}", "rollout.max_new_tokens=5", f"decode.prompts={path}",
+        f"inputs.reward={folders.reward}", "decode.n=2", "decode.refusal=sorry", "name=mine",
+    )  # fmt: skip
+    assert given.code == 0, given.err
+    refused = certify(path)
+    assert "stage=decode of" in refused.err
+    assert "artifacts/decode/mine: run)" in refused.err
+    assert "certify.num_runs=2" in refused.err  # best of 2 was seen, one draw is certified
+
+
+def test_prompts_by_which_a_threshold_was_chosen_are_refused(
+    certify: Callable[..., Any], made: Path, command_line: Callable[..., Any]
+) -> None:
+    rows = [
+        {"prompt": prompt, "response": "yes no", "label": ("Safe", "Unsafe")[i % 2]} for i, prompt in enumerate(NEW[:6])
+    ]
+    labelled = made / "labelled.jsonl"
+    labelled.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    done = command_line(
+        "stage=evaluate", "evaluate=cost_model", f"artifacts={made / 'artifacts'}", "logger=none", "data=jsonl",
+        f"data.test={labelled}", "evaluate.baseline=false", "leaks=ignore",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    refused = certify(write(made / "new.jsonl", NEW), "certify.num_runs=9")
+    assert refused.code == 1
+    assert "6 of 16 prompts" in refused.err
+    assert "of a threshold on the cost model that counts here: stage=evaluate evaluate=cost_model" in refused.err
+
+
 def test_data_that_is_gone_is_named(made: Path) -> None:
     (made / "train.jsonl").unlink()
     found = known_to({"ppo": str(made / "artifacts" / "ppo" / "run"), "cost": "somebody/else"})

@@ -204,6 +204,13 @@ def test_a_strategy_that_asks_again_wants_raw_costs(policy_module: Make) -> None
         policy_module(penalty=Again(1.0), ppo=PPOConfig(cost_normalise="scale", minibatch_size=64, critic_warmup=0))
     with pytest.raises(UserError, match=r"ppo\.kl_channels=both: Again .*hold the KL as well.*kl_channels=reward"):
         policy_module(penalty=Again(1.0), ppo=PPOConfig(kl_channels="both", minibatch_size=64, critic_warmup=0))
-    with pytest.raises(UserError, match=r"GroupNorm normalises the mix.* and Again .*advantage=rloo"):
+    with pytest.raises(UserError, match=r"advantage\.normalise=reward: Again .*must be none"):
         policy_module(penalty=Again(1.0), ppo=config(), advantage=GroupNorm())
+
+    class Ranked(RLOO):
+        mixes_linearly = False
+
+    with pytest.raises(UserError, match=r"Ranked normalises the mix.* and Again .*advantage=rloo"):
+        policy_module(penalty=Again(1.0), ppo=config(), advantage=Ranked())
+    policy_module(penalty=Again(1.0), ppo=config(), advantage=GroupNorm(normalise="none"))
     policy_module(penalty=Again(1.0), ppo=config(reward_normalise="scale"), advantage=RLOO())

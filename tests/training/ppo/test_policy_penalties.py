@@ -18,7 +18,7 @@ from csrlhf.penalties import Lagrangian, Rectified, Weights
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "penalty"
 NEW = ("pid", "augmented_lagrangian", "softplus", "huber", "squared", "p3o", "log_barrier", "switching", "adaptive",
-       "sample_hinge")  # fmt: skip
+       "repo", "sample_hinge")  # fmt: skip
 """Those that the other tests of this folder do not train."""
 
 

@@ -49,7 +49,7 @@ def test_the_reference_is_read_in_passes_that_change_nothing(
     roles.reference.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    monkeypatch.setattr("csrlhf.training.ppo.roles.LOGITS_PER_PASS", 2 * rollout.response_ids_BT.shape[1] * 20)
+    monkeypatch.setattr("csrlhf.generation.recompute.LOGITS_PER_PASS", 2 * rollout.response_ids_BT.shape[1] * 20)
     torch.testing.assert_close(roles.reference_logprobs(rollout), whole)
     assert sizes == [2, 2, 1]  # of a vocabulary of twenty words
 

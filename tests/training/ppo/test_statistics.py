@@ -17,6 +17,7 @@ from csrlhf.errors import UserError
 from csrlhf.penalties import Lagrangian
 from csrlhf.training.ppo.policy import PolicyModule
 from csrlhf.training.ppo.selection import check_reachable
+from csrlhf.types import PromptRow
 
 Make = Callable[..., Any]
 TWO = {"harm": lambda: CVaR(0.4, alpha=0.5, ema=0.8), "privacy": lambda: Pessimistic(0.2, window=12)}
@@ -136,10 +137,10 @@ def test_a_tail_of_less_than_one_answer_is_refused(
 def test_what_an_evaluation_could_never_show_is_refused() -> None:
     for constraint in (Mean(0.2), Pessimistic(0.2)):
         with pytest.raises(UserError, match=r"num_validation=1: .* constraints\.harm, which needs 2 or more"):
-            check_reachable(Constraints({"harm": constraint}), 0.95, 1)
-        check_reachable(Constraints({"harm": constraint}), 0.95, 2)
+            check_reachable(Constraints({"harm": constraint}), 0.95, [PromptRow("a")] * 1)
+        check_reachable(Constraints({"harm": constraint}), 0.95, [PromptRow("a")] * 2)
     with pytest.raises(UserError, match=r"constraints\.harm\.threshold=0\.05 is out of reach.*num_validation=59"):
-        check_reachable(Constraints({"harm": Pessimistic(0.05, scale="indicator")}), 0.95, 20)
+        check_reachable(Constraints({"harm": Pessimistic(0.05, scale="indicator")}), 0.95, [PromptRow("a")] * 20)
 
 
 def test_a_mapping_that_leaves_a_constraint_out_is_refused(policy_module: Make, folders: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from csrlhf.constraints.base import ConstraintState
+from csrlhf.constraints.set import ConstraintState
 from csrlhf.penalties import Linear, NoPenalty, Penalty
 from csrlhf.training.ppo.config import PPOConfig
 from csrlhf.training.ppo.rewards import TokenRewards
