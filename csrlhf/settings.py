@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -84,7 +84,9 @@ class Settings:
             if isinstance(kind, type) and issubclass(kind, StrEnum):
                 setattr(self, item.name, choice(f"{key}.{item.name}", value, kind))
             elif kind in (int, float):
-                listed: list[Any] = value if get_origin(types[item.name]) is list else [value]  # type: ignore[assignment]  # null was passed over
+                listed = value if get_origin(types[item.name]) is list else [value]
+                if not isinstance(listed, Sequence) or isinstance(listed, str):
+                    raise UserError(f"{key}.{item.name}={value}: must be a list of numbers")
                 for each in listed:
                     _check_number(f"{key}.{item.name}", each, item, kind, optional=type(None) in kinds)
 

@@ -25,7 +25,7 @@ from csrlhf.models.score_model import ScoreModel, ScoreSpec
 from csrlhf.models.settings import Pooling, ScoreSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.stats.classification import expected_calibration_error
-from csrlhf.stats.drift import Reference
+from csrlhf.stats.drift import Reference, one_of_each
 from csrlhf.training.cost import CostModule
 from csrlhf.training.reward import RewardModule
 from csrlhf.training.settings import CostSettings, OptimizerSettings, RewardSettings, ScheduleKind, ScheduleSettings
@@ -46,14 +46,16 @@ class Letters:
     name = "letters"
     oracle = None
 
-    def __init__(self, constraints: tuple[str, ...] = ("harm",)) -> None:
-        self.constraints = constraints
+    def __init__(self, constraints: tuple[str, ...] = ("harm",), num_prompts: int = 3) -> None:
+        self.constraints, self.num_prompts = constraints, num_prompts
 
     def labelled(self, split: str) -> list[LabelledRow]:
         start = {"train": 0, "validation": 2, "test": 4}[split]
         responses = [f"{a} {b} {c}" for a in LETTERS[start : start + 4] for b in "xa" for c in "yb"]
         return [
-            LabelledRow(f"{split[0]} {i % 3}", r, (float("x" in r), float("y" in r))[: len(self.constraints)])
+            LabelledRow(
+                f"{split[0]} {i % self.num_prompts}", r, (float("x" in r), float("y" in r))[: len(self.constraints)]
+            )
             for i, r in enumerate(responses)
         ]
 
@@ -118,16 +120,20 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
 
     (tmp_path / "cost").mkdir()
     module.export(tmp_path / "cost")
-    # What it has seen lies beside it: lengths of training, scores and states of validation, as handed over.
+    # What it has seen lies beside it, a response of each prompt: lengths of training, scores and states of validation.
     reference = Reference.read(tmp_path / "cost")
     assert reference is not None
-    known = source.labelled("validation")
+    known, train = (
+        [rows[row] for row in one_of_each([row.prompt for row in rows], [row.response for row in rows])]
+        for rows in (source.labelled("validation"), source.labelled("train"))
+    )
+    assert len(known) == len(train) == 3
     logits_NK, features_NH = TextScorer(tmp_path / "cost").scores_and_features(
         [row.prompt for row in known], [row.response for row in known], [True] * len(known)
     )
     np.testing.assert_allclose(reference.logits_MK, logits_NK.numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(reference.features_MH, features_NH.numpy(), rtol=1e-4, atol=1e-4)
-    assert reference.response_words_N.tolist() == [3.0] * len(source.labelled("train"))
+    assert reference.response_words_N.tolist() == [3.0] * len(train)
 
     rows = source.labelled("test")
     scores = TextScorer(tmp_path / "cost").score(
@@ -138,7 +144,7 @@ def test_the_cost_stage_learns_reports_and_exports(backbone: str, tmp_path: Path
 
 def test_a_part_of_the_rows_is_judged_as_such(backbone: str, tmp_path: Path) -> None:
     """``trainer.limit_val_batches``: figures, and what is kept beside the model, are of the rows that were seen."""
-    source, limits = Letters(), {"limit_val_batches": 1, "limit_test_batches": 1, "max_epochs": 1}
+    source, limits = Letters(num_prompts=16), {"limit_val_batches": 1, "limit_test_batches": 1, "max_epochs": 1}
     cost = cost_module(backbone)
     reward = RewardModule(ScoreSpec(backbone, Pooling.last, 16), RewardSettings(**SETTINGS, eval_batch_size=5))
     data = {cost: cost_data(cost, source)}

@@ -201,18 +201,24 @@ class Selection:
         """The selected policy of the run, the start policy and the last one."""
         if self.best is None or self.last is None:
             return {}
-        shown = {"best": self.best, "start": self.start, "last": self.last}
         metrics = {
             "selection/best_iteration": float(self.best.iteration),
+            "selection/best_reward": self.best.reward,
+            "selection/best_excess": self.best.excess,
+            "selection/best_feasible": float(self.best.feasible),
+            "selection/last_reward": self.last.reward,
+            "selection/last_excess": self.last.excess,
+            "selection/last_feasible": float(self.last.feasible),
             "selection/score": self.score(self.best),
             "selection/reward_drop": self.reward_drop.size(self.best.reward),
             "selection/num_confirmation": float(self.num_confirmation),
         }
-        for name, candidate in shown.items():
-            if candidate is not None:
-                metrics[f"selection/{name}_reward"] = candidate.reward
-                metrics[f"selection/{name}_excess"] = candidate.excess
-                metrics[f"selection/{name}_feasible"] = float(candidate.feasible)
+        if self.start is not None:
+            metrics |= {
+                "selection/start_reward": self.start.reward,
+                "selection/start_excess": self.start.excess,
+                "selection/start_feasible": float(self.start.feasible),
+            }
         return metrics
 
     def state_dict(self) -> dict[str, Any]:

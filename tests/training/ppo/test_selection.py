@@ -194,6 +194,7 @@ def test_goes_on_from_a_checkpoint() -> None:
         ({"min_distinct": 2.0}, r"ppo\.selection\.min_distinct=2\.0"),
         ({"max_refusal_rate": -0.1}, r"ppo\.selection\.max_refusal_rate=-0\.1"),
         ({"price": -1.0}, r"ppo\.selection\.price=-1\.0"),
+        ({"screens": 0.9}, r"ppo\.selection\.screens=0\.9: must be a list of numbers"),
         ({"screens": [0.9, 1.0]}, r"ppo\.selection\.screens=1\.0: must be in \(0, 1\)"),
         ({"max_reward_drop": -0.1}, r"ppo\.selection\.max_reward_drop=-0\.1"),
     ],
