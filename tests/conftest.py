@@ -79,12 +79,13 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
 
     That was three quarters of the time of tests that call the command line. Values that are overridden
     (``ppo.clip=0.1``) are applied each time as ever; what is kept is the sum of the files before that, for each order
-    of group overrides (``penalty=pid``), and each file as it was parsed. Config folders other than the repository's,
-    which tests write, are read each time.
+    of group overrides (``penalty=pid``), and each file as it was parsed. Config folders other than the repository's
+    (plug-ins', and those that tests write) are known by what their files hold.
     """
     from hydra._internal import config_loader_impl, defaults_list
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.config_store import ConfigStore
 
     from csrlhf.config import search_path
 
@@ -93,10 +94,15 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
     create, put_together = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
     ours = f"file://{search_path.conf_folder()}"
 
+    def held(source: Any) -> Any:
+        """What a source is known by."""
+        if source.scheme() != "file" or source.full_path() == ours:
+            return source.full_path()
+        files = sorted(Path(source.path).rglob("*.yaml"))
+        return source.full_path(), tuple((str(file), file.read_bytes()) for file in files)
+
     def create_once(repo: Any, config_name: Any, overrides_list: Any, **options: bool) -> Any:
-        sources = [source.full_path() for source in repo.get_sources()]
-        if any(source.startswith("file:") and source != ours for source in sources):
-            return create(repo, config_name, overrides_list, **options)
+        sources = [held(source) for source in repo.get_sources()]
         overrides = defaults_list.Overrides(repo=repo, overrides_list=overrides_list)
         values = {id(override) for override in overrides.config_overrides}
         groups = tuple(override.input_line for override in overrides_list if id(override) not in values)
@@ -107,8 +113,6 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
         return dataclasses.replace(known[key], config_overrides=overrides.config_overrides)
 
     def put_together_once(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
-        if id(defaults) not in composed:
-            return put_together(loader, defaults, repo)
         if composed[id(defaults)] is None:
             composed[id(defaults)] = put_together(loader, defaults, repo)
         return copy.deepcopy(composed[id(defaults)])
@@ -127,6 +131,7 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folders, "load_config", read_once)
+        patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)  # what it gives is a copy
         patch.setattr(config_loader_impl, "create_defaults_list", create_once)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", put_together_once)
         yield
@@ -252,7 +257,8 @@ def ppo(folders: Any, tmp_path: Path) -> list[str]:
     table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     inputs = [f"inputs.{name}={getattr(folders, name)}" for name in ("sft", "reward", "cost")]
     sizes = ["ppo.iterations=2", "ppo.eval_every=1", "ppo.batch_size=4", "ppo.minibatch_size=4", "ppo.critic_warmup=1"]
-    quiet = ["logger=none", "callbacks.progress.every=1000.0", "ppo.selection.on_collapse=ignore", "leaks=ignore"]
+    quiet = ["logger=none", "callbacks.progress.every=1000.0", "callbacks.plots=null", "leaks=ignore"]
+    quiet += ["ppo.selection.on_collapse=ignore"]
     data = ["data=jsonl", f"data.train={table}", f"data.validation={table}", "rollout.max_new_tokens=4"]
     reachable = ["constraints.harm.threshold=0.9"]  # by four answers
     return ["stage=ppo", f"artifacts={tmp_path / 'a'}", *inputs, *sizes, *quiet, *data, *reachable]
