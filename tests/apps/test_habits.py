@@ -49,7 +49,10 @@ def commands() -> list[str]:
 
 def in_this_process(train: Callable[..., int], words: list[str]) -> Ran:
     """A stage without the seconds of imports and plots, on a small world, with no tracker but the one it names."""
-    small = ["sft.batch_size=16", "ppo.batch_size=64", "callbacks.plots=null"]
+    small = ["sft.batch_size=8", "reward.batch_size=8", "cost.batch_size=8", "evaluate.batch_size=16"]
+    small += ["ppo.batch_size=16", "ppo.minibatch_size=16", "ppo.num_validation=128", "callbacks.plots=null"]
+    if "debug=overfit" not in words:  # which has something to learn
+        small += [f"model.policy.architecture.{size}=16" for size in ("hidden_size", "intermediate_size")]
     small += [] if {"debug=fast", "debug=overfit"} & {*words} else ["data_size=batch"]
     quiet = [] if any(word.startswith("logger=") for word in words) else ["logger=none"]
     out, err = io.StringIO(), io.StringIO()
