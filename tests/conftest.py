@@ -72,7 +72,7 @@ def only_new_objects_are_looked_at() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def each_choice_of_configs_is_read_once() -> Iterator[None]:
+def each_choice_of_configs_is_read_once() -> Iterator[ModuleType]:
     """Here, and in the processes of stages, which the tests' server forks."""
     quick = of_this_folder("quick_configs", "quick_configs_here")
     from csrlhf.runs import processes
@@ -80,7 +80,7 @@ def each_choice_of_configs_is_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, quick.composed_once():
         patch.setattr(sys, "path", [*sys.path, str(REPOSITORY / "tests")])  # where the server looks as it starts
         patch.setattr(processes, "PRELOAD", (*processes.PRELOAD, quick.MODULE))
-        yield
+        yield quick
 
 
 def of_this_folder(file: str, name: str) -> ModuleType:

@@ -100,27 +100,51 @@ def _names_where_needed() -> Callable[..., Any]:
     return names
 
 
+search_path.register()
+FOLDERS = SourcesRegistry.instance().resolve("file")  # Hydra's own copy of the class, not the one to import
+PLACES = [
+    (config_loader_impl, "create_defaults_list"),
+    (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
+    (FOLDERS, "load_config"),
+    (defaults_list, "_create_interpolation_map"),
+    (ConfigStore, "__deepcopy__"),
+]
+HYDRAS = [getattr(owner, name, None) for owner, name in PLACES]
+OURS_INSTEAD = [
+    _created_once(),
+    _put_together_once(),
+    _read_once(FOLDERS.load_config),
+    _names_where_needed(),
+    lambda store, _: store,  # each composition copied it, and what it gives is a copy
+]
+
+
+def _put(functions: list[Any]) -> None:
+    for (owner, name), function in zip(PLACES, functions, strict=True):
+        if function is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, function)
+
+
 @contextmanager
 def composed_once() -> Iterator[None]:
     """Composes as above while it is open."""
-    search_path.register()
-    folders = SourcesRegistry.instance().resolve("file")  # Hydra's own copy of the class, not the one to import
-    changes = [
-        (config_loader_impl, "create_defaults_list", _created_once()),
-        (ConfigLoaderImpl, "_compose_config_from_defaults_list", _put_together_once()),
-        (folders, "load_config", _read_once(folders.load_config)),
-        (defaults_list, "_create_interpolation_map", _names_where_needed()),
-    ]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
-    for owner, name, changed in changes:
-        setattr(owner, name, changed)
-    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]  # each composition copied it
+    _put(OURS_INSTEAD)
     try:
         yield
     finally:
-        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
-        for owner, name, original in before:
-            setattr(owner, name, original)
+        _put(HYDRAS)
+
+
+@contextmanager
+def composed_as_ever() -> Iterator[None]:
+    """Inside of :func:`composed_once`: as Hydra does it."""
+    _put(HYDRAS)
+    try:
+        yield
+    finally:
+        _put(OURS_INSTEAD)
 
 
 if __name__ == MODULE:  # in a server: for good, and all files are read before it is forked
