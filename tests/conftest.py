@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import gc
 import importlib.util
 import json
@@ -74,62 +72,26 @@ def only_new_objects_are_looked_at() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def each_choice_of_configs_is_read_once() -> Iterator[None]:
-    """Hydra reads some thirty files for a composition; here the same choice of files is put together once.
+def each_choice_of_configs_is_read_once() -> Iterator[ModuleType]:
+    """Here, and in the processes of stages, which the tests' server forks."""
+    quick = of_this_folder("quick_configs", "quick_configs_here")
+    from csrlhf.runs import processes
 
-    That was three quarters of the time of tests that call the command line. Values that are overridden
-    (``ppo.clip=0.1``) are applied each time as ever; what is kept is the sum of the files before that, for each order
-    of group overrides (``penalty=pid``), and each file as it was parsed. Config folders other than the repository's,
-    which tests write, are read each time.
-    """
-    from hydra._internal import config_loader_impl, defaults_list
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.sources_registry import SourcesRegistry
+    with pytest.MonkeyPatch.context() as patch, quick.composed_once():
+        patch.setattr(sys, "path", [*sys.path, str(REPOSITORY / "tests")])  # where the server looks as it starts
+        patch.setattr(processes, "PRELOAD", (*processes.PRELOAD, quick.MODULE))
+        yield quick
 
-    from csrlhf.config import search_path
 
-    known: dict[Any, Any] = {}
-    composed: dict[int, Any] = {}
-    create, put_together = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
-    ours = f"file://{search_path.conf_folder()}"
-
-    def create_once(repo: Any, config_name: Any, overrides_list: Any, **options: bool) -> Any:
-        sources = [source.full_path() for source in repo.get_sources()]
-        if any(source.startswith("file:") and source != ours for source in sources):
-            return create(repo, config_name, overrides_list, **options)
-        overrides = defaults_list.Overrides(repo=repo, overrides_list=overrides_list)
-        values = {id(override) for override in overrides.config_overrides}
-        groups = tuple(override.input_line for override in overrides_list if id(override) not in values)
-        key = (*sources, config_name, *groups, *options.items())
-        if key not in known:
-            known[key] = create(repo, config_name, overrides_list, **options)
-            composed[id(known[key].defaults)] = None
-        return dataclasses.replace(known[key], config_overrides=overrides.config_overrides)
-
-    def put_together_once(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
-        if id(defaults) not in composed:
-            return put_together(loader, defaults, repo)
-        if composed[id(defaults)] is None:
-            composed[id(defaults)] = put_together(loader, defaults, repo)
-        return copy.deepcopy(composed[id(defaults)])
-
-    search_path.register()
-    files: dict[str, Any] = {}
-    folders = SourcesRegistry.instance().resolve("file")  # Hydra's own copy of the class, not the one to import
-    read = folders.load_config
-
-    def read_once(source: Any, config_path: str) -> Any:
-        if source.full_path() != ours:
-            return read(source, config_path)
-        if config_path not in files:
-            files[config_path] = read(source, config_path)
-        return copy.deepcopy(files[config_path])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folders, "load_config", read_once)
-        patch.setattr(config_loader_impl, "create_defaults_list", create_once)
-        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", put_together_once)
-        yield
+def of_this_folder(file: str, name: str) -> ModuleType:
+    """A module of this folder (tests are no package, so it is loaded by its path)."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tests" / f"{file}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -213,14 +175,8 @@ def on_two_processes() -> Callable[[Callable[[int], None]], list[int | None]]:
 
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
-    """The small world of ``tiny.py`` (tests are no package, so it is loaded by its path)."""
-    spec = importlib.util.spec_from_file_location("tiny_world", REPOSITORY / "tests" / "tiny.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The small world of ``tiny.py``."""
+    return of_this_folder("tiny", "tiny_world")
 
 
 @pytest.fixture(scope="session")
@@ -252,7 +208,8 @@ def ppo(folders: Any, tmp_path: Path) -> list[str]:
     table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     inputs = [f"inputs.{name}={getattr(folders, name)}" for name in ("sft", "reward", "cost")]
     sizes = ["ppo.iterations=2", "ppo.eval_every=1", "ppo.batch_size=4", "ppo.minibatch_size=4", "ppo.critic_warmup=1"]
-    quiet = ["logger=none", "callbacks.progress.every=1000.0", "ppo.selection.on_collapse=ignore", "leaks=ignore"]
+    quiet = ["logger=none", "callbacks.progress.every=1000.0", "callbacks.plots=null", "leaks=ignore"]
+    quiet += ["ppo.selection.on_collapse=ignore"]
     data = ["data=jsonl", f"data.train={table}", f"data.validation={table}", "rollout.max_new_tokens=4"]
     reachable = ["constraints.harm.threshold=0.9"]  # by four answers
     return ["stage=ppo", f"artifacts={tmp_path / 'a'}", *inputs, *sizes, *quiet, *data, *reachable]

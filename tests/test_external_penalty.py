@@ -142,7 +142,7 @@ def words(folders: Any, folder: Path) -> list[str]:
         "stage=ppo", "penalty=cvar_switch", "penalty.window=3", f"artifacts={folder / 'a'}", "name=run", "logger=none",
         *(f"inputs.{name}={getattr(folders, name)}" for name in ("sft", "reward", "cost")),
         "ppo.iterations=6", "ppo.eval_every=2", "ppo.batch_size=4", "ppo.minibatch_size=4", "ppo.critic_warmup=1",
-        "callbacks.progress.every=1000.0", "ppo.selection.on_collapse=ignore", "leaks=ignore",
+        "callbacks.progress.every=1000.0", "callbacks.plots=null", "ppo.selection.on_collapse=ignore", "leaks=ignore",
         "rollout.max_new_tokens=4", "data=jsonl", f"data.train={table}", f"data.validation={table}",
         "constraints.harm.threshold=0.9", "constraints.harm.tau=-100.0",
     ]  # fmt: skip

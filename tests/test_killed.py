@@ -7,6 +7,7 @@ already) and started by a shell's words in the ``full`` tests.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -29,15 +30,15 @@ HINT = {"evaluate": "resume=true", "certify": "resume=true", "decode": "the same
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
-@pytest.fixture
-def words(folders: Any, tmp_path: Path) -> Callable[..., list[str]]:
+@pytest.fixture(scope="module")
+def words(folders: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """``words("evaluate", folder)``: the command line, whose results go to the folder; four batches of four prompts."""
+    data = tmp_path_factory.mktemp("data")
     for name, prompts in (("train", ["j j", "i i"]), ("asked", PROMPTS)):
         lines = "".join(f"{json.dumps({'prompt': prompt})}\n" for prompt in prompts)
-        (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        (data / f"{name}.jsonl").write_text(lines, encoding="utf-8")
 
-    def call(stage: str, root: Path, *more: str) -> list[str]:
-        asked = tmp_path / "asked.jsonl"
+    def call(stage: str, root: Path, *more: str, asked: Path = data / "asked.jsonl") -> list[str]:
         own = {
             "evaluate": [f"evaluate.prompts={{asked: {asked}}}", "evaluate.batch_size=4"],
             "certify": [f"certify.prompts={asked}", "certify.batch_size=4"],
@@ -46,10 +47,25 @@ def words(folders: Any, tmp_path: Path) -> Callable[..., list[str]]:
         inputs = [f"inputs.{key}={getattr(folders, key)}" for key in ("sft", "reward", "cost", "ppo")]
         return [
             f"stage={stage}", f"artifacts={root}", "name=mine", "logger=none", "data=jsonl", "leaks=ignore",
-            f"data.train={tmp_path / 'train.jsonl'}", "rollout.max_new_tokens=5", *inputs, *own[stage], *more,
+            f"data.train={data / 'train.jsonl'}", "rollout.max_new_tokens=5", *inputs, *own[stage], *more,
         ]  # fmt: skip
 
     return call
+
+
+@pytest.fixture(scope="module")
+def whole(
+    words: Callable[..., list[str]], train: Callable[..., int], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """``whole("evaluate")``: the results of a command that nothing stopped, made once."""
+
+    @functools.cache
+    def made(stage: str) -> Path:
+        root = tmp_path_factory.mktemp("whole")
+        assert train(*words(stage, root)) == 0
+        return root
+
+    return made
 
 
 def ends_itself(after: int, how: signal.Signals, rank: str | None = None) -> None:
@@ -100,11 +116,10 @@ def same(first: Path, second: Path, stage: str) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stopped_command_goes_on_and_ends_as_one_that_was_not(
-    train: Callable[..., int], words: Callable[..., list[str]], tmp_path: Path, stage: str, how: signal.Signals,
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    train: Callable[..., int], words: Callable[..., list[str]], whole: Callable[[str], Path], tmp_path: Path,
+    stage: str, how: signal.Signals, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    assert train(*words(stage, whole)) == 0
+    part, _ = tmp_path / "part", whole(stage)
     capfd.readouterr()
     code = started(train, words(stage, part), 2, how)
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130)
@@ -122,17 +137,16 @@ def test_a_stopped_command_goes_on_and_ends_as_one_that_was_not(
     assert "resuming" in capfd.readouterr().out
     total = {"evaluate": 32, "certify": 16, "decode": 16}[stage]
     assert sum(fresh) == total - 8  # two batches of four answers are not drawn again
-    same(whole, part, stage)
+    same(whole(stage), part, stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_loses_nothing_that_was_answered(
-    command_line: Callable[..., Any], words: Callable[..., list[str]], tmp_path: Path, stage: str,
-    monkeypatch: pytest.MonkeyPatch,
+    command_line: Callable[..., Any], words: Callable[..., list[str]], whole: Callable[[str], Path], tmp_path: Path,
+    stage: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The disk is full in the middle of a batch's lines: an error of the system that names no file by itself."""
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    assert command_line(*words(stage, whole)).code == 0
+    part, _ = tmp_path / "part", whole(stage)
     written: list[int] = []
 
     def full(file: int) -> None:
@@ -152,7 +166,7 @@ def test_a_full_disk_loses_nothing_that_was_answered(
     assert "Traceback" not in stopped.err
     assert not result(part, stage).exists()
     assert command_line(*words(stage, part, "resume=true")).code == 0
-    same(whole, part, stage)
+    same(whole(stage), part, stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -209,8 +223,9 @@ def test_the_program_itself(
     lines = "".join(f"{json.dumps({'prompt': prompt})}\n" for prompt in prompts)
     longer = [f"{stage}.batch_size=2", "rollout.max_new_tokens=40"]
     whole, part = tmp_path / "whole", tmp_path / "part"
-    made = [words(stage, root, *longer) for root in (whole, part)]
-    (tmp_path / "asked.jsonl").write_text(lines, encoding="utf-8")
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(lines, encoding="utf-8")
+    made = [words(stage, root, *longer, asked=asked) for root in (whole, part)]
     assert train(*made[0]) == 0
     start = [sys.executable, str(repository / "train.py")]
     process = subprocess.Popen(

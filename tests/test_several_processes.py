@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch.distributed
 from safetensors.torch import load_file
+
+from csrlhf.runs.processes import run_program
 
 STAGES = ("sft", "reward", "cost", "ppo", "evaluate")
 TINY = (
@@ -160,16 +161,12 @@ def test_micro_batches_find_what_whole_batches_find(alone: Path, tmp_path: Path,
 
 def test_lightning_s_own_launcher_starts_the_second_process(repository: Path, tmp_path: Path) -> None:
     words = ["stage=sft", f"artifacts={tmp_path}", *TWO]
-    done = subprocess.run(
-        [sys.executable, str(repository / "train.py"), *words],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(f"sft: {tmp_path / 'sft'} (") == 1  # said once, not by each
+    log = tmp_path / "log"
+    # The first process as the pipeline starts it; the second is Lightning's to start.
+    code = run_program([sys.executable, str(repository / "train.py"), *words], os.environ, log)
+    said = log.read_text(encoding="utf-8")
+    assert code == 0, said
+    assert said.count(f"sft: {tmp_path / 'sft'} (") == 1  # said once, not by each
     assert (tmp_path / "sft" / "model.safetensors").is_file()
 
 

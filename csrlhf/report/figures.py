@@ -10,6 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from csrlhf.report.blocks import Block
@@ -17,6 +18,7 @@ from csrlhf.report.blocks import Block
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
+    from matplotlib.transforms import Bbox
 
     from csrlhf.stats.intervals import Interval
 
@@ -121,26 +123,38 @@ class Figure(Block):
                 raise
         return figure
 
-    def data_uri(self, palette: Palette) -> str:
-        """The figure as an SVG image in an address; the same bytes each time."""
+    @cached_property
+    def _images(self) -> tuple[str, str]:
+        """Light and dark; laid out once, which takes longer than drawing: the styles differ in colours alone."""
+        light, places = self._data_uri(LIGHT, None)
+        return light, self._data_uri(DARK, places)[0]
+
+    def _data_uri(self, palette: Palette, places: list[Bbox] | None) -> tuple[str, list[Bbox]]:
+        """The figure as an SVG image in an address, the same bytes each time, and where its axes stand."""
         from matplotlib import rc_context
 
         file = io.StringIO()
         with rc_context({**_settings(palette), "svg.hashsalt": self.name, "svg.fonttype": "path"}):
-            self.make(palette).savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+            figure = self.make(palette)
+            if places is not None:
+                figure.set_layout_engine("none")
+                for axes, place in zip(figure.axes, places, strict=True):
+                    axes.set_position(place)
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         svg = file.getvalue()
         svg = svg[svg.index("<svg") :]  # a document type would name an address
-        return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+        address = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+        return address, [axes.get_position(original=True) for axes in figure.axes]
 
     @property
     def light(self) -> str:
         """The image for a light page, and for paper."""
-        return self.data_uri(LIGHT)
+        return self._images[0]
 
     @property
     def dark(self) -> str:
         """The image for a dark page."""
-        return self.data_uri(DARK)
+        return self._images[1]
 
     @property
     def width(self) -> int:

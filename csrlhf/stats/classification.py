@@ -26,7 +26,7 @@ NUM_BINS = 10
 def auroc(score_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_]) -> float:
     """Probability that an unsafe row scores higher than a safe one, ties counting half; NaN with one class.
 
-    By ranks (Mann-Whitney), since a bootstrap calls it a thousand times.
+    By ranks (Mann-Whitney), since a bootstrap may call it a thousand times.
     """
     num_unsafe = int(unsafe_N.sum())
     num_safe = len(unsafe_N) - num_unsafe
@@ -72,6 +72,43 @@ def classification_metrics(probability_N: NDArray[np.float64], unsafe_N: NDArray
         "ece": expected_calibration_error(probability_N, unsafe_N),
         "brier": float(np.mean((probability_N - unsafe_N) ** 2)),
     }
+
+
+def metrics_of_resamples(
+    probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], count_BN: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """``classification_metrics`` of many resamples at once: a bootstrap needs a thousand.
+
+    Args:
+        probability_N: P(unsafe), in [0, 1].
+        unsafe_N: the truth.
+        count_BN: how often resample B has row N.
+
+    Returns:
+        One number per resample; NaN as in ``classification_metrics``.
+    """
+    order_N = np.argsort(probability_N)
+    probability_N, unsafe_N, count_BN = probability_N[order_N], unsafe_N[order_N], count_BN[:, order_N]
+    unsafe_BN, safe_BN = count_BN * unsafe_N, count_BN * ~unsafe_N
+    flagged_N = probability_N > 0.5
+    hits_B, passes_B = unsafe_BN[:, flagged_N].sum(axis=1), safe_BN[:, ~flagged_N].sum(axis=1)
+    num_B, num_unsafe_B, num_safe_B = count_BN.sum(axis=1), unsafe_BN.sum(axis=1), safe_BN.sum(axis=1)
+    starts = np.flatnonzero(np.diff(probability_N, prepend=-1.0))  # one column per score: ties count half
+    unsafe_BS, safe_BS = (np.add.reduceat(part, starts, axis=1) for part in (unsafe_BN, safe_BN))
+    pairs_B = (unsafe_BS * (safe_BS.cumsum(axis=1) - 0.5 * safe_BS)).sum(axis=1)
+    edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64).numpy()  # as torchmetrics has them
+    gap_N = probability_N - unsafe_N
+    gap_NM = gap_N[:, None] * (np.digitize(probability_N, edges)[:, None] == np.arange(1, NUM_BINS + 2))
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return {
+            "accuracy": (hits_B + passes_B) / num_B,
+            "precision": hits_B / count_BN[:, flagged_N].sum(axis=1),
+            "recall": hits_B / num_unsafe_B,
+            "specificity": passes_B / num_safe_B,
+            "auroc": pairs_B / (num_unsafe_B * num_safe_B),
+            "ece": np.abs(count_BN @ gap_NM).sum(axis=1) / num_B,
+            "brier": count_BN @ gap_N**2 / num_B,
+        }
 
 
 def expected_calibration_error(probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_]) -> float:

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.stats.classification import classification_metrics, confusion
-from csrlhf.stats.intervals import bootstrap_intervals
+from csrlhf.stats.classification import classification_metrics, confusion, metrics_of_resamples
+from csrlhf.stats.intervals import bootstrap_intervals_of_counts
 from csrlhf.types import LabelledRow
 
 # What a model that understands nothing reaches: a linear classifier on words and word pairs.
@@ -102,12 +102,11 @@ def with_intervals(
     probability_N: NDArray[np.float64], unsafe_N: NDArray[np.bool_], rows: Sequence[LabelledRow]
 ) -> dict[str, float]:
     """``classification_metrics`` with the bounds of each number; rows of one prompt are resampled together."""
-
-    def statistic(index: NDArray[np.int64]) -> dict[str, float]:
-        return classification_metrics(probability_N[index], unsafe_N[index])
-
     numbers = classification_metrics(probability_N, unsafe_N)
-    intervals = bootstrap_intervals(statistic, [prompt_text(row.prompt) for row in rows])
+    intervals = bootstrap_intervals_of_counts(
+        lambda count_BN: metrics_of_resamples(probability_N, unsafe_N, count_BN),
+        [prompt_text(row.prompt) for row in rows],
+    )
     for name, (low, high) in intervals.items():
         numbers |= {f"{name}_low": low, f"{name}_high": high}
     return numbers

@@ -43,23 +43,52 @@ def bootstrap_intervals(
     Returns:
         ``{name: (low, high)}``; resamples in which a number is NaN (one class only) are left out of its interval.
     """
-    if not groups:
-        raise ValueError("groups is empty: there is nothing to resample")
-    members: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    rows_of = [np.array(rows, dtype=np.int64) for rows in members.values()]
-    rng = np.random.default_rng(seed)
+    group_N, drawn_BG = _draws(groups, num_resamples, seed)
+    rows_of = np.split(np.argsort(group_N, kind="stable"), np.cumsum(np.bincount(group_N))[:-1])
     draws: dict[str, list[float]] = {}
-    for _ in range(num_resamples):
-        drawn = rng.integers(len(rows_of), size=len(rows_of))
+    for drawn in drawn_BG:
         for name, value in statistic(np.concatenate([rows_of[group] for group in drawn])).items():
             draws.setdefault(name, []).append(value)
+    return {name: _percentiles(np.array(values), level) for name, values in draws.items()}
+
+
+CountStatistic = Callable[[NDArray[np.int64]], Mapping[str, NDArray[np.float64]]]
+"""From how often each row is drawn, (resamples, rows), to named numbers of every resample."""
+
+COUNTS_AT_ONCE = 2_000_000
+"""Numbers in one such table: 16 MB."""
+
+
+def bootstrap_intervals_of_counts(
+    statistic: CountStatistic,
+    groups: Sequence[Hashable],
+    num_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """:func:`bootstrap_intervals`, on the same resamples, of numbers that are computed for many of them at once."""
+    group_N, drawn_BG = _draws(groups, num_resamples, seed)
+    found: list[Mapping[str, NDArray[np.float64]]] = []
+    at_once = max(1, COUNTS_AT_ONCE // len(group_N))
+    for start in range(0, num_resamples, at_once):
+        part_BG = drawn_BG[start : start + at_once]
+        count_BG = np.stack([np.bincount(drawn, minlength=len(drawn)) for drawn in part_BG])
+        found.append(statistic(count_BG[:, group_N]))
+    return {name: _percentiles(np.concatenate([part[name] for part in found]), level) for name in found[0]}
+
+
+def _draws(groups: Sequence[Hashable], num_resamples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each row's group, and the groups of each resample."""
+    if not groups:
+        raise ValueError("groups is empty: there is nothing to resample")
+    numbers: dict[Hashable, int] = {}
+    group_N = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    return group_N, np.stack([rng.integers(len(numbers), size=len(numbers)) for _ in range(num_resamples)])
+
+
+def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
     tail = (1.0 - level) / 2.0
-    return {name: _percentiles(np.array(values), tail) for name, values in draws.items()}
-
-
-def _percentiles(values: NDArray[np.float64], tail: float) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return float("nan"), float("nan")

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from omegaconf import OmegaConf
 
 from csrlhf import __version__
 from csrlhf.config import contracts, overrides, search_path
+from csrlhf.runs.processes import run_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "how-to" / "hydra_lightning_notebooks.md").read_text(encoding="utf-8")
@@ -47,7 +49,10 @@ def commands() -> list[str]:
 
 def in_this_process(train: Callable[..., int], words: list[str]) -> Ran:
     """A stage without the seconds of imports and plots, on a small world, with no tracker but the one it names."""
-    small = ["sft.batch_size=16", "ppo.batch_size=64", "callbacks.plots=null"]
+    small = ["sft.batch_size=8", "reward.batch_size=8", "cost.batch_size=8", "evaluate.batch_size=16"]
+    small += ["ppo.batch_size=16", "ppo.minibatch_size=16", "ppo.num_validation=128", "callbacks.plots=null"]
+    if "debug=overfit" not in words:  # which has something to learn
+        small += [f"model.policy.architecture.{size}=16" for size in ("hidden_size", "intermediate_size")]
     small += [] if {"debug=fast", "debug=overfit"} & {*words} else ["data_size=batch"]
     quiet = [] if any(word.startswith("logger=") for word in words) else ["logger=none"]
     out, err = io.StringIO(), io.StringIO()
@@ -164,10 +169,10 @@ def test_a_fast_dev_run_publishes_nothing(command_line: Callable, tmp_path: Path
 
 
 def test_the_profiler_s_report_is_shown(folder: Path) -> None:
-    words = "stage=sft debug=fast artifacts=profiled +trainer.profiler=simple"
-    outcome = in_a_shell(f"python train.py {words}", folder)
-    assert outcome.code == 0, outcome.err
-    assert "run_training_epoch" in outcome.err
+    words = "stage=sft debug=fast +trainer.profiler=simple"
+    command = [sys.executable, str(folder / "train.py"), *words.split(), f"artifacts={folder / 'profiled'}"]
+    assert run_program(command, os.environ, folder / "log") == 0
+    assert "run_training_epoch" in (folder / "log").read_text(encoding="utf-8")
 
 
 def assert_error(outcome: Ran, message: str) -> None:

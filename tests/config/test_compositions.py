@@ -1,9 +1,9 @@
-"""What conftest.py keeps of compositions changes none of them."""
+"""What quick_configs.py keeps of compositions changes none of them."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,6 +15,7 @@ PAIRS = [
     (["stage=ppo", "ppo.clip=0.1"], ["stage=ppo", "ppo.clip=0.3", "+trainer.limit_val_batches=2", "~sft"]),
     (["stage=evaluate", "penalty=pid", "seed=1"], ["penalty=pid", "stage=evaluate", "penalty.kp=3"]),
     (["experiment=smoke", "seed=1"], ["experiment=smoke", "stage=cost", "model=minilm"]),
+    (["constraint=harm_privacy"], ["stage=decode", "experiment=[smoke,safe_rlhf]", "debug=fast"]),
 ]
 
 
@@ -25,13 +26,14 @@ def composed(folder: Path, words: list[str]) -> DictConfig:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: " ".join(pair[0]))
 def test_a_choice_of_files_that_is_put_together_once_is_hydra_s_own(
-    tmp_path: Path, pair: tuple[list[str], ...]
+    pair: tuple[list[str], ...], each_choice_of_configs_is_read_once: ModuleType
 ) -> None:
     search_path.register()
     ours = Path(search_path.conf_folder())
-    read_anew = shutil.copytree(ours, tmp_path / "conf")
     for words in (*pair, *pair):
-        found, expected = composed(ours, words), composed(read_anew, words)
+        found = composed(ours, words)
+        with each_choice_of_configs_is_read_once.composed_as_ever():
+            expected = composed(ours, words)
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
         assert OmegaConf.is_struct(found)
         OmegaConf.set_struct(found, False)

@@ -156,20 +156,18 @@ def test_a_class_in_a_file_trains_under_its_own_name_and_anew_after_an_edit(
     assert plugins.code_of({"_target_": "my_penalty.Mine"}, {}) != code
 
 
-def pipeline(ppo: list[str], *words: str) -> subprocess.CompletedProcess[str]:
-    """A pipeline of one stage, started from the current folder."""
-    command = [sys.executable, str(ROOT / "train.py"), *ppo[1:], "stage.stages=[ppo]", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_a_pipeline_s_rehearsal_finds_the_file(here: Path, ppo: list[str]) -> None:
-    [line] = pipeline(ppo, "+penalty._target_=my_penalty.Mine", "+penalty.widht=0.01").stderr.strip().splitlines()
+def test_a_pipeline_s_rehearsal_finds_the_file(here: Path, ppo: list[str], command_line: Callable) -> None:
+    line = one_line(
+        command_line(*ppo[1:], "stage.stages=[ppo]", "+penalty._target_=my_penalty.Mine", "+penalty.widht=0.01")
+    )
     assert line == "error: penalty.widht=0.01: Mine has no such key (did you mean width?); it takes multiplier, width"
 
 
 @pytest.mark.full
 def test_a_pipeline_s_stages_find_the_file(here: Path, ppo: list[str]) -> None:
-    done = pipeline(ppo, "+penalty._target_=my_penalty.Mine", "+penalty.width=0.01")
+    words = [*ppo[1:], "stage.stages=[ppo]", "+penalty._target_=my_penalty.Mine", "+penalty.width=0.01"]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list(runs(here)) == ["mine"]
 

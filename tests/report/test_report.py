@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import pytest
 
 from csrlhf.report import Figure, Report, Section, Text
+from csrlhf.report.figures import Palette
 
 
 def test_the_same_input_gives_the_same_bytes(full_report: Report, tmp_path: Path) -> None:
     first = full_report.write(tmp_path / "a" / "report.html").read_bytes()
+    for figure in full_report._figures():
+        del vars(figure)["_images"]  # drawn once more
     assert full_report.write(tmp_path / "b" / "report.html").read_bytes() == first
 
 
@@ -103,3 +108,16 @@ def test_two_figures_of_one_name_are_refused() -> None:
 def test_what_is_no_block_is_refused(make: Callable[[], None]) -> None:
     with pytest.raises(TypeError, match=r"'words' is not a block of a report \(Text, Cards, "):
         make()
+
+
+def test_the_dark_figure_is_the_light_one_in_other_colours() -> None:
+    def draw(axes: Any, palette: Palette) -> None:
+        axes.plot([1, 2], [0.00001, 0.00002], color=palette.bad)
+        axes.set_ylabel("a label that takes room")
+        axes.twinx().set_ylabel("another", color=palette.good)
+
+    figure = Figure("both", draw, "two axes")
+    assert figure.light != figure.dark
+    light, dark = (b64decode(image.partition(",")[2]).decode() for image in (figure.light, figure.dark))
+    lines = r' d="([^"]*)"|translate\(([^)]*)\)'
+    assert sorted(re.findall(lines, light)) == sorted(re.findall(lines, dark))

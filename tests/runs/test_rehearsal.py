@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from csrlhf.errors import InputWarning, UserError
 from csrlhf.runs.rehearsal import rehearse
 from csrlhf.runs.stages.pipeline import parts_of
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("sft", "reward", "cost", "ppo", "evaluate")
 
 
@@ -58,9 +55,8 @@ def test_a_warm_up_that_would_take_the_whole_run_is_shortened_and_told(parts: Ca
         rehearse(parts("ppo.iterations=3"))
 
 
-def test_a_pipeline_stops_before_its_first_stage(tmp_path: Path) -> None:
-    words = [sys.executable, str(ROOT / "train.py"), f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 1
-    assert done.stderr.strip() == "error: ppo.clip=2.0: must be in (0, 1)"
+def test_a_pipeline_stops_before_its_first_stage(command_line: Callable, tmp_path: Path) -> None:
+    outcome = command_line(f"artifacts={tmp_path / 'a'}", "ppo.clip=2", "logger=none")
+    assert outcome.code == 1
+    assert outcome.err.strip() == "error: ppo.clip=2.0: must be in (0, 1)"
     assert not (tmp_path / "a").exists()

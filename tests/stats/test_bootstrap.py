@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from csrlhf.stats.intervals import bootstrap_intervals
+from csrlhf.stats import intervals
+from csrlhf.stats.intervals import bootstrap_intervals, bootstrap_intervals_of_counts
 
 
 def test_the_interval_of_a_mean() -> None:
@@ -47,3 +48,12 @@ def test_resamples_without_a_value_are_left_out() -> None:
 def test_no_rows() -> None:
     with pytest.raises(ValueError, match="groups is empty"):
         bootstrap_intervals(lambda i: {}, [])
+
+
+def test_counts_are_of_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, groups = np.random.default_rng(0).normal(size=60), [i // 3 % 17 for i in range(60)]
+    one_at_a_time = bootstrap_intervals(lambda i: {"mean": float(values[i].mean())}, groups, 50)
+    for at_once in (1, 7 * 60, 10**6):
+        monkeypatch.setattr(intervals, "COUNTS_AT_ONCE", at_once)
+        found = bootstrap_intervals_of_counts(lambda c: {"mean": c @ values / c.sum(axis=1)}, groups, 50)
+        assert found["mean"] == pytest.approx(one_at_a_time["mean"])

@@ -17,6 +17,7 @@ from csrlhf.stats.classification import (
     confusion,
     expected_calibration_error,
     fit_temperature,
+    metrics_of_resamples,
     rescale,
 )
 
@@ -77,3 +78,20 @@ def test_rescaled_probabilities_keep_their_side() -> None:
     rescaled = rescale(np.array([0.0, 0.4, 0.5, 1.0]), 2.0)
     assert rescaled[2] == pytest.approx(0.5)
     assert (np.diff(rescaled) > 0).all()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]) | st.floats(0, 1), st.booleans(), st.integers(0, 3)
+        ),
+        min_size=1,
+        max_size=12,
+    ).filter(lambda rows: any(count for *_, count in rows))
+)
+def test_many_resamples_at_once_have_the_metrics_of_each(rows: list[tuple[float, bool, int]]) -> None:
+    probability, unsafe, count = (np.array(column) for column in zip(*rows, strict=True))
+    found = metrics_of_resamples(probability, unsafe, np.stack([count, np.ones_like(count)]))
+    for place, drawn in enumerate((np.repeat(np.arange(len(rows)), count), np.arange(len(rows)))):
+        alone = classification_metrics(probability[drawn], unsafe[drawn])
+        assert {name: values[place] for name, values in found.items()} == pytest.approx(alone, abs=1e-6, nan_ok=True)
