@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from csrlhf.penalties.base import (
+    GATES,
     NORMALISERS,
     Multiplier,
     Penalty,
@@ -25,17 +26,21 @@ class Huber(Penalty):
 
     gated = True
 
-    def __init__(self, multiplier: Multiplier = 8.0, delta: float = 0.02, normaliser: str = "fixed") -> None:
+    def __init__(
+        self, multiplier: Multiplier = 8.0, delta: float = 0.02, normaliser: str = "fixed", gate: str = "batch"
+    ) -> None:
         """Build the strategy.
 
         Args:
             multiplier: λ, to be chosen above the optimal dual variable λ*.
             delta: δ > 0, the violation from which on the whole λ is charged, on the threshold's scale.
             normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1, ``weights`` = w_r + Σ w_k.
+            gate: which responses' violation it looks at, one of ``GATES``.
         """
         super().__init__(multiplier)
         self.delta = positive("penalty.delta", delta)
         self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
+        self.gate = check_choice("penalty.gate", gate, GATES)
 
     def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
         """The clipped ramp at this batch's violation; see the base class."""

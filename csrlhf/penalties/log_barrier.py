@@ -9,6 +9,7 @@ from torch import Tensor
 
 from csrlhf.errors import UserError
 from csrlhf.penalties.base import (
+    GATES,
     NORMALISERS,
     Multiplier,
     Penalty,
@@ -37,6 +38,7 @@ class LogBarrier(Penalty):
         growth: float = 1.0,
         max_sharpness: float = 1000.0,
         normaliser: str = "fixed",
+        gate: str = "batch",
     ) -> None:
         """Build the strategy.
 
@@ -46,6 +48,7 @@ class LogBarrier(Penalty):
             growth: factor >= 1 on t after each iteration; 1 leaves t as it is.
             max_sharpness: t never exceeds it.
             normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1 (the paper's), ``weights`` = w_r + Σ w_k.
+            gate: which responses' violation it looks at, one of ``GATES``.
         """
         super().__init__(multiplier)
         self.start = positive("penalty.sharpness", sharpness)
@@ -59,6 +62,7 @@ class LogBarrier(Penalty):
         if self.growth < 1:
             raise UserError(f"penalty.growth={growth}: must be >= 1 (1 leaves the sharpness as it is)")
         self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
+        self.gate = check_choice("penalty.gate", gate, GATES)
 
     def setup(self, constraints: Sequence[str]) -> None:
         """Register λ and t; refuse a λ of 0, which would leave no barrier."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from csrlhf.penalties.base import NORMALISERS, Multiplier, Penalty, Weights, check_choice, constant_normaliser
+from csrlhf.penalties.base import GATES, NORMALISERS, Multiplier, Penalty, Weights, check_choice, constant_normaliser
 
 
 class Squared(Penalty):
@@ -17,15 +17,17 @@ class Squared(Penalty):
 
     gated = True
 
-    def __init__(self, multiplier: Multiplier = 100.0, normaliser: str = "fixed") -> None:
+    def __init__(self, multiplier: Multiplier = 100.0, normaliser: str = "fixed", gate: str = "batch") -> None:
         """Build the strategy.
 
         Args:
             multiplier: λ; about λ* over twice the violation that is tolerated.
             normaliser: ``fixed`` = 1 + Σ λ, ``none`` = 1, ``weights`` = w_r + Σ w_k.
+            gate: which responses' violation it looks at, one of ``GATES``.
         """
         super().__init__(multiplier)
         self.normaliser = check_choice("penalty.normaliser", normaliser, NORMALISERS)
+        self.gate = check_choice("penalty.gate", gate, GATES)
 
     def weights(self, violation_K: Tensor, stderr_K: Tensor | None = None) -> Weights:
         """Twice λ times the violation, where there is one; see the base class."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,16 @@ from torch import Tensor
 from csrlhf.constraints import Chance, Constraints, CVaR, Pessimistic
 from csrlhf.errors import UserError
 from csrlhf.ops.advantages import mix
-from csrlhf.penalties import Adaptive, Penalty, Rectified, Switching
+from csrlhf.penalties import (
+    Adaptive,
+    Huber,
+    LogBarrier,
+    Penalty,
+    Rectified,
+    Softplus,
+    Squared,
+    Switching,
+)
 from csrlhf.penalties.base import GATES
 from csrlhf.penalties.gate import Gate, Weighed
 from csrlhf.types import Layout
@@ -42,6 +53,17 @@ def test_each_answer_is_gated_by_all_others() -> None:
     assert weighed.cost_K.tolist() == [3.0]
     assert weighed.open_K.tolist() == [0.75]
     assert weigh(rectified("batch"), COSTS, 0.25).weights.cost_K.tolist() == [0.0]  # J = d: the batch's own is closed
+
+
+@pytest.mark.parametrize("kind", [Huber, Softplus, Squared, LogBarrier])
+def test_smooth_strategies_look_at_all_others_too(kind: Any) -> None:
+    """Each response's weight is what the violation of the other seven asks for: 2/7 - 1/4 or 1/7 - 1/4."""
+    asked = kind(4.0, gate="leave_one_out")
+    weighed = weigh(asked, COSTS, 0.25)
+    alone = [asked.weights(torch.tensor([share / 7 - 0.25])).cost_K.item() for share in (1, 2)]
+    expected = [alone[0] if cost else alone[1] for cost in COSTS.tolist()]
+    assert weighed.weights.cost_K.flatten().tolist() == pytest.approx(expected)
+    assert alone[0] < alone[1]
 
 
 def test_what_shares_a_prompt_is_left_out_together() -> None:
