@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bandit.gates import Line, line, settled_multiplier
+from benchmarks.bandit.gates import Line, duty_cycle, line, settled_multiplier
 from benchmarks.bandit.problem import example
 from benchmarks.penalty_curves import write_table
 from csrlhf.penalties.base import GATES
@@ -19,11 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGE, PAGE = ROOT / "docs" / "images" / "gates.png", ROOT / "docs" / "explanation" / "gates.md"
 MARKS = ("<!-- table: python -m benchmarks.gates -->", "<!-- end of table -->")
 RATIOS, RATES = (2.0, 4.0, 8.0), (0.1, 0.3, 1.0)
+SCALE_MARKS = ("<!-- scales: python -m benchmarks.gates -->", "<!-- end of scales -->")
+SCALES = {
+    "none": "nothing (`none`)",
+    "reward": "the reward's running scale (`reward`)",
+    "mix": "its own spread (`whiten`, `scale`, `group`)",
+}
 COLORS = {"batch": "#d1495b", "leave_one_out": "#1f6fb4", "held_out": "#2a9d6f", "previous": "#e08a1e"}
 
 
 def table(lines: Sequence[Line], settled: dict[tuple[str, float], float]) -> str:
-    """Both tables in Markdown."""
+    """Both tables on gates in Markdown."""
     heads = (
         "gate", "step", "λ / λ*", "mean weight / λ*", "/ λ* at that cost", "cost / d", "short of the optimum",
         "lower end holds", "upper end holds",
@@ -39,6 +45,17 @@ def table(lines: Sequence[Line], settled: dict[tuple[str, float], float]) -> str
     text += [_row(("gate", *(f"step {rate:g}" for rate in RATES))), "|" + "---|" * (1 + len(RATES))]
     text += [_row((f"`{gate}`", *(f"{settled[gate, rate]:.2f} λ*" for rate in RATES))) for gate in GATES]
     return "\n".join(text)
+
+
+def scale_table(duties: dict[tuple[str, float], float], settled: dict[str, float]) -> str:
+    """The table on what divides the advantage in Markdown."""
+    heads = ("divided by", *(f"λ = {ratio:g} λ*" for ratio in RATIOS), "where `adaptive` settles")
+    right = ("right", *(f"{1 / ratio:.3f}" for ratio in RATIOS), "2.00 λ*")
+    rows = [
+        (words, *(f"{duties[scale, ratio]:.3f}" for ratio in RATIOS), f"{settled[scale]:.2f} λ*")
+        for scale, words in SCALES.items()
+    ]
+    return "\n".join([_row(heads), "|" + "---|" * len(heads), *map(_row, [*rows, right])])
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -88,8 +105,15 @@ def main() -> None:
         for gate in GATES
         for rate in RATES
     }
+    size = {"steps": options.steps, "replicates": options.replicates}
+    duties = {
+        (scale, ratio): duty_cycle(bandit, scale, ratio, RATES[1], **size) for scale in SCALES for ratio in RATIOS
+    }
+    longer = {"steps": 2 * options.steps, "replicates": options.replicates // 2}
+    ends = {scale: settled_multiplier(bandit, "leave_one_out", RATES[1], **longer, scale=scale) for scale in SCALES}
     draw(lines, options.image)
     write_table(table(lines, settled), options.page, MARKS)
+    write_table(scale_table(duties, ends), options.page, SCALE_MARKS)
 
 
 if __name__ == "__main__":

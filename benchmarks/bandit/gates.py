@@ -190,9 +190,20 @@ def interval(multiplier: float, weight_S: Vector) -> tuple[float, float]:
     return found.lower, found.upper
 
 
-def settled_multiplier(bandit: Bandit, gate: str, rate: float, steps: int = 3000, replicates: int = 100) -> float:
+def duty_cycle(
+    bandit: Bandit, scale: str, ratio: float, rate: float, steps: int = 1500, replicates: int = 200
+) -> float:
+    """Share of the prompts for which a gate on other draws is open, where the advantage is divided by ``scale``."""
+    penalty = Rectified(ratio * bandit.solve(), margin_z=0.0)
+    found = ascend(bandit, penalty, "leave_one_out", rate, steps=steps, replicates=replicates, scale=scale)
+    return float(found.weight_R.mean()) / (ratio * bandit.solve())
+
+
+def settled_multiplier(
+    bandit: Bandit, gate: str, rate: float, steps: int = 3000, replicates: int = 100, scale: str = "none"
+) -> float:
     """Where ``adaptive`` (margin 2) settles, in units of λ*."""
     optimal = bandit.solve()
     strategy = Adaptive(2 * optimal, margin=2.0, margin_z=0.0, duty_ema=0.99, rate=0.01)
-    found = ascend(bandit, strategy, gate, rate, steps=steps, replicates=replicates)
+    found = ascend(bandit, strategy, gate, rate, steps=steps, replicates=replicates, scale=scale)
     return float(found.multiplier_R.mean()) / optimal

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gates
-from benchmarks.bandit.gates import ascend, line, settled_multiplier
+from benchmarks.bandit.gates import duty_cycle, line, settled_multiplier
 from benchmarks.bandit.problem import example
-from csrlhf.penalties import Rectified
 
 SIZE = {"steps": 900, "replicates": 40}
 
@@ -38,10 +37,7 @@ def test_the_cost_ends_nearer_to_the_threshold_and_less_is_given_away() -> None:
 @pytest.mark.parametrize(("scale", "duty"), [("mix", 0.5), ("reward", 0.125)])
 def test_a_scale_that_follows_the_gate_makes_the_multiplier_inert(scale: str, duty: float) -> None:
     """At 8 λ* the gate has to be open an eighth of the time; whitening leaves it open for half of it."""
-    bandit = example()
-    penalty = Rectified(8 * bandit.solve(), margin_z=0.0)
-    found = ascend(bandit, penalty, "leave_one_out", 0.3, **SIZE, scale=scale)
-    assert float(found.weight_R.mean()) / (8 * bandit.solve()) == pytest.approx(duty, rel=0.1)
+    assert duty_cycle(example(), scale, 8.0, 0.3, **SIZE) == pytest.approx(duty, rel=0.1)
 
 
 def test_adaptive_settles_at_its_margin() -> None:
@@ -51,7 +47,8 @@ def test_adaptive_settles_at_its_margin() -> None:
 
 def test_the_program_writes_tables_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{gates.MARKS[0]}\nof last year\n{gates.MARKS[1]}\nafter\n", encoding="utf-8")
+    marks = [f"{first}\nof last year\n{last}\n" for first, last in (gates.MARKS, gates.SCALE_MARKS)]
+    page.write_text("".join(["before\n", *marks, "after\n"]), encoding="utf-8")
     words = ["gates", "--replicates", "2", "--steps", "60", "--page", str(page), "--image", str(tmp_path / "gates.png")]
     monkeypatch.setattr("sys.argv", words)
     gates.main()
@@ -60,4 +57,5 @@ def test_the_program_writes_tables_and_figure(tmp_path: Path, monkeypatch: pytes
     assert text.endswith("after\n")
     assert "of last year" not in text
     assert text.count("| `leave_one_out` |") == 9 + 1
+    assert text.count("(`reward`) |") == 1
     assert (tmp_path / "gates.png").stat().st_size > 10_000
