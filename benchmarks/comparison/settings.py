@@ -26,6 +26,9 @@ SCALED = {
 }
 """Strategies whose multiplier is a multiple of λ*: their family and overrides. ``adaptive`` starts there."""
 
+HARMFUL = ("constraints.harm.where={category: [harmful]}",)
+"""A threshold for the harmful prompts alone: 3 % over all of the toy world's is 6.7 % of these."""
+
 DUAL = "lagrangian-lr1"
 """The dual run whose multiplier estimates λ*: the largest step, which has the longest tail after its overshoot."""
 
@@ -75,6 +78,9 @@ def unscaled() -> dict[str, Setting]:
         *(Setting(name, "dual", overrides) for name, overrides in moving),
         Setting(PROBE, "hinge", probe),
         *(Setting(*one) for one in (*gates, *critic_free)),
+        # no harmless prompt pays for a harmful one: a constraint on the harmful ones alone, or on each prompt
+        Setting("harmful-d0.05", "conditional", (*HARMFUL, "constraints.harm.threshold=0.05")),
+        Setting("repo", "per prompt", ("penalty=repo", "penalty.lr=1.0", "penalty.tolerance=0.03")),
     ]
     return {setting.name: setting for setting in settings}
 

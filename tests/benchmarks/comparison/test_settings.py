@@ -60,7 +60,10 @@ def test_overrides_compose(setting: Setting) -> None:
         cfg = compose("train", overrides=["stage=ppo", *setting.overrides])
     for word in setting.overrides[1:]:
         key, value = word.split("=")
-        assert str(OmegaConf.select(cfg, key)) in (value, str(float(value)) if value[0].isdigit() else value)
+        found = OmegaConf.select(cfg, key)
+        assert str(found) in (value, str(float(value)) if value[0].isdigit() else value)
+    if "where" in str(setting.overrides):
+        assert cfg.constraints.harm.where == {"category": ["harmful"]}
 
 
 def test_choosing_by_pattern_keeps_the_order() -> None:
