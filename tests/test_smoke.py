@@ -1,4 +1,4 @@
-"""The whole pipeline through the real command line: ``experiment=smoke``, on fewer rows as no number is looked at."""
+"""The whole pipeline through the real command line: ``experiment=smoke``, still less of all: no number is looked at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.timeout(900)
 def test_smoke_trains_compares_skips_and_keeps_runs_side_by_side(command_line: Callable, tmp_path: Path) -> None:
     words = ["experiment=smoke", "data_size=batch", f"artifacts={tmp_path}"]
+    words += ["reward.max_steps=4", "cost.epochs=1", "ppo.iterations=2"]
     command = [sys.executable, str(ROOT / "train.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
