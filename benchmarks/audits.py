@@ -145,7 +145,7 @@ def table(lines: Sequence[Line], wrong: Sequence[tuple[str, str, float]]) -> str
     rows = [head, *((rule, when, f"{100 * share:.1f} %") for rule, when, share in wrong)]
     columns = list(lines[0].stratified)
     heads = ("true rate", "fixed n", "any time", *(f"stratified: {one}" for one in columns))
-    found = [heads]
+    found: list[tuple[str, ...]] = [heads]
     for one in lines:
         ends = [one.plain, *one.stratified.values()]
         found.append((f"{100 * one.rate:g} %", _count(one.fixed), *map(_labels, ends)))
