@@ -19,7 +19,6 @@ from typing import Any
 
 from csrlhf.data.seen import COST_MODEL, EVALUATE, Look, Seen, candidate_of, prompt_hashes
 from csrlhf.errors import UserError
-from csrlhf.models.loading import model_identity
 from csrlhf.runs import artifacts
 from csrlhf.runs.artifacts import SEEN_PROMPTS
 from csrlhf.runs.leak_check import moved
@@ -62,6 +61,8 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 def _identity(model: str) -> Mapping[str, Any]:
     """Of a folder or a hub's name; what is neither is a fingerprint."""
+    from csrlhf.models.loading import model_identity  # imports torch, which the pipeline's waiting process does without
+
     try:
         return model_identity(model)
     except UserError:

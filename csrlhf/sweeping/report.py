@@ -112,8 +112,9 @@ def _runs_table(rows: Sequence[Row], names: Sequence[str]) -> Section:
         name="runs",
     )
     words = (
-        "The best of these runs was chosen on the prompts that these numbers come from: a certificate of it divides δ "
-        "by the number of runs (stage=certify, certify.num_runs)."
+        "The best of these runs was chosen by the validation prompts that these numbers come from, so they are no "
+        "evidence of it: stage=certify refuses them, and takes fresh ones. To certify several of these runs on the "
+        "same prompts and keep the best, set certify.num_runs to their number."
     )
     return Section("Runs", [table, Text(words)])
 

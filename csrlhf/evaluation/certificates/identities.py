@@ -11,7 +11,7 @@ from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.models.cost_models import CostFolders, named_folders
-from csrlhf.models.loading import model_identity, weights_hash
+from csrlhf.models.loading import model_folder, model_identity, weights_hash
 from csrlhf.runs import artifacts
 
 
@@ -45,13 +45,18 @@ def _trained_against(policy: Path) -> set[str]:
 
 
 def check_judge(judge: CostFolders | None, cost: CostFolders, decode: str) -> None:
-    """Raises where best of N would be judged by the cost model that chooses in it, under whatever path.
+    """Raises where a judge is not here, or is the cost model that chooses in best of N, under whatever path.
 
     Args:
         judge: ``certify.judge``.
         cost: ``inputs.cost``.
         decode: ``certify.decode``.
     """
+    for folder in {} if judge is None else named_folders(judge).values():
+        try:
+            model_folder(folder)
+        except UserError as error:
+            raise UserError(f"certify.judge={error}") from error
     if judge is None or decode != "best_of_n":
         return
     choosing = {word: folder for folder in named_folders(cost).values() for word in _words_of(folder)}

@@ -174,8 +174,8 @@ def _compared(document: Document) -> str:
         words += f" NOT checked: {'; '.join(untouched['unchecked'])}."
     if seen := untouched.get("seen"):
         words += (
-            f" {seen['prompts']:,} of them were seen before, by which one of {seen['candidates']} policies or ways of "
-            f"decoding could be chosen ({_places(seen['looks'])}): δ is shared among certify.num_runs = "
+            f" {seen['prompts']:,} of them were seen before, and a choice among {seen['candidates']} policies or ways "
+            f"of decoding may rest on them ({_places(seen['looks'])}): δ is shared among certify.num_runs = "
             f"{document['confidence']['runs']}."
         )
     return words

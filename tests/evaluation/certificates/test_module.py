@@ -257,6 +257,8 @@ def test_a_copy_of_the_choosing_model_is_no_judge(certify: Certify, folders: Any
     with pytest.raises(UserError, match="by its fingerprint or weights"):
         certify(judge={"harm": str(copy)}, **said)
     assert certify(judge=str(copy)).document["judge"]["cost"]["name"] == "copy"  # one draw: nothing was chosen
+    with pytest.raises(UserError, match=r"certify\.judge=no/where: a name alone does not say"):
+        certify(judge="no/where")
 
 
 def test_a_policy_tells_which_cost_model_it_was_trained_against(certify: Certify, folders: Any, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_other_certificates_and_later_policies_are_told(certify: Certify) -> Non
     assert "artifacts/certify/other, 2026-01-31" in others
     assert "certify.num_runs=2" in others
     [words] = [words for words in document["assumptions"] if "seen before" in words]
-    assert "3 of them were seen before, by which one of 2 policies" in words
+    assert "3 of them were seen before, and a choice among 2 policies" in words
     assert "certify.num_runs = 2" in words
 
 
