@@ -55,9 +55,11 @@ def certificate_metrics(document: Mapping[str, Any]) -> dict[str, float]:
             metrics[f"{place}/rate"] = record["value"]
             metrics[f"{place}/lower_bound"] = _finite(record["lower"])
             metrics[f"{place}/upper_bound"] = _finite(record["upper"])
-        for what in ("prompts", "labels"):
-            if needed := (constraint.get("outlook") or {}).get(what):
-                metrics[f"{key}/{what}_to_decide"] = float(needed)
+        outlook = constraint.get("outlook") or {}
+        if outlook.get("prompts"):
+            metrics[f"{key}/prompts_to_decide"] = float(outlook["prompts"])
+        if outlook.get("labels"):
+            metrics[f"{key}/labels_to_decide"] = float(outlook["labels"])
         found = (document.get("exact_penalty") or {}).get("constraints", {}).get(name)
         if found is not None:
             metrics[f"{key}/lambda_star_upper"] = _finite(found["upper"])
