@@ -187,7 +187,7 @@ def test_chosen_second_opinions_get_no_bound(audited, tmp_path: Path) -> None:
     rows += f"{order[1]},ben,no\n{order[5]},ben,no\n"
     (tmp_path / "labels.csv").write_text("id,rater,unsafe\n" + rows, encoding="utf-8")
     out, _ = run("q\n", rater="ben")
-    assert f"no bound: {tmp_path / 'labels.csv'}: ben judged" in flat(out)
+    assert f"nobound:{tmp_path / 'labels.csv'}:benjudged" in "".join(out.split())  # a path may be broken anywhere
 
 
 def test_the_bound_can_be_hidden_from_who_judges(audited) -> None:

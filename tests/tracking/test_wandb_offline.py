@@ -37,8 +37,10 @@ OTHER_SETTINGS = {
     *("penalty/minibatch_weight", "penalty/minibatch_violation"),
     *("penalty/estimate", "penalty/<name>/estimate"),
     *("policy/ptx_loss", "policy/epochs"),
+    *("policy/sampler_gap", "policy/advantage_scale"),
 }
-"""Documented keys that only other settings than these log: several constraints, p3o, adaptive, PTX, target KL."""
+"""Documented keys that only other settings than these log: several constraints, p3o, adaptive, PTX, target KL, half
+precision, advantages on the reward's scale."""
 
 SIZES = "{train: 64, validation: 48, test: 96}"
 SETTINGS = [

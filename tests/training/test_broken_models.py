@@ -61,7 +61,8 @@ def nan_policy(tmp_path: Path, folders: Any) -> str:
 
 
 def spec(folders: Any, **changes: Any) -> AnswerSpec:
-    given = {"policy": folders.ppo, "cost": folders.cost, "reward": None, "constraints": ("harm",)} | changes
+    models = {"policy": folders.ppo, "cost": folders.cost, "judge": None, "reward": None}
+    given = models | {"constraints": ("harm",)} | changes
     return AnswerSpec(sampler=Sampler(5), seed=0, **given)
 
 

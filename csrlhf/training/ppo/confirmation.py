@@ -105,7 +105,9 @@ def plan(module: PolicyModule, data: Any) -> None:
     """
     data.stratify(module.constraints.kinds)
     trainer: Any = module.trainer  # which knows overfit_batches, though its class does not say so
-    judged = bool(trainer.limit_val_batches) and not trainer.overfit_batches  # of one batch nothing is claimed
+    # Of an evaluation that is cut to some batches (debug=fast) nothing is claimed.
+    is_whole = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1
+    judged = is_whole and not trainer.overfit_batches
     num_looks, further = 1 + max(trainer.max_epochs or 1, 1), len(data.rows["confirmation"]) if judged else 0
     selection, constraints = module.selection, module.constraints
     selection.begin(num_looks, further, module.penalty.constrains)

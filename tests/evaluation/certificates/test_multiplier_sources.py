@@ -12,7 +12,12 @@ from csrlhf.errors import UserError
 from csrlhf.evaluation.certificates.multiplier_sources import diagnostic as of_readings
 from csrlhf.evaluation.certificates.multiplier_sources import read_multipliers
 
-RECTIFIED = {"_target_": "csrlhf.penalties.rectified.Rectified", "multiplier": 8.0, "normaliser": "fixed"}
+RECTIFIED = {
+    "_target_": "csrlhf.penalties.rectified.Rectified",
+    "multiplier": 8.0,
+    "normaliser": "fixed",
+    "gate": "leave_one_out",
+}
 DUAL = {"_target_": "csrlhf.penalties.lagrangian.Lagrangian", "multiplier": 1.0}
 
 
