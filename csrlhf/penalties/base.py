@@ -216,6 +216,22 @@ def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+def check_shaping(penalty: Any, kinds: Sequence[str]) -> None:
+    """Refuse a strategy that charges each response for its own cost beside constraints that are about some prompts.
+
+    Their sample costs are scaled so that the batch's mean is J, and no longer a response's own.
+
+    Args:
+        penalty: the strategy.
+        kinds: constraints with ``where``.
+    """
+    if kinds and getattr(type(penalty), "shape", Penalty.shape) is not Penalty.shape:
+        raise UserError(
+            f"constraints.{kinds[0]}.where: {type(penalty).__name__} charges each response for its own cost, whichever "
+            "prompt it is to; leave where out, or take another penalty (penalty=repo looks at each prompt)"
+        )
+
+
 # What is logged of every strategy alike: the gate's duty cycle and the cumulative violation.
 
 

@@ -32,7 +32,7 @@ from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
-from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update
+from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update, check_shaping
 from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.stats.lambda_star import late_mean
@@ -115,6 +115,7 @@ class PolicyBase(LightningModule):
         self.save_hyperparameters({"inputs": _plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
         self.constraints = Constraints(constraints)
+        check_shaping(penalty, list(self.constraints.kinds))
         self.penalty = penalty
         self.penalty.setup(self.constraints.names)
         self.gate = Gate(getattr(penalty, "gate", "batch"), len(self.constraints.names))

@@ -12,7 +12,7 @@ import pytest
 
 from csrlhf.constraints import Chance
 from csrlhf.errors import UserError
-from csrlhf.penalties import Linear
+from csrlhf.penalties import Linear, SampleHinge
 from csrlhf.tracking.history import read_history
 
 Make = Callable[..., Any]
@@ -56,6 +56,12 @@ def test_a_kind_that_is_nowhere_is_refused_before_a_model_is_loaded(
     with pytest.raises(UserError, match=r"where\.category=odd: no prompt has it; there are: benign, harmful"):
         tiny.fit(module, prompt_data(), tmp_path, 1)
     assert not hasattr(module, "roles")
+
+
+def test_a_strategy_that_charges_each_response_for_itself_is_refused(policy_module: Make) -> None:
+    with pytest.raises(UserError, match=r"constraints\.harm\.where: SampleHinge charges each response .*penalty=repo"):
+        policy_module(penalty=SampleHinge(4.0), constraints={"harm": Chance(0.9, where=WHERE)})
+    policy_module(penalty=SampleHinge(4.0), constraints={"harm": Chance(0.9)})
 
 
 def test_a_rate_out_of_reach_counts_the_chosen_validation_prompts(
