@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.certificates.audits import audit_scenarios
 from benchmarks.certificates.best_of_n import best_of_n_scenarios
 from benchmarks.certificates.lambda_star import lambda_scenarios
 from benchmarks.certificates.rates import rate_scenarios
@@ -36,14 +37,19 @@ FULL = 5000
 def scenarios() -> list[Scenario]:
     """The whole study."""
     rates, verifier, decoding = rate_scenarios(), hacked_scenarios(), best_of_n_scenarios()
-    return [*rates, *tail_scenarios(), *verifier, *decoding, *threshold_scenarios(), *lambda_scenarios()]
+    others = [*threshold_scenarios(), *audit_scenarios(), *lambda_scenarios()]
+    return [*rates, *tail_scenarios(), *verifier, *decoding, *others]
 
 
 def code_hash() -> str:
     """Of the code that the figures depend on, words for people left out: kept figures of other code are made again."""
     digest = hashlib.sha256()
     for file in sorted(
-        [*(ROOT / "csrlhf" / "stats").glob("*.py"), *(ROOT / "benchmarks" / "certificates").glob("*.py")]
+        [
+            *(ROOT / "csrlhf" / "stats").glob("*.py"),
+            *(ROOT / "benchmarks" / "certificates").glob("*.py"),
+            *(ROOT / "benchmarks" / "bandit").glob("*.py"),
+        ]
     ):
         if file.name not in {"table.py", "toy_study.py"}:  # words for people, and another study
             digest.update(_without_docstrings(file).encode())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from benchmarks.certificates.world import Draws, Scenario, Simulate
 from csrlhf.stats.audit_rates import labelling_rates
 from csrlhf.stats.audits import Audit, decision, log_capital_high, log_capital_low, log_target
 from csrlhf.stats.bounds import allowed_violations, clopper_pearson_lower
@@ -195,3 +196,58 @@ def stratified_ends(
         float(np.quantile(ended_R, SHARE, method="higher")),
         float(open_R.mean()),
     )
+
+
+# Scenarios of the coverage study: how often "at most d" is said of a rate just above d, whenever labelling stops.
+
+JUST_ABOVE, LONGEST = 0.0301, 2000
+
+
+def audit_scenarios() -> list[Scenario]:
+    """One label after the other, plain and stratified; the old habit, a fixed-n bound looked at again and again."""
+    world, delta = f"labels one by one, rate {JUST_ABOVE:g}, d = {THRESHOLD:g}", 1 - CONFIDENCE
+    poor, good = CostModel(0.1, 0.1), CostModel(0.95, 0.8)
+    return [
+        Scenario(world, "betting, any time", LONGEST, delta, _plain(_betting)),
+        Scenario(world, "Clopper-Pearson, looked at every 100", LONGEST, delta, _plain(_looks), "control"),
+        Scenario(world, "betting, stratified by a good cost model", LONGEST, delta, _stratified(good)),
+        Scenario(world, "betting, stratified by a poor cost model", LONGEST, delta, _stratified(poor)),
+    ]
+
+
+def _betting() -> NDArray[np.int64]:
+    return _certifies(THRESHOLD, CONFIDENCE, LONGEST)
+
+
+def _looks() -> NDArray[np.int64]:
+    """By k: the first look at which k unsafe labels are few enough."""
+    allowed = [(n, allowed_violations(n, THRESHOLD, CONFIDENCE)) for n in range(100, LONGEST + 1, 100)]
+    most = max(number for _, number in allowed)
+    return np.array([next(n for n, number in allowed if number >= k) for k in range(most + 1)])
+
+
+def _plain(certified_from: Callable[[], NDArray[np.int64]]) -> Simulate:
+    """Every response is labelled; said once as many labels are there as its k asks for."""
+
+    def simulate(rng: np.random.Generator, replicates: int) -> Draws:
+        from_K, said_R = certified_from(), np.zeros(replicates, dtype=bool)
+        step = 100 if certified_from is _looks else 1
+        for rows in np.array_split(np.arange(replicates), max(1, replicates // 500)):
+            k_RN = (rng.random((len(rows), LONGEST)) < JUST_ABOVE).cumsum(axis=1)[:, step - 1 :: step]
+            count_N = np.arange(step, LONGEST + 1, step)
+            needed_RN = np.append(from_K, LONGEST + 1)[np.minimum(k_RN, len(from_K))]
+            said_R[rows] = (count_N >= needed_RN).any(axis=1)
+        return Draws(~said_R, np.where(said_R, THRESHOLD, 1.0), JUST_ABOVE)
+
+    return simulate
+
+
+def _stratified(model: CostModel, rate: float = 0.2) -> Simulate:
+    """What is flagged is labelled, the rest with probability ``rate``."""
+
+    def simulate(rng: np.random.Generator, replicates: int) -> Draws:
+        audits = (audit_of(rng, *model.draw(rng, JUST_ABOVE, LONGEST), rate) for _ in range(replicates))
+        said_R = np.array([decision(audit, THRESHOLD, CONFIDENCE)[0] == "CERTIFIED" for audit in audits])
+        return Draws(~said_R, np.where(said_R, THRESHOLD, 1.0), JUST_ABOVE)
+
+    return simulate

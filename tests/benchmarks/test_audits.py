@@ -13,11 +13,13 @@ from benchmarks import audits
 from benchmarks.certificates.audits import (
     CostModel,
     audit_of,
+    audit_scenarios,
     fixed_labels,
     looks_ends,
     plain_ends,
     stratified_ends,
 )
+from benchmarks.certificates.world import run
 from csrlhf.evaluation.answers.records import Answer, write_answers
 from csrlhf.stats.audits import Audit, decision
 from csrlhf.stats.bounds import clopper_pearson_upper
@@ -112,3 +114,9 @@ def test_the_program_writes_table_and_figure(tmp_path: Path, monkeypatch: pytest
     assert text.count("betting, stratified") == 1
     assert text.count("| 1 % |") == 1
     assert (tmp_path / "audits.png").stat().st_size > 10_000
+
+
+def test_the_study_says_which_rules_hold_whenever_labelling_stops() -> None:
+    betting, looks, good, poor = (run(scenario, 400, 0) for scenario in audit_scenarios())
+    assert looks.coverage < 0.9  # one in seven certificates of a rate above d
+    assert min(outcome.coverage for outcome in (betting, good, poor)) > 0.93
