@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from csrlhf.constraints.where import Selector, check_selected, select
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.ops.noise import permutation
 from csrlhf.types import PromptRow
+
+ROUNDING = 1e-6
+"""A share of three prompts is not to become two by floating point."""
 
 FEW = 4
 """Prompts of a kind per batch below which a statistic of them says little."""
@@ -38,6 +41,7 @@ class Strata:
     shares: tuple[float, ...]
     per_batch: int
     seed: int
+    _drawn: list[tuple[int, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -70,7 +74,7 @@ class Strata:
         for row, signature in enumerate(zip(*chosen, strict=True)):
             alike.setdefault(signature, []).append(row)
         groups = [alike[signature] for signature in sorted(alike)]
-        if (least + (len(groups) > 2)) * len(groups) > per_batch and least:
+        if least * len(groups) > per_batch:
             raise UserError(
                 f"ppo.min_stratum={least}: {len(groups)} kinds of prompts need {least * len(groups)} in a batch, which "
                 f"holds {per_batch} (ppo.batch_size / ppo.samples_per_prompt); lower it, or raise ppo.batch_size"
@@ -82,26 +86,35 @@ class Strata:
     def batch(self, iteration: int) -> list[int]:
         """Row numbers of an iteration's batch, kinds mixed."""
         drawn = []
+        before, after = self._before(iteration), self._before(iteration + 1)
         for kind, rows in enumerate(self.rows):
             orders: dict[int, list[int]] = {}
-            for place in range(self._before(kind, iteration), self._before(kind, iteration + 1)):
+            for place in range(before[kind], after[kind]):
                 passes, offset = divmod(place, len(rows))
                 if passes not in orders:
                     orders[passes] = permutation(self.seed + 1 + kind, passes, len(rows)).tolist()
                 drawn.append(rows[orders[passes][offset]])
         return [drawn[place] for place in permutation(self.seed, iteration, len(drawn)).tolist()]
 
-    def _before(self, kind: int, iteration: int) -> int:
-        """Draws of a kind in all earlier batches: rounded so that the kinds of a batch always add up to it."""
-        time = iteration * self.per_batch
-        upper, lower = math.fsum(self.shares[: kind + 1]), math.fsum(self.shares[:kind])
-        last = kind + 1 == len(self.shares)
-        return (time if last else math.floor(time * upper + 1e-9)) - math.floor(time * lower + 1e-9)
+    def _before(self, iteration: int) -> tuple[int, ...]:
+        """Draws of each kind in all earlier batches: what a batch is short of a share goes on to the next."""
+        if not self._drawn:
+            self._drawn.append((0,) * len(self.rows))
+        while len(self._drawn) <= iteration:
+            time, drawn = len(self._drawn) * self.per_batch, self._drawn[-1]
+            wanted = [share * time - count for share, count in zip(self.shares, drawn, strict=True)]
+            taken = [max(0, math.floor(one + ROUNDING)) for one in wanted]
+            by_need = sorted(range(len(taken)), key=lambda kind: (taken[kind] - wanted[kind], kind))
+            for kind in by_need[: max(0, self.per_batch - sum(taken))]:
+                taken[kind] += 1
+            while sum(taken) > self.per_batch:  # from the most frequent kind, which misses it least
+                taken[max(range(len(taken)), key=lambda kind: self.shares[kind])] -= 1
+            self._drawn.append(tuple(a + b for a, b in zip(drawn, taken, strict=True)))
+        return self._drawn[iteration]
 
 
 def _shares(sizes: Sequence[int], per_batch: int, least: int) -> tuple[float, ...]:
     """Shares of a batch in proportion to the sizes, those of small kinds raised to ``least`` prompts."""
-    least += least > 0 and len(sizes) > 2  # between two others a kind may get one less than its share
     raised: set[int] = set()
     while True:
         room = per_batch - least * len(raised)

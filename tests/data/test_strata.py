@@ -33,8 +33,10 @@ def strata(rows: list[PromptRow], per_batch: int, least: int = 0) -> Strata:
 @pytest.mark.filterwarnings("ignore::csrlhf.errors.InputWarning")
 def test_every_batch_has_its_share_to_within_a_prompt_or_two(sizes: list[int], per_batch: int, iteration: int) -> None:
     rows = prompts(*sizes)
-    batch = strata(rows, per_batch).batch(iteration)
+    found = strata(rows, per_batch)
+    batch = found.batch(iteration)
     assert len(batch) == per_batch
+    assert batch == strata(rows, per_batch).batch(iteration)  # whoever was asked before
     for kind, size in enumerate(sizes):
         count = sum(rows[row].meta["kind"] == str(kind) for row in batch)
         within = 2 if len(sizes) > 2 else 1  # a kind between others is rounded at both ends
