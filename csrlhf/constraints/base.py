@@ -69,6 +69,7 @@ class Statistic:
         rest: J and its standard error, [P] each, without the answers of each part of the batch in turn, where the
             layout names parts.
         count: prompts of this batch that it is about; None for all of them.
+        chosen_N: True on the answers of all processes to these; None for all.
     """
 
     value: Tensor
@@ -79,6 +80,7 @@ class Statistic:
     mean_stderr: Tensor | None = None
     rest: tuple[Tensor, Tensor] | None = None
     count: int | None = None
+    chosen_N: Tensor | None = None
 
 
 class Constraint(PreciseState):
@@ -153,14 +155,14 @@ class Constraint(PreciseState):
                 them, or fewer than the statistic needs, J stays as it was (d, before there were any).
         """
         cost_B = self.sample_costs(cost_logits_B).detach()
-        cost_N, part_N = gather(cost_B), layout.part_N
+        cost_N, part_N, chosen_N = gather(cost_B), layout.part_N, None
         if chosen_B is None:
             counted_N = cost_N
         else:
             chosen_N = gather(chosen_B)
             counted_N, part_N = cost_N[chosen_N], None if part_N is None else part_N[chosen_N]
             if len(counted_N) < self.least_count:
-                return self._as_it_was(cost_B, layout)
+                return self._as_it_was(cost_B, chosen_N, layout)
         summarise = partial(self._summarise, per_prompt=layout.per_prompt)
         memory = self.memory if remember else None
         batch = summarise(counted_N)
@@ -184,9 +186,10 @@ class Constraint(PreciseState):
             mean_stderr=seen.stderr(),
             rest=rest,
             count=None if chosen_B is None else len(counted_N) // layout.per_prompt,
+            chosen_N=chosen_N,
         )
 
-    def _as_it_was(self, cost_B: Tensor, layout: Layout) -> Statistic:
+    def _as_it_was(self, cost_B: Tensor, chosen_N: Tensor, layout: Layout) -> Statistic:
         """Of a batch without a prompt that the constraint is about: it says nothing."""
         value, stderr, mean, mean_stderr = self.last.to(cost_B).unbind()
         rest = None
@@ -196,7 +199,8 @@ class Constraint(PreciseState):
             if layout.inside:  # no prompt of its own that could be above d
                 rest = value.new_full((count,), self.threshold), value.new_zeros(count)
         threshold = value.new_tensor(self.threshold)
-        return Statistic(value, stderr, threshold, torch.zeros_like(cost_B), mean, mean_stderr, rest, count=0)
+        nothing_B = torch.zeros_like(cost_B)
+        return Statistic(value, stderr, threshold, nothing_B, mean, mean_stderr, rest, count=0, chosen_N=chosen_N)
 
     def _rest(
         self,
@@ -209,7 +213,8 @@ class Constraint(PreciseState):
     ) -> tuple[Tensor, Tensor]:
         """J and its standard error [P] without the responses of each part, or (``inside``) of these alone.
 
-        Parts with the same costs are asked once. Where a part leaves nothing to look at, J is d: a gate is closed.
+        Parts with the same costs are asked once. Where a part leaves too little to look at, J is that of the memory, or
+        as it was; of a part alone, and where nothing is known, it is d: a gate is closed.
         """
         known: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
         found = []
@@ -218,10 +223,16 @@ class Constraint(PreciseState):
             key = tuple(cost_N[is_inside_N].tolist())
             if key not in known:
                 kept_N = cost_N[is_inside_N if inside else ~is_inside_N]
-                if len(kept_N):
+                if len(kept_N) >= max(self.least_count, 1):
                     seen = summarise(kept_N) if memory is None or inside else memory.seen(kept_N, summarise)
+                else:
+                    seen = None if memory is None or inside else memory.known(summarise, self.least_count)
+                if seen is not None:
                     kappa = self.kappa(seen.count)
-                    known[key] = (seen.mean + kappa * seen.deviation if kappa else seen.mean, seen.stderr(kappa))
+                    value = seen.mean + kappa * seen.deviation if kappa else seen.mean
+                    known[key] = value.to(cost_N), seen.stderr(kappa).to(cost_N)
+                elif self.where is not None and not inside:
+                    known[key] = self.last[0].to(cost_N), self.last[1].to(cost_N)
                 else:
                     known[key] = cost_N.new_tensor(self.threshold), cost_N.new_zeros(())
             found.append(known[key])

@@ -112,6 +112,11 @@ class Window(PreciseState):
         """The moments of a batch's costs and those before them; of the whole batch where the window is smaller."""
         return summarise(self._with(cost_N)[-max(self.size, len(cost_N)) :])
 
+    def known(self, summarise: Summarise, least: int) -> Moments | None:
+        """The moments without any new batch; None where there are too few costs."""
+        kept = self.costs[: int(self.num_kept)]
+        return summarise(kept) if len(kept) >= max(least, 1) else None
+
     def take(self, cost_N: Tensor, summarise: Summarise) -> Moments:
         """Keep a batch's costs, in the global order of its answers; the moments of :meth:`seen`."""
         moments = self.seen(cost_N, summarise)
@@ -149,6 +154,11 @@ class Average(PreciseState):
             return newest
         count, *others = self.moments.to(cost_N.dtype).unbind()
         return Moments(float(count), *others).blend(newest, (1 - self.ema) / (1 - self.ema**batches))
+
+    def known(self, summarise: Summarise, least: int) -> Moments | None:
+        """The averages without any new batch; None before the first."""
+        count, *others = self.moments.unbind()
+        return Moments(float(count), *others) if bool(self.num_batches > 0) else None
 
     def take(self, cost_N: Tensor, summarise: Summarise) -> Moments:
         """Take a batch in; the moments of :meth:`seen`."""

@@ -44,11 +44,21 @@ def _measure(
         optional["chosen_B"] = torch.tensor(select(name, where, rows), device=cost_logits_B.device)
     statistic = constraint(cost_logits_B, gather, remember, **optional)
     if layout.part_N is not None and getattr(statistic, "rest", None) is None:
+        way = "take another penalty than repo" if layout.inside else "take penalty.gate=batch or previous"
         raise UserError(
-            f"constraints.{name}: {type(constraint).__name__}.forward gives no statistic without some of the responses "
-            "(rest), and penalty.gate asks for it; take penalty.gate=batch or previous"
+            f"constraints.{name}: {type(constraint).__name__}.forward gives no statistic of a part of the responses "
+            f"(rest), and the penalty's gate asks for it; {way}"
         )
     return statistic
+
+
+def _chosen(statistics: Sequence[Statistic]) -> Tensor | None:
+    """The responses that each constraint is about [N, K]."""
+    masks = [getattr(statistic, "chosen_N", None) for statistic in statistics]
+    known = next((mask for mask in masks if mask is not None), None)
+    if known is None:
+        return None
+    return torch.stack([torch.ones_like(known) if mask is None else mask for mask in masks], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class ConstraintState:
     Attributes:
         rest: *violations* and standard errors of J, [P, K] each, without each part of the batch.
         counts: prompts of this batch that each constraint is about; None for all of them.
+        chosen_NK: True on the answers of all processes to these; None where every constraint is about all.
     """
 
     value_K: Tensor
@@ -68,11 +79,17 @@ class ConstraintState:
     mean_stderr_K: Tensor
     rest: tuple[Tensor, Tensor] | None = None
     counts: tuple[int | None, ...] = ()
+    chosen_NK: Tensor | None = None
+
+    @property
+    def silent_K(self) -> tuple[bool, ...]:
+        """True where no prompt of this batch says anything of a constraint."""
+        return tuple(count == 0 for count in self.counts)
 
     @property
     def news_K(self) -> Tensor:
         """The violation, 0 where no prompt of this batch said anything of it: what a strategy's state is moved by."""
-        silent = [k for k, count in enumerate(self.counts) if count == 0]
+        silent = [k for k, is_silent in enumerate(self.silent_K) if is_silent]
         violation_K = self.violation_K.clone()
         violation_K[silent] = 0.0
         return violation_K
@@ -147,6 +164,7 @@ class Constraints(nn.Module):
             mean_stderr_K=torch.stack([s.stderr if s.mean_stderr is None else s.mean_stderr for s in statistics]),
             rest=rest,
             counts=tuple(getattr(s, "count", None) for s in statistics),
+            chosen_NK=_chosen(statistics),
         )
 
     def upper_bounds(self, state: ConstraintState, count: int, confidence: float) -> tuple[float, ...]:
@@ -160,6 +178,11 @@ class Constraints(nn.Module):
             c.upper_bound(*column, counted, confidence) if counted else math.inf
             for c, column, counted in zip(self, columns, counts, strict=True)
         )
+
+    @property
+    def least_counts(self) -> dict[str, int]:
+        """By name, the fewest responses of which a constraint's statistic means something."""
+        return {name: getattr(one, "least_count", 1) for name, one in zip(self.names, self, strict=True)}
 
     @property
     def kinds(self) -> dict[str, Selector]:

@@ -35,12 +35,14 @@ class Strata:
         shares: of each kind, of a batch; they add up to 1.
         per_batch: prompts of a batch.
         seed: of the order within each kind.
+        least: fewest of each kind in a batch.
     """
 
     rows: tuple[tuple[int, ...], ...]
     shares: tuple[float, ...]
     per_batch: int
     seed: int
+    least: int = 0
     _drawn: list[tuple[int, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
@@ -79,9 +81,8 @@ class Strata:
                 f"ppo.min_stratum={least}: {len(groups)} kinds of prompts need {least * len(groups)} in a batch, which "
                 f"holds {per_batch} (ppo.batch_size / ppo.samples_per_prompt); lower it, or raise ppo.batch_size"
             )
-        return cls(
-            tuple(map(tuple, groups)), _shares([len(rows) for rows in groups], per_batch, least), per_batch, seed
-        )
+        shares = _shares([len(rows) for rows in groups], per_batch, least)
+        return cls(tuple(map(tuple, groups)), shares, per_batch, seed, least)
 
     def batch(self, iteration: int) -> list[int]:
         """Row numbers of an iteration's batch, kinds mixed."""
@@ -103,12 +104,12 @@ class Strata:
         while len(self._drawn) <= iteration:
             time, drawn = len(self._drawn) * self.per_batch, self._drawn[-1]
             wanted = [share * time - count for share, count in zip(self.shares, drawn, strict=True)]
-            taken = [max(0, math.floor(one + ROUNDING)) for one in wanted]
+            taken = [max(self.least, math.floor(one + ROUNDING)) for one in wanted]
             by_need = sorted(range(len(taken)), key=lambda kind: (taken[kind] - wanted[kind], kind))
             for kind in by_need[: max(0, self.per_batch - sum(taken))]:
                 taken[kind] += 1
-            while sum(taken) > self.per_batch:  # from the most frequent kind, which misses it least
-                taken[max(range(len(taken)), key=lambda kind: self.shares[kind])] -= 1
+            while sum(taken) > self.per_batch:  # from the kind that has most, which misses it least
+                taken[max(range(len(taken)), key=lambda kind: taken[kind])] -= 1
             self._drawn.append(tuple(a + b for a, b in zip(drawn, taken, strict=True)))
         return self._drawn[iteration]
 

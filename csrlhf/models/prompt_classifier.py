@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from csrlhf.data.encoding import prompt_text
+from csrlhf.data.encoding import is_encoder_tokenizer, pad_id, prompt_text
 from csrlhf.models.classifier import ClassifierScorer
 from csrlhf.types import Prompt, PromptRow
 
@@ -51,10 +51,19 @@ class _OfPrompts(ClassifierScorer):
     """The scorer, given one text where it usually is given two."""
 
     def _logits(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
+        texts = [prompt_text(prompt) for prompt in prompts]
+        # One by one where the end token pads as well: a causal classifier takes the last token that is no padding.
+        pads_with_end = pad_id(self.tokenizer) == self.tokenizer.eos_token_id
+        size = 1 if pads_with_end and not is_encoder_tokenizer(self.tokenizer) else len(texts)
         parts = []
-        for prompt in prompts:  # one by one: a causal classifier takes the last token that is no padding
+        for start in range(0, len(texts), size):
             encoded = self.tokenizer(
-                prompt_text(prompt), truncation=True, max_length=self.max_tokens, return_tensors="pt"
+                texts[start : start + size],
+                truncation=True,
+                max_length=self.max_tokens,
+                padding=True,
+                padding_side="right",
+                return_tensors="pt",
             )
             parts.append(self.model(**encoded).logits)
         return torch.cat(parts)

@@ -78,6 +78,15 @@ def gather_logprobs(logits_BTV: Tensor, ids_BT: Tensor) -> Tensor:
     return logprobs_BT.clamp(min=EXCLUDED)
 
 
+def ratio_reference(old_logprobs_BT: Tensor, logprobs_BT: Tensor) -> Tensor:
+    """What a ratio is taken against [B, T]: where the old log-prob is ``EXCLUDED``, the present one, so that it is 1.
+
+    Another arithmetic than the sampler's may find a sampled token outside of top-k or top-p; ``exp`` of the difference
+    would be infinite.
+    """
+    return torch.where(old_logprobs_BT > EXCLUDED / 2, old_logprobs_BT, logprobs_BT.detach())
+
+
 def entropy(logits_BTV: Tensor) -> Tensor:
     """Entropy of each token's distribution in nats [B, T]; excluded tokens (-inf) add nothing.
 

@@ -17,6 +17,8 @@ from csrlhf.ops.masking import masked_sum, sequence_mean
 AGGREGATIONS = ("sequence", "token")
 
 
+LARGEST_RATIO = 1e30
+
 RATIOS = ("token", "sequence")
 """What an importance ratio belongs to: each token, or the whole response."""
 
@@ -42,6 +44,7 @@ def importance_ratio(logprobs_BT: Tensor, old_logprobs_BT: Tensor, mask_BT: Tens
 
 def truncate_ratio(ratio_BT: Tensor, cap: float) -> Tensor:
     """``min(cap, ρ)`` in the value; the gradient is that of a score function with this weight, not 0 past the cap."""
+    ratio_BT = ratio_BT.clamp(max=LARGEST_RATIO)  # infinity times 0 would be no number
     return ratio_BT * (cap / ratio_BT.detach()).clamp(max=1.0)
 
 

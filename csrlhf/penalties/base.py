@@ -163,10 +163,24 @@ def ask_weights(penalty: Penalty, violation_K: Tensor, stderr_K: Tensor) -> Weig
     return weights
 
 
-def ask_update(penalty: Penalty, violation_K: Tensor, **optional: Tensor) -> None:
-    """Let a strategy's state make its step, with those optional arguments that it declares."""
+def ask_update(
+    penalty: Penalty, violation_K: Tensor, silent_K: Sequence[bool] | None = None, **optional: Tensor
+) -> None:
+    """Let a strategy's state make its step, with those optional arguments that it declares.
+
+    Args:
+        penalty: the strategy.
+        violation_K: J - d.
+        silent_K: constraints of which this batch says nothing: what the strategy keeps of them stays as it was.
+        **optional: see :meth:`Penalty.update`.
+    """
     declared = inspect.signature(penalty.update).parameters
+    before = {name: buffer.clone() for name, buffer in penalty.named_buffers() if buffer.shape == violation_K.shape}
     penalty.update(violation_K, **{name: value for name, value in optional.items() if name in declared})
+    for k in [k for k, silent in enumerate(silent_K or ()) if silent]:
+        for name, buffer in penalty.named_buffers():
+            if name in before:
+                buffer[k] = before[name][k]
 
 
 def constant_normaliser(choice: str, multiplier_K: Tensor) -> Tensor | None:

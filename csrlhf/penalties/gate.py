@@ -10,6 +10,7 @@ Legend: B sequences of this process, N those of all processes, P parts of them, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,9 +31,9 @@ class Weighed:
 
     Attributes:
         weights: of the mix: one set, or one for each of this process's answers.
-        cost_K: w_k, averaged over the answers of all processes.
-        open_K: share of the answers of all processes whose w_k is above 0.
-        normaliser: Z, averaged likewise (scalar).
+        cost_K: w_k, averaged over the answers of all processes that the constraint is about.
+        open_K: share of these whose w_k is above 0.
+        normaliser: Z (scalar); where it differs between answers, the one whose inverse is the mean of theirs.
         rectified_K: mean over the prompts of ``relu(v)``, each with the violation that it was weighed by.
     """
 
@@ -97,6 +98,29 @@ class Gate(PreciseState):
             )
         return prompt_N if self.kind == "leave_one_out" else prompt_N % 2
 
+    def check_least(self, least: Mapping[str, int], num_answers: int, per_prompt: int) -> None:
+        """Refuse a gate that leaves a statistic fewer answers than it needs.
+
+        Args:
+            least: by constraint, the fewest answers of which its statistic means something.
+            num_answers: N.
+            per_prompt: answers to each prompt.
+        """
+        prompts = num_answers // per_prompt
+        left = {"leave_one_out": prompts - 1, "held_out": prompts // 2, OWN_PROMPT: 1}.get(self.kind, prompts)
+        for name, needed in least.items():
+            found = left * per_prompt
+            if found < needed and self.kind in ("leave_one_out", "held_out"):
+                raise UserError(
+                    f"penalty.gate={self.kind}: leaves {found} responses to look at, and constraints.{name} needs "
+                    f"{needed}; raise ppo.batch_size, or take penalty.gate=batch"
+                )
+            if found < needed and self.kind == OWN_PROMPT:
+                raise UserError(
+                    f"penalty=repo looks at the {per_prompt} responses to each prompt alone, and constraints.{name} "
+                    f"needs {needed}; take constraint=chance or mean, or ppo.samples_per_prompt={needed}"
+                )
+
     def weigh(
         self,
         penalty: Penalty,
@@ -104,6 +128,7 @@ class Gate(PreciseState):
         stderr_K: Tensor,
         rest: tuple[Tensor, Tensor] | None = None,
         layout: Layout = ALONE,
+        chosen_NK: Tensor | None = None,
     ) -> Weighed:
         """The strategy's weights for this iteration.
 
@@ -113,6 +138,8 @@ class Gate(PreciseState):
             stderr_K: standard error of J.
             rest: violations and standard errors [P, K] of the batch without each part.
             layout: of the answers, with the part of each.
+            chosen_NK: True on the answers of all processes that each constraint is about: those that its figures are
+                averaged over. None: all.
         """
         if rest is None or layout.part_N is None:
             if self.kind == "previous" and bool(self.num_seen > 0):
@@ -127,12 +154,18 @@ class Gate(PreciseState):
         reward, cost = torch.stack([one.reward for one in answers]), torch.stack([one.cost_K for one in answers])
         total = torch.stack([one.total for one in answers])
         here = which_N[layout.here]
+
+        def mean(value_NK: Tensor) -> Tensor:
+            if chosen_NK is None:
+                return value_NK.mean(dim=0)
+            return torch.where(chosen_NK, value_NK, 0.0).sum(dim=0) / chosen_NK.sum(dim=0).clamp(min=1)
+
         return Weighed(
             Weights(reward[here], cost[here], total[here]),
-            cost[which_N].mean(dim=0),
-            (cost[which_N] > 0).to(violation_K.dtype).mean(dim=0),
-            total[which_N].mean(),
-            rest[0][layout.part_N].clamp(min=0).mean(dim=0),
+            mean(cost[which_N]),
+            mean((cost[which_N] > 0).to(violation_K.dtype)),
+            1 / (1 / total[which_N]).mean(),  # what is divided by each answer's own Z has the mean of 1 / Z as weight
+            mean(rest[0][layout.part_N].clamp(min=0)),
         )
 
     def remember(self, violation_K: Tensor, stderr_K: Tensor) -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 from csrlhf.constraints import Chance, Constraints, CVaR, Mean, Pessimistic
 from csrlhf.constraints.where import Columns, check_selected
 from csrlhf.errors import UserError
+from csrlhf.penalties import Rectified, RePO
+from csrlhf.penalties.base import ask_update
+from csrlhf.penalties.gate import Gate
 from csrlhf.types import Layout, PromptRow
 
 KINDS = ["benign", "harmful", "benign", "harmful", "benign", "harmful", "benign", "benign"]
@@ -159,3 +162,68 @@ def test_a_choice_that_is_none_is_refused_when_it_is_made(where: Any) -> None:
 def test_without_prompts_it_says_so() -> None:
     with pytest.raises(UserError, match=r"constraints\.harm\.where: the prompts are not known here"):
         chance()(LOGITS)
+
+
+def weighed(penalty: Any, state: Any, layout: Layout) -> Any:
+    penalty.setup(["harm"])
+    gate = Gate(penalty.gate, 1)
+    return gate.weigh(penalty, state.violation_K, state.stderr_K, state.rest, layout, state.chosen_NK)
+
+
+def test_the_weight_is_averaged_over_the_prompts_that_it_acts_on() -> None:
+    """Of the harmful ones 1 and 5 see 1/2 and 3 sees 1; a benign one, whose costs are 0, would see 2/3."""
+    layout = Layout(part_N=torch.arange(8))
+    state = chance(0.6)(LOGITS, rows=ROWS, layout=layout)
+    found = weighed(Rectified(4.0, margin_z=0.0, gate="leave_one_out"), state, layout)
+    assert found.weights.cost_K.flatten().tolist() == [4.0, 0, 4, 4, 4, 0, 4, 4]
+    assert found.open_K.item() == pytest.approx(1 / 3)  # 6/8 over all of them
+    assert found.cost_K.item() == pytest.approx(4 / 3)
+
+
+def test_each_prompt_s_violation_is_averaged_over_those_that_it_is_about() -> None:
+    layout = Layout(part_N=torch.arange(8), inside=True)
+    state = chance(0.1)(LOGITS, rows=ROWS, layout=layout)
+    found = weighed(RePO(2.0), state, layout)
+    assert found.weights.cost_K.flatten().tolist() == [0.0, 2, 0, 0, 0, 2, 0, 0]
+    assert found.rectified_K.item() == pytest.approx(2 / 3 * 0.9)
+    assert found.normaliser.item() == pytest.approx(1 / ((6 + 2 / 3) / 8))  # half-way between 1 and 3 it is not
+
+
+def test_a_batch_that_says_nothing_moves_no_state() -> None:
+    """RePO's tolerance would lower λ, an average would forget."""
+    repo, average = RePO(1.0, tolerance=0.5), Rectified(4.0, ema=0.9)
+    for penalty in (repo, average):
+        penalty.setup(["harm", "other"])
+        before = {name: buffer.clone() for name, buffer in penalty.named_buffers()}
+        news = {"rectified_K": torch.tensor([0.0, 0.9]), "open_K": torch.tensor([0.0, 1.0])}
+        ask_update(penalty, torch.tensor([0.0, 0.3]), [True, False], **news)
+        after = dict(penalty.named_buffers())
+        assert all(after[name][0] == buffer[0] for name, buffer in before.items() if buffer.shape == (2,))
+        assert any(after[name][1] != buffer[1] for name, buffer in before.items() if buffer.shape == (2,))
+
+
+def test_without_a_part_the_memory_is_what_is_left_to_look_at() -> None:
+    """One harmful prompt in a batch: its gate is what earlier batches said, and not closed."""
+    constraints, layout = chance(0.5, window=64), Layout(part_N=torch.arange(4))
+    constraints(torch.ones(8, 1), remember=True, rows=ROWS)
+    state = constraints(LOGITS[[0, 1, 2, 4]], remember=True, rows=[ROWS[n] for n in (0, 1, 2, 4)], layout=layout)
+    assert state.rest is not None
+    assert (state.rest[0][1] + 0.5).item() == 1.0
+    alone = chance(0.5)
+    alone(torch.ones(8, 1), remember=True, rows=ROWS)
+    state = alone(LOGITS[[0, 1, 2, 4]], remember=True, rows=[ROWS[n] for n in (0, 1, 2, 4)], layout=layout)
+    assert state.rest is not None
+    assert (state.rest[0][1] + 0.5).item() == 1.0  # as it was
+
+
+def test_a_tail_of_the_rest_needs_its_own_number() -> None:
+    """Ten chosen responses have a worst tenth; nine do not, and the gate is as it was: no error at the first step."""
+    rows = [PromptRow(f"p{n}", {"category": "harmful"}) for n in range(10)]
+    constraint = Constraints({"harm": CVaR(0.5, alpha=0.9, where=HARMFUL)})
+    state = constraint(torch.linspace(-2, 2, 10).unsqueeze(-1), rows=rows, layout=Layout(part_N=torch.arange(10)))
+    assert state.rest is not None
+    assert state.rest[0].abs().max() == 0  # d, before anything was known
+    for gate in ("leave_one_out", "held_out", "prompt"):
+        with pytest.raises(UserError, match=r"constraints\.harm needs 10"):
+            Gate(gate, 1).check_least(constraint.least_counts, 10, 1)
+    Gate("leave_one_out", 1).check_least(constraint.least_counts, 11, 1)

@@ -53,7 +53,7 @@ def test_every_prompt_comes_once_in_a_pass_whatever_its_kind() -> None:
     assert found.batch(1) == found.batch(1) != found.batch(2)
 
 
-@pytest.mark.parametrize("sizes", [(95, 5), (60, 39, 1), (50, 48, 1, 1)])
+@pytest.mark.parametrize("sizes", [(95, 5), (60, 39, 1), (50, 48, 1, 1), (20, 1, 15, 36, 42)])
 def test_rare_kinds_are_raised_to_the_least_number(sizes: tuple[int, ...]) -> None:
     rows = prompts(*sizes)
     found = strata(rows, 32, least=6)

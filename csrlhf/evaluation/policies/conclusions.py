@@ -55,7 +55,10 @@ def constraint_verdicts(
     for k, (name, constraint) in enumerate(zip(names, constraints, strict=True)):
         about = count if state.counts[k] is None else state.counts[k]
         if not about:
-            raise UserError(f"constraints.{name}.where: selects none of the {count} test prompts; test on such prompts")
+            raise UserError(
+                f"constraints.{name}.where: selects none of the {count} test prompts, or fewer than the "
+                f"{constraints.least_counts[name]} that the statistic needs; test on such prompts"
+            )
         if constraint.is_rate and each > 1:  # a mean of several answers is no yes or no: no binomial bound
             is_about = select(name, constraints.kinds[name], rows) if name in constraints.kinds else [True] * len(rows)
             rates = constraint.sample_costs(logits_BK[torch.tensor(is_about), k]).reshape(about, each)

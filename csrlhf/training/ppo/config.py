@@ -132,7 +132,7 @@ class PPOConfig(PromptSettings):
         old_logprobs: what the ratio is taken against.
         tis_cap: bound on what corrects for a sampler that computes otherwise than the update: the weight
             ``π_old / π_sampler`` of a token's surrogate with recomputed log-probs, the ratio itself with
-            ``ppo.old_logprobs=sampled``; None for neither. Where the two compute alike there is nothing to correct.
+            ``ppo.old_logprobs=sampled``, in full precision too; None for neither. ``auto`` has neither there.
         value_clip: range of the clipped value loss; None leaves the plain square.
         reward_clamp: bound on shaped token rewards; None for none.
         entropy_coef: weight of the entropy bonus, relative to the reward's: the penalty's normaliser divides both.

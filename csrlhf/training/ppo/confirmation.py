@@ -5,6 +5,7 @@ What is tested in which order, and what follows, is in :mod:`csrlhf.training.ppo
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from csrlhf.errors import InputWarning, writing
+from csrlhf.constraints.set import Constraints
+from csrlhf.constraints.where import select
+from csrlhf.errors import InputWarning, UserError, writing
 from csrlhf.stats.estimates import in_percent
 from csrlhf.training.ppo.selection import Candidate, check_defined, check_reachable, excess_of
 from csrlhf.training.ppo.validation import CONFIRMATION_NOISE, ValidationMeter, ValidationResult
@@ -104,6 +107,7 @@ def plan(module: PolicyModule, data: Any) -> None:
         data: its DataModule, whose rows are read.
     """
     data.stratify(module.constraints.kinds)
+    check_batches(module.constraints, data)
     trainer: Any = module.trainer  # which knows overfit_batches, though its class does not say so
     # Of an evaluation that is cut to some batches (debug=fast) nothing is claimed.
     is_whole = isinstance(trainer.limit_val_batches, float) and trainer.limit_val_batches == 1
@@ -118,6 +122,25 @@ def plan(module: PolicyModule, data: Any) -> None:
         check_reachable(constraints, selection.level, data.rows["confirmation"], "ppo.num_confirmation")
     else:
         check_reachable(constraints, selection.level, data.rows["validation"], looks=num_looks)
+
+
+def check_batches(constraints: Constraints, data: Any) -> None:
+    """Raise a UserError where a batch holds fewer responses to the prompts of a constraint than its statistic needs.
+
+    Args:
+        constraints: of the run.
+        data: the DataModule, stratified.
+    """
+    for name, where in constraints.kinds.items():
+        share = sum(select(name, where, data.rows["train"])) / len(data.rows["train"])
+        prompts = max(math.floor(share * data.batch_size / data.samples_per_prompt) - 1, data.min_stratum)
+        found, needed = prompts * data.samples_per_prompt, constraints.least_counts[name]
+        if needed > 1 and found < needed:
+            raise UserError(
+                f"constraints.{name}.where: a batch may hold {max(found, 0)} responses to such prompts, and the "
+                f"statistic needs {needed}; set ppo.min_stratum={-(-needed // data.samples_per_prompt)}, or raise "
+                "ppo.batch_size"
+            )
 
 
 def settle(module: PolicyModule) -> dict[str, float]:

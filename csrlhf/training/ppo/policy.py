@@ -120,10 +120,10 @@ class PolicyBase(LightningModule):
         self.penalty.setup(self.constraints.names)
         self.gate = Gate(getattr(penalty, "gate", "batch"), len(self.constraints.names))
         self.gate.parts(ppo.batch_size, ppo.samples_per_prompt)  # refuses a batch of one prompt before anything loads
+        self.gate.check_least(self.constraints.least_counts, ppo.batch_size, ppo.samples_per_prompt)
         self.monitor = PenaltyMonitor(len(self.constraints.names))
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
-        normalise = getattr(advantage, "normalise", None)
-        self.advantage_scale = RewardScale() if normalise == "reward" else None
+        self.advantage_scale = RewardScale() if getattr(advantage, "normalise", None) == "reward" else None
         self.selection = Selection(ppo.selection)
         self.seed = seed
         self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
@@ -279,13 +279,14 @@ class PolicyModule(PolicyBase):
         layout = self.layout(rollout)
         gather = partial(gather_rows, self)
         state = self.constraints(scores.cost_logits_BK, gather, True, layout, rollout.rows)  # 3 J - d, [K]
-        weighed = self.gate.weigh(self.penalty, state.violation_K, state.stderr_K, state.rest, layout)  # 4 hinge, dual
+        seen = state.violation_K, state.stderr_K, state.rest, layout, state.chosen_NK
+        weighed = self.gate.weigh(self.penalty, *seen)  # 4 hinge, dual
         advantages, kl = self.estimate_advantages(rollout, scores, state, weighed.weights)  # 5 KL, GAE or not, mix
         losses = self.optimize(rollout, advantages, state, weighed.normaliser)  # 6 epochs x minibatches
         num_tokens = mean_over_ranks(self, rollout.response_mask_BT.sum().double())
         figures = means_over_ranks(self, rollout_metrics(rollout, scores, num_tokens) | kl | losses)
         if int(self.iteration) >= self.ppo.critic_warmup:  # a frozen policy says nothing about λ or β
-            ask_update(self.penalty, state.news_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
+            ask_update(self.penalty, state.news_K, state.silent_K, **weighed.told)  # 7 dual step; nothing for a fixed λ
             self.token_rewards.kl_control.update(figures["policy/kl"], len(rollout.rows) * num_ranks(self))
         self.gate.remember(state.violation_K, state.stderr_K)
         self.monitor.update(weighed.open_K, state.news_K)

@@ -20,7 +20,7 @@ from torch import Tensor
 from csrlhf.advantages.base import Estimator
 from csrlhf.constraints.set import ConstraintState
 from csrlhf.errors import UserError
-from csrlhf.ops.logprobs import gather_logprobs
+from csrlhf.ops.logprobs import gather_logprobs, ratio_reference
 from csrlhf.ops.losses import surrogate_shift
 from csrlhf.penalties.base import Penalty, Weights, ask_weights
 from csrlhf.training.ppo.config import PPOConfig
@@ -106,7 +106,9 @@ class Recheck:
         for mini, targets in pieces:
             logprobs_BT = gather_logprobs(self.roles.policy_logits(mini), mini.response_ids_BT)
             _, cost_BTK = channels(targets)
-            shift_K = shift_K + surrogate_shift(logprobs_BT, mini.ratio_logprobs_BT, cost_BTK, mini.response_mask_BT)
+            shift_K = shift_K + surrogate_shift(
+                logprobs_BT, ratio_reference(mini.ratio_logprobs_BT, logprobs_BT), cost_BTK, mini.response_mask_BT
+            )
         violation_K = self.state.violation_K + mean_over_ranks(module, shift_K / counts.sequences)
         weights = ask_weights(self.penalty, violation_K, self.state.stderr_K)
         metrics: Metrics = {}

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from csrlhf.constraints.set import ConstraintState
 from csrlhf.data.demonstrations import DemonstrationBatch, PTXData
 from csrlhf.data.prompts import PromptDataModule
-from csrlhf.ops.logprobs import EXCLUDED, entropy, gather_logprobs
+from csrlhf.ops.logprobs import EXCLUDED, entropy, gather_logprobs, ratio_reference
 from csrlhf.ops.losses import (
     aggregate,
     clipped,
@@ -146,10 +146,8 @@ class PPOUpdate:
         logits = self.roles.policy_logits(mini)
         logprobs_BT = gather_logprobs(logits, mini.response_ids_BT)
         mask_BT, how, clip = mini.response_mask_BT, config.aggregation, config.clip
-        # A step, or another arithmetic, can push a sampled token out of top-p: its log-prob is then a stand-in for
-        # -inf. Against such a denominator the ratio is 1 (and its weight 0); as a numerator it is no figure.
-        old_BT = mini.ratio_logprobs_BT
-        old_BT = torch.where(old_BT > EXCLUDED / 2, old_BT, logprobs_BT.detach())
+        # A step can push a sampled token out of top-p: its log-prob is then a stand-in for -inf, and no figure.
+        old_BT = ratio_reference(mini.ratio_logprobs_BT, logprobs_BT)
         kept_BT = mask_BT & (logprobs_BT.detach() > EXCLUDED / 2)
         ratio_BT = importance_ratio(logprobs_BT, old_BT, kept_BT, config.ratio)
         if config.tis_cap is not None and config.old_logprobs == OldLogprobs.sampled:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from csrlhf.constraints import Chance
+from csrlhf.constraints import Chance, CVaR
 from csrlhf.errors import UserError
 from csrlhf.penalties import Linear, SampleHinge
 from csrlhf.tracking.history import read_history
@@ -62,6 +62,17 @@ def test_a_strategy_that_charges_each_response_for_itself_is_refused(policy_modu
     with pytest.raises(UserError, match=r"constraints\.harm\.where: SampleHinge charges each response .*penalty=repo"):
         policy_module(penalty=SampleHinge(4.0), constraints={"harm": Chance(0.9, where=WHERE)})
     policy_module(penalty=SampleHinge(4.0), constraints={"harm": Chance(0.9)})
+
+
+def test_a_tail_that_no_batch_could_hold_is_refused(
+    policy_module: Make, prompt_data: Make, tiny: ModuleType, tmp_path: Path
+) -> None:
+    """Of eight responses two are to harmful prompts: no worst tenth, in any batch."""
+    module = policy_module(constraints={"harm": CVaR(0.9, alpha=0.9, where=WHERE)})
+    with pytest.raises(
+        UserError, match=r"harm\.where: a batch may hold 1 .* needs 10; set ppo\.min_stratum=10"
+    ):
+        tiny.fit(module, prompt_data(), tmp_path, 1)
 
 
 def test_a_rate_out_of_reach_counts_the_chosen_validation_prompts(

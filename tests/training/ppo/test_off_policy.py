@@ -16,7 +16,8 @@ from csrlhf.errors import UserError
 from csrlhf.generation.recompute import computes_alike, recomputed
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import build_policy, seeded
-from csrlhf.ops.logprobs import EXCLUDED, gather_logprobs
+from csrlhf.ops.logprobs import EXCLUDED, gather_logprobs, ratio_reference
+from csrlhf.ops.losses import surrogate_shift, truncate_ratio
 from csrlhf.penalties import Linear
 from csrlhf.training.ppo.config import PPOConfig
 from csrlhf.training.ppo.update import Counts, take
@@ -145,6 +146,23 @@ def test_a_token_outside_of_top_p_in_the_update_s_arithmetic_weighs_nothing(roll
     right = surrogate(module, rollout, replace(advantages, advantage_BT=silent))
     assert found[0] == pytest.approx(right[0], abs=1e-6)
     torch.testing.assert_close(found[1], right[1], atol=1e-7, rtol=1e-4)
+
+
+def test_such_a_token_moves_no_violation_either(rolled_out: Make) -> None:
+    """Against -10,000 its ratio would be infinite: a rechecked gate would be open, or no number."""
+    _, rollout, _ = rolled_out(ppo=PPOConfig(old_logprobs="recompute", **CONFIG))
+    logprobs = rollout.old_logprobs_BT.clone()
+    old = logprobs.clone()
+    old[0] = EXCLUDED
+    costs = torch.ones(*logprobs.shape, 1)
+    shift = surrogate_shift(logprobs, ratio_reference(old, logprobs), costs, rollout.response_mask_BT)
+    assert shift.tolist() == [0.0]
+    assert not torch.isfinite(surrogate_shift(logprobs, old, costs, rollout.response_mask_BT)).all()
+
+
+def test_a_ratio_without_end_is_capped_and_no_nan() -> None:
+    ratio = truncate_ratio(torch.tensor([torch.inf, 3.0]), 2.0)
+    assert ratio.tolist() == [2.0, 2.0]
 
 
 def test_a_penalty_that_counts_tokens_has_no_ratio_of_sequences(policy_module: Make) -> None:
