@@ -69,9 +69,7 @@ def test_a_tail_that_no_batch_could_hold_is_refused(
 ) -> None:
     """Of eight responses two are to harmful prompts: no worst tenth, in any batch."""
     module = policy_module(constraints={"harm": CVaR(0.9, alpha=0.9, where=WHERE)})
-    with pytest.raises(
-        UserError, match=r"harm\.where: a batch may hold 1 .* needs 10; set ppo\.min_stratum=10"
-    ):
+    with pytest.raises(UserError, match=r"harm\.where: a batch may hold 1 .* needs 10; set ppo\.min_stratum=10"):
         tiny.fit(module, prompt_data(), tmp_path, 1)
 
 
