@@ -15,7 +15,8 @@ from scipy.stats import binom
 from benchmarks.certificates.world import Draws, Scenario, Simulate
 from csrlhf.stats.audit_rates import labelling_rates
 from csrlhf.stats.audits import Audit, decision, log_capital_high, log_capital_low, log_target
-from csrlhf.stats.bounds import allowed_violations, clopper_pearson_lower
+from csrlhf.stats.bounds import allowed_violations
+from csrlhf.stats.power import probability_to_decide
 
 THRESHOLD, CONFIDENCE = 0.03, 0.95
 
@@ -116,25 +117,9 @@ def fixed_labels(rate: float, threshold: float, confidence: float, longest: int)
     """The smallest number of labels, fixed beforehand by who knows the rate, that decides four in five; exactly."""
     step = 1 if longest <= 2000 else 5
     for n in range(step, longest + 1, step):
-        if rate <= threshold:
-            power = binom.cdf(allowed_violations(n, threshold, confidence), n, rate)
-        else:
-            least = _least_violating(n, threshold, confidence)
-            power = binom.sf(least - 1, n, rate)
-        if power >= SHARE:
+        if probability_to_decide(n, rate, threshold, confidence) >= SHARE:
             return n
     return np.inf
-
-
-def _least_violating(count: int, threshold: float, confidence: float) -> int:
-    low, high = 0, count + 1
-    while low < high:
-        middle = (low + high) // 2
-        if clopper_pearson_lower(middle, count, confidence) > threshold:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 @dataclass(frozen=True)

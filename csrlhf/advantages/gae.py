@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator, mix_channels
-from csrlhf.advantages.scale import NORMALISE, RewardScale, check_normalise, normalise_mix
+from csrlhf.advantages.scale import NORMALISE, RewardScale, normalise_mix
 from csrlhf.errors import UserError
 from csrlhf.ops.advantages import gae
 from csrlhf.ops.masking import Total, alone
-from csrlhf.penalties.base import Weights
+from csrlhf.penalties.base import Weights, check_choice
 from csrlhf.types import Advantages
 
 
@@ -31,7 +31,7 @@ class GAE(Estimator):
             if not 0 <= value <= 1:
                 raise UserError(f"{key}={value}: must be in [0, 1]")
         self.gamma, self.lam = gamma, lam
-        self.normalise = check_normalise(normalise, NORMALISE)
+        self.normalise = check_choice("advantage.normalise", normalise, NORMALISE)
 
     def __call__(
         self,

@@ -7,11 +7,11 @@ import math
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator, mix_channels
-from csrlhf.advantages.scale import RewardScale, check_normalise, normalise_mix
+from csrlhf.advantages.scale import RewardScale, normalise_mix
 from csrlhf.errors import UserError
 from csrlhf.ops.advantages import Groups, centre, group_deviation, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
-from csrlhf.penalties.base import Weights
+from csrlhf.penalties.base import Weights, check_choice
 from csrlhf.types import Advantages
 
 GROUP_NORMALISE = ("reward", "none", "group", "per_channel")
@@ -47,7 +47,7 @@ class GroupNorm(Estimator):
         if not 0 < eps < math.inf:
             raise UserError(f"advantage.eps={eps}: must be a positive number")
         self.eps = float(eps)
-        self.normalise = check_normalise(normalise, GROUP_NORMALISE)
+        self.normalise = check_choice("advantage.normalise", normalise, GROUP_NORMALISE)
 
     def __call__(
         self,
@@ -62,13 +62,13 @@ class GroupNorm(Estimator):
         """Advantages of a rollout; a response without tokens takes no part. See the base class."""
         scores_BC, counted_B = sequence_scores(rewards_BTC, mask_BT)
         centred_BC = centre(scores_BC, counted_B, groups, total)  # centring is linear: mixing after it is the same
-        mixed_B = mix_channels(centred_BC, weights)
+        scaled_BC = centred_BC
+        if self.normalise == "per_channel":
+            scaled_BC = centred_BC / (group_deviation(centred_BC, counted_B, groups, total) + self.eps)
+        mixed_B = mix_channels(scaled_BC, weights)
         if self.normalise == "group":
             mixed_B = mixed_B / (group_deviation(mixed_B, counted_B, groups, total) + self.eps)
-        elif self.normalise == "per_channel":
-            deviation_BC = group_deviation(centred_BC, counted_B, groups, total)
-            mixed_B = mix_channels(centred_BC / (deviation_BC + self.eps), weights)
-        else:
+        elif self.normalise != "per_channel":
             reward_B = centred_BC[..., 0]
             mixed_B = normalise_mix(self.normalise, mixed_B, reward_B, counted_B, total, scale)
         channels_BTC = spread(centred_BC, mask_BT)

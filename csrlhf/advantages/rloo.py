@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from csrlhf.advantages.base import Estimator, mix_channels
-from csrlhf.advantages.scale import NORMALISE, RewardScale, check_normalise, normalise_mix
+from csrlhf.advantages.scale import NORMALISE, RewardScale, normalise_mix
 from csrlhf.ops.advantages import Groups, leave_one_out, sequence_scores, spread
 from csrlhf.ops.masking import Total, alone
-from csrlhf.penalties.base import Weights
+from csrlhf.penalties.base import Weights, check_choice
 from csrlhf.types import Advantages
 
 
@@ -28,7 +28,7 @@ class RLOO(Estimator):
         Args:
             normalise: of the mixed advantage, as in ``gae``.
         """
-        self.normalise = check_normalise(normalise, NORMALISE)
+        self.normalise = check_choice("advantage.normalise", normalise, NORMALISE)
 
     def __call__(
         self,

@@ -9,12 +9,9 @@ Legend: B sequences, T response tokens, K constraints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from csrlhf.errors import UserError
 from csrlhf.ops.masking import Total, alone, masked_scale, masked_sum, masked_whiten
 from csrlhf.state import PreciseState
 
@@ -93,10 +90,3 @@ def normalise_mix(
         scale.update(reward_advantage_BT, mask_BT, total)
         return mixed_BT / scale.divisor.to(mixed_BT)
     return {"whiten": masked_whiten, "scale": masked_scale}[how](mixed_BT, mask_BT, total)
-
-
-def check_normalise(value: str, choices: Sequence[str]) -> str:
-    """``value`` if it is one of ``choices``, else a :class:`UserError` that lists them."""
-    if value not in choices:
-        raise UserError(f"advantage.normalise={value!r}: choose one of {', '.join(choices)}")
-    return value

@@ -18,6 +18,7 @@ AGGREGATIONS = ("sequence", "token")
 
 
 LARGEST_RATIO = 1e30
+"""A ratio beyond it is cut: its value is capped anyway, and infinity has no gradient."""
 
 RATIOS = ("token", "sequence")
 """What an importance ratio belongs to: each token, or the whole response."""

@@ -52,13 +52,21 @@ def trials_to_decide(rate: float, threshold: float, confidence: float, power: fl
         raise UserError(f"rate={rate}: lies in [0, 1]")
     if rate == threshold or not 0 <= threshold < 1:
         return 1 if threshold >= 1 else None
-    return _least(lambda count: _probability(count, rate, threshold, confidence) >= power)
+    return least_size(lambda count: probability_to_decide(count, rate, threshold, confidence) >= power)
 
 
-def _probability(count: int, rate: float, threshold: float, confidence: float) -> float:
+def probability_to_decide(count: int, rate: float, threshold: float, confidence: float) -> float:
+    """How often n trials decide: ``P(upper <= d)``, or ``P(lower > d)`` for a rate above d.
+
+    Args:
+        count: n.
+        rate: the true one.
+        threshold: d.
+        confidence: 1 - δ of Clopper-Pearson's bound.
+    """
     from scipy.stats import binom
 
-    if rate < threshold:
+    if rate <= threshold:
         return float(binom.cdf(allowed_violations(count, threshold, confidence), count, rate))
     return float(binom.sf(_enough_violations(count, threshold, confidence) - 1, count, rate))
 
@@ -75,7 +83,8 @@ def _enough_violations(count: int, threshold: float, confidence: float) -> int:
     return low
 
 
-def _least(enough: Callable[[int], bool]) -> int | None:
+def least_size(enough: Callable[[int], bool]) -> int | None:
+    """The least size of a rising run that is ``enough``, by doubling and halving; None beyond ``MOST``."""
     high = 1
     while not enough(high):
         high *= 2

@@ -21,6 +21,7 @@ from csrlhf.errors import UserError
 from csrlhf.stats.bounds import allowed_violations, clopper_pearson_upper, least_count
 from csrlhf.stats.estimates import check_confidence, finite_array, in_percent, truth_array
 from csrlhf.stats.intervals import share
+from csrlhf.stats.power import least_size
 
 # Learn-then-test.
 #
@@ -160,31 +161,19 @@ def binomial_p_values(errors: ArrayLike, counts: ArrayLike, alpha: float) -> NDA
 
 # How many unsafe examples would it take to certify a threshold that misses some of them?
 
-MOST = 1_000_000
-"""Examples beyond which "how many would it take" is answered with "too many to say"."""
-
 
 def positives_needed(rate: float, alpha: float, delta: float) -> int | None:
     """Unsafe examples from which on a threshold that misses the share ``rate`` of them is certified.
 
     The least n with ``P(Binomial(n, α) <= ⌈rate · n⌉) <= δ``, found by doubling and halving (the p-value falls in n but
     for the rounding; what is found is the least n of a rising run). None where ``rate`` is at least α, or beyond
-    ``MOST``.
+    ``power.MOST``.
     """
 
     def enough(count: int) -> bool:
         return binomial_p_value(math.ceil(rate * count - 1e-9), count, alpha) <= delta
 
-    high = 1
-    while not enough(high):
-        high *= 2
-        if rate >= alpha or high > MOST:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return None if rate >= alpha else least_size(enough)
 
 
 CANDIDATES = np.linspace(-12.0, 12.0, 481).round(2)
