@@ -51,7 +51,7 @@ class Outcome:
     err: str
 
 
-LONGEST = ("test_smoke.py", "test_habits.py")
+LONGEST = ("test_wandb_offline.py", "test_habits.py")
 """Files whose single tests take a minute: first, that no process is left alone with them at the end."""
 
 
@@ -171,6 +171,12 @@ def on_two_processes() -> Callable[[Callable[[int], None]], list[int | None]]:
         return codes
 
     return call
+
+
+@pytest.fixture(scope="session")
+def beside() -> Callable[[str, str], ModuleType]:
+    """``beside("training/letters", "letters")``: a module that lies among the tests."""
+    return of_this_folder
 
 
 @pytest.fixture(scope="session")

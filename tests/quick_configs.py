@@ -19,6 +19,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 
@@ -100,6 +101,17 @@ def _names_where_needed() -> Callable[..., Any]:
     return names
 
 
+def _mode_where_it_is_named() -> Callable[..., Any]:
+    """Hydra's mode, for which it composes each command once more; no configuration of ours sets it."""
+    find = Hydra.get_mode
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        named = any("hydra" in word or word.startswith("experiment") for word in overrides)
+        return find(hydra, config_name, overrides) if named else None
+
+    return mode
+
+
 search_path.register()
 FOLDERS = SourcesRegistry.instance().resolve("file")  # Hydra's own copy of the class, not the one to import
 PLACES = [
@@ -108,6 +120,7 @@ PLACES = [
     (FOLDERS, "load_config"),
     (defaults_list, "_create_interpolation_map"),
     (ConfigStore, "__deepcopy__"),
+    (Hydra, "get_mode"),
 ]
 HYDRAS = [getattr(owner, name, None) for owner, name in PLACES]
 OURS_INSTEAD = [
@@ -116,6 +129,7 @@ OURS_INSTEAD = [
     _read_once(FOLDERS.load_config),
     _names_where_needed(),
     lambda store, _: store,  # each composition copied it, and what it gives is a copy
+    _mode_where_it_is_named(),
 ]
 
 

@@ -1,23 +1,27 @@
-"""Every stage, recorded offline and read back: keys, config, tables, images, artifacts and their lineage.
+"""The whole pipeline through the real command line, recorded offline and read back.
 
-The expected keys come from docs/reference/metrics.md, so that a documented key that is not logged is found as well.
+Keys, config, tables, images, artifacts and their lineage; then the same command again, and with another penalty. No
+number is looked at: ``experiment=smoke``, still less of all. The expected keys come from docs/reference/metrics.md, so
+that a documented key that is not logged is found as well.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from csrlhf.config import search_path
-from csrlhf.runs import runner
 from csrlhf.runs.plan import Plan, make_plan
 from csrlhf.tracking.history import read_history
 
@@ -59,27 +63,64 @@ class Recorded:
         self.run, self.plan = run, plan
 
 
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline that has come through.
+
+    Attributes:
+        words: behind ``train.py``.
+        root: the artifacts folder.
+        out: what was printed.
+    """
+
+    words: list[str]
+    root: Path
+    out: str
+
+
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory, recorded: Callable) -> dict[str, Recorded]:
-    """All stages, one after the other, in a group as the pipeline makes one."""
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """``python train.py experiment=smoke ...``, with W&B, which is the default tracker."""
     root = tmp_path_factory.mktemp("recorded")
+    words = ["experiment=smoke", f"artifacts={root}", *SETTINGS]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *words],
+        env=environment | {"WANDB_MODE": "offline"}, capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return Pipeline(words, root, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def stages(pipeline: Pipeline, recorded: Callable) -> dict[str, Recorded]:
+    """Its stages: each W&B run, found by its type, and the plan."""
+    runs = [recorded(folder) for folder in (pipeline.root / "wandb").glob("offline-run-*")]
+    by_type = {run.info["job_type"]: run for run in runs}
+    assert sorted(by_type) == sorted(STAGES)
+    assert len(runs) == len(STAGES)
     found: dict[str, Recorded] = {}
     search_path.register()
-    with pytest.MonkeyPatch.context() as patch, initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
-        for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_DATA_DIR"):
-            patch.delenv(name, raising=False)
-        patch.setenv("WANDB_MODE", "offline")
-        patch.setenv("WANDB_RUN_GROUP", "pipeline-1")
-        wandb.teardown()  # a service that another test has started remembers its variables
+    with initialize_config_dir(search_path.conf_folder(), version_base="1.3"):
         for stage in STAGES:
-            cfg = compose("train", overrides=[f"stage={stage}", f"artifacts={root}", *SETTINGS])
+            cfg = compose("train", overrides=[f"stage={stage}", *pipeline.words])
             OmegaConf.set_struct(cfg, False)
-            before = set((root / "wandb").glob("offline-run-*"))
-            plan = make_plan(cfg, {"penalty": "rectified"}, "python train.py")
-            runner.run_stage(cfg, plan, "python train.py")
-            [folder] = set((root / "wandb").glob("offline-run-*")) - before
-            found[stage] = Recorded(recorded(folder), plan)
+            found[stage] = Recorded(by_type[stage], make_plan(cfg, {"penalty": "rectified"}, "python train.py"))
     return found
+
+
+def test_every_stage_leaves_its_files(pipeline: Pipeline) -> None:
+    assert "FEASIBLE" in pipeline.out
+    for stage in ("sft", "reward", "cost", "ppo/latest"):
+        folder = pipeline.root / stage
+        names = {path.name for path in folder.iterdir()}
+        assert {"config.json", "csrlhf.json", "metrics.json", "history.csv", "plots"} <= names, stage
+        assert (folder / "plots" / "curves.png").exists()
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        assert metrics
+        undefined = {key for key, value in metrics.items() if not isinstance(value, int | float)}
+        assert all("precision" in key and metrics[key] is None for key in undefined), undefined  # nothing was flagged
 
 
 def documented(stage: str) -> set[str]:
@@ -138,7 +179,9 @@ def test_the_tables_of_the_page_are_in_the_run(stages: dict[str, Recorded]) -> N
 @pytest.mark.parametrize("stage", STAGES)
 def test_group_type_tags_name_commit_and_config(stages: dict[str, Recorded], stage: str) -> None:
     run, plan = stages[stage].run, stages[stage].plan
-    assert (run.info["run_group"], run.info["job_type"], run.info["tags"]) == ("pipeline-1", stage, [stage])
+    assert (run.info["job_type"], run.info["tags"]) == (stage, [stage])
+    assert re.fullmatch(r"pipeline-\d{8}-\d{6}", run.info["run_group"])
+    assert len({other.run.info["run_group"] for other in stages.values()}) == 1
     assert run.info["display_name"] == plan.title
     assert run.state == "finished"
     provenance = run.config["provenance"]
@@ -207,3 +250,19 @@ def test_the_lineage_leads_from_stage_to_stage(stages: dict[str, Recorded]) -> N
         assert sorted(used) == sorted(made[name] for name in recorded.plan.inputs)  # the very versions that were logged
         made[stage] = f"{stage}:{recorded.plan.fingerprint[:8]}"
     assert stages["evaluate"].plan.inputs.keys() == {"sft", "reward", "cost", "ppo"}
+
+
+def test_the_command_skips_what_is_there_and_keeps_another_penalty_beside_it(
+    pipeline: Pipeline, stages: dict[str, Recorded], command_line: Callable
+) -> None:
+    def again(*more: str) -> str:
+        outcome = command_line(*pipeline.words, *more)
+        assert outcome.code == 0, outcome.out + outcome.err
+        return outcome.out
+
+    assert again().count(": unchanged, ") == 5
+    out = again("penalty=lagrangian", "constraints.harm.threshold=0.4", "logger=none", "callbacks.plots=null")
+    assert out.count(": unchanged, ") == 3
+    for stage in ("ppo", "evaluate"):
+        kinds = sorted(path.name.split("-")[0] for path in (pipeline.root / stage).iterdir() if not path.is_symlink())
+        assert kinds == ["lagrangian", "rectified"]

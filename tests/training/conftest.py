@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +24,18 @@ from csrlhf.training.ppo.config import OnCollapse, PPOConfig, SelectionSettings
 from csrlhf.training.ppo.policy import PolicyModule
 from csrlhf.training.settings import OptimizerSettings
 from csrlhf.types import Advantages, Rollout
+
+
+@pytest.fixture(scope="session")
+def letters(beside: Callable[..., ModuleType]) -> ModuleType:
+    """The small task of ``letters.py``."""
+    return beside("training/letters", "letters")
+
+
+@pytest.fixture
+def backbone(letters: ModuleType, tmp_path: Path) -> str:
+    """Folder of a random model of letters."""
+    return letters.backbone(tmp_path / "backbone")
 
 
 @pytest.fixture
