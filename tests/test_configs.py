@@ -192,7 +192,12 @@ def test_the_commented_listing_of_settings_is_complete_and_has_their_defaults(na
     }
 
 
-WRITTEN = {"toy": ["toy"], "minilm": ["toy", "minilm"], "pretrained": ["llm"]}
+WRITTEN = {
+    "toy": ["toy"],
+    "minilm": ["toy", "minilm_scores"],
+    "pretrained": ["llm"],
+    "smollm2": ["minilm_scores", "smollm2"],
+}
 """The recipe files that make each model's recipe, the later over the earlier."""
 
 

