@@ -140,18 +140,18 @@ def load_config(spec: str | Path) -> PretrainedConfig:
 
 
 def load_policy(spec: str | Path) -> PreTrainedModel:
-    """A causal language model in float32.
+    """A causal language model, in torch's default dtype: float32, but where Lightning loads for ``bf16-true``.
 
     Raises:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
     with as_user_error(spec), quiet_loading():
-        return AutoModelForCausalLM.from_pretrained(path, dtype="float32")
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.get_default_dtype())
 
 
 def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> PreTrainedModel:
-    """The hidden-state part of any model that ``AutoModel`` loads, in float32, without a pooler layer.
+    """The hidden-state part of any model that ``AutoModel`` loads, in torch's default dtype, without a pooler layer.
 
     A language model's head is left behind. A BERT-style pooler is dropped: nothing here reads it, and
     parameters without gradients stop distributed training.
@@ -174,7 +174,7 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         if unknown:
             raise UserError(f"model.score.options.{unknown[0]} is not a configuration key of {spec}")
         config.update(dict(options or {}))
-        trunk = AutoModel.from_pretrained(path, config=config, dtype="float32")
+        trunk = AutoModel.from_pretrained(path, config=config, dtype=torch.get_default_dtype())
     if getattr(trunk, "pooler", None) is not None:
         trunk.pooler = None
     trunk.config.use_cache = False  # a scorer reads a sequence once
@@ -194,7 +194,7 @@ def build_policy(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizer
     Example:
         ``build_policy({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2}, tokenizer)``.
     """
-    return AutoModelForCausalLM.from_config(new_config(architecture, tokenizer), dtype="float32")
+    return AutoModelForCausalLM.from_config(new_config(architecture, tokenizer), dtype=torch.get_default_dtype())
 
 
 def new_config(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:

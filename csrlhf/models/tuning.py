@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -80,22 +83,42 @@ def _freeze_lower_layers(model: PreTrainedModel, count: int) -> None:
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, or a copy with its adapters merged into plain weights where it has some."""
+    """The model itself, or one with its adapters merged into plain weights where it has some.
+
+    That one shares every tensor with the model but the matrices that an adapter changes.
+    """
     if not hasattr(model, "peft_config"):
         return model
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.lora import LoraLayer
 
-    plain = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, layer in list(plain.named_modules()):
-            if isinstance(layer, BaseTunerLayer):
-                layer.merge()
-                parent, _, child = name.rpartition(".")
-                base = layer.get_base_layer()
-                assert isinstance(base, nn.Module)
-                setattr(plain.get_submodule(parent), child, base)
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    plain = copy.deepcopy(model, memo=shared)  # type: ignore[arg-type]  # of ids, as deepcopy keeps them itself
+    for name, layer in list(plain.named_modules()):
+        if isinstance(layer, LoraLayer):
+            base: Any = layer.get_base_layer()
+            with torch.no_grad():
+                change = sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)  # type: ignore[operator]
+                base.weight = nn.Parameter((base.weight + change).to(base.weight.dtype), requires_grad=False)
+            parent, _, child = name.rpartition(".")
+            setattr(plain.get_submodule(parent), child, base)
     del plain.peft_config
     return plain
+
+
+@contextmanager
+def without_adapters(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, the model computes what it did before adapters were put in; no gradients there."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def save_merged(model: PreTrainedModel, folder: str | Path) -> None:

@@ -53,7 +53,10 @@ def test_settings_reach_the_numbers(model: str) -> None:
     plain = ppo()
     assert ppo("trainer.precision=bf16-true")["policy"].weights == 2 * COUNT
     assert ppo("optimizer=adamw_8bit")["policy"].states < plain["policy"].states / 2
-    assert ppo("model.policy.tuning.method=lora")["policy"].gradients < plain["policy"].gradients / 2
+    adapters = ppo("model.policy.tuning.method=lora")
+    assert adapters["policy"].gradients < plain["policy"].gradients / 2
+    assert "reference" in plain
+    assert "reference" not in adapters  # the policy without them
     assert ppo("model.critic.tuning.method=last_n", "model.critic.tuning.layers=1")["policy"] == plain["policy"]
     assert set(plain) - set(ppo("advantage=rloo", "ppo.samples_per_prompt=4")) == {"critic of reward and 1 cost"}
     mixed, rollout = ppo("trainer.precision=bf16-mixed"), "rollout: 128 x 512 tokens"

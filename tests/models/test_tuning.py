@@ -77,6 +77,17 @@ def test_adapters_of_score_models_are_merged_in_their_folders(
     assert not [name for name in again.state_dict() if "lora" in name]
 
 
+def test_a_merged_copy_shares_what_no_adapter_changes(tiny_policy: Trunk) -> None:
+    model = tiny_policy("llama")
+    tune(model, Tuning("lora", targets=["q_proj"]))
+    train_a_little(model)
+    plain = dict(merged(model).named_parameters())
+    own = {name.replace(".base_layer", ""): weight for name, weight in model.named_parameters() if "lora_" not in name}
+    assert plain.keys() == own.keys()
+    changed = {name for name, weight in plain.items() if weight.data_ptr() != own[name].data_ptr()}
+    assert changed == {name for name in plain if "q_proj" in name}
+
+
 def test_targets_choose_the_layers(tiny_policy: Trunk) -> None:
     model = tiny_policy("llama")
     tune(model, Tuning("lora", targets=["q_proj", "v_proj"]))

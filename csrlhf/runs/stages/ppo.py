@@ -43,6 +43,7 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     """All roles, and the largest of rollout, evaluation and update."""
     from csrlhf.generation.recompute import LOGITS_PER_PASS
     from csrlhf.models import footprint
+    from csrlhf.models.settings import TuningMethod
     from csrlhf.models.tuning import tune
 
     weight, compute = memory.precision(cfg)
@@ -53,6 +54,7 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     tune(policy, instantiate(cfg.model.policy.tuning))
     tune(critic, instantiate(cfg.model.critic.tuning))
     policy_kind, critic_kind = (instantiate(cfg.ppo[f"{role}_optimizer"].kind) for role in ("policy", "critic"))
+    own_reference = cfg.model.policy.tuning.method == TuningMethod.lora  # the policy without its adapters
     num_costs = len(cfg.constraints)
     answer = cfg.ppo.max_prompt_tokens + cfg.rollout.max_new_tokens
     copy = sum(p.numel() for p in policy.parameters()) * compute if compute < weight else 0
@@ -69,7 +71,7 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     trained_critic = [memory.held("ppo", f"critic of reward and {num_costs} cost{'s' if num_costs > 1 else ''}", held)]
     return [
         memory.held("ppo", "policy", footprint.held_bytes(policy, weight, policy_kind.state_bytes)),
-        memory.held("ppo", "reference", footprint.held_bytes(frozen, weight, None)),
+        *([] if own_reference else [memory.held("ppo", "reference", footprint.held_bytes(frozen, weight, None))]),
         *(trained_critic if getattr(get_object(cfg.advantage._target_), "needs_critic", True) else []),
         memory.held("ppo", "reward model", footprint.held_bytes(scorer, weight, None, 1)),
         memory.held("ppo", "cost model", footprint.held_bytes(scorer, weight, None, num_costs)),

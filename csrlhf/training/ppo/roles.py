@@ -1,4 +1,4 @@
-"""The six roles of constrained PPO behind one interface, one model per role.
+"""The six roles of constrained PPO behind one interface, one model per role; with LoRA policy and reference share one.
 
 The policy module asks for policy logits, reference log-probs, rewards, costs and values, and never for a model.
 Frozen roles read text or token ids and stay out of checkpoints: their folders are inputs of the stage.
@@ -21,9 +21,9 @@ from csrlhf.models.checks import check_end_token, check_vocabulary
 from csrlhf.models.cost_models import CostFolders, cost_scorer
 from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, seeded
 from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.settings import Tuning
+from csrlhf.models.settings import Tuning, TuningMethod
 from csrlhf.models.text_scorer import TextScorer
-from csrlhf.models.tuning import tune
+from csrlhf.models.tuning import tune, without_adapters
 from csrlhf.types import Rollout, Scores
 
 FROZEN = ("reference", "reward_model", "cost_model")
@@ -63,11 +63,14 @@ class SeparateRoles(nn.Module):
         check_end_token(self.tokenizer, f"inputs.sft={policy_path}")
         self.policy = load_policy(policy_path)
         check_vocabulary(self.policy, self.tokenizer, f"inputs.sft={policy_path}")
-        self.reference = load_policy(policy_path).requires_grad_(False)
         self.reward_model = TextScorer(reward_path, outputs=("reward",))
         self.cost_model = cost_scorer(cost_path, constraints)
+        policy_tuning = policy_tuning or Tuning()
+        # A policy with adapters is its own reference where these are off.
+        own_reference = policy_tuning.method == TuningMethod.lora
+        self.reference = None if own_reference else load_policy(policy_path).requires_grad_(False)
         with seeded(seed):
-            tune(self.policy, policy_tuning or Tuning())
+            tune(self.policy, policy_tuning)
         self.critic: ScoreModel | None = None
         if with_critic:
             tuning = critic_tuning or Tuning()
@@ -107,7 +110,10 @@ class SeparateRoles(nn.Module):
 
     def reference_logprobs(self, rollout: Rollout) -> Tensor:
         """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated."""
-        return sequence_logprobs(self.sampler, self.reference, rollout, self.end_id, truncated=False)[1]
+        if self.reference is not None:
+            return sequence_logprobs(self.sampler, self.reference, rollout, self.end_id, truncated=False)[1]
+        with without_adapters(self.policy):
+            return sequence_logprobs(self.sampler, self.policy, rollout, self.end_id, truncated=False)[1]
 
     @property
     def end_id(self) -> int:

@@ -12,6 +12,7 @@ from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler, response_logits
 from csrlhf.models.loading import load_trunk
+from csrlhf.models.settings import Tuning
 from csrlhf.ops.logprobs import EXCLUDED, gather_logprobs
 from csrlhf.training.ppo.roles import SeparateRoles
 from csrlhf.types import PromptRow, Rollout
@@ -69,6 +70,30 @@ def test_the_reference_has_the_temperature_and_no_truncation(folders: Any) -> No
     assert (cut[mask] <= EXCLUDED).any()
     expected = (response_logits(roles.reference, rollout) / 0.7).log_softmax(-1).gather(-1, ids.unsqueeze(-1))
     torch.testing.assert_close(roles.reference_logprobs(rollout)[mask], expected.squeeze(-1)[mask], atol=1e-5, rtol=0)
+
+
+def test_a_policy_with_adapters_is_its_own_reference(folders: Any) -> None:
+    def build(tuning: Tuning | None) -> SeparateRoles:
+        return SeparateRoles(
+            folders.sft, folders.reward, folders.cost, Sampler(5), ("harm",), policy_tuning=tuning, with_critic=False
+        )
+
+    roles, separate = build(Tuning("lora", rank=2)), build(None)
+    assert roles.reference is None
+    draws = torch.Generator().manual_seed(0)
+    trained = {name: weight for name, weight in roles.policy.named_parameters() if weight.requires_grad}
+    with torch.no_grad():
+        for weight in trained.values():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=draws))
+    batch = encode_batch(roles.tokenizer, [PromptRow(text) for text in ("a b c", "d", "e f", "g")], range(4), 16)
+    rollout = roles.sampler(roles.policy, roles.tokenizer, batch, 0, 0)  # type: ignore[arg-type]  # a causal model
+    mask, before = rollout.response_mask_BT, roles.policy_logits(rollout)
+    found = roles.reference_logprobs(rollout)
+    torch.testing.assert_close(found[mask], separate.reference_logprobs(rollout)[mask])
+    assert not torch.allclose(found[mask], rollout.logprobs_BT[mask], atol=0.01)
+    assert not found.requires_grad
+    torch.testing.assert_close(roles.policy_logits(rollout), before, rtol=0, atol=0)  # the adapters are on again
+    assert {name for name, weight in roles.policy.named_parameters() if weight.requires_grad} == set(trained)
 
 
 def test_scores_are_those_of_the_texts(roles: SeparateRoles, roll: Any) -> None:
