@@ -77,7 +77,9 @@ def held_bytes(model: nn.Module, weight_bytes: int, state_bytes: StateBytes | No
     )
 
 
-def activation_bytes(config: Any, num_tokens: int, weight_bytes: int, compute_bytes: int, num_logits: int = 0) -> int:
+def activation_bytes(
+    config: Any, num_tokens: int, weight_bytes: int, compute_bytes: int, num_logits: int = 0, recomputed: bool = False
+) -> int:
     """What a forward pass keeps for its backward pass.
 
     Per token and layer: two norms keep 3 vectors of the hidden size h each in the weights' precision; the attention
@@ -91,12 +93,15 @@ def activation_bytes(config: Any, num_tokens: int, weight_bytes: int, compute_by
         weight_bytes: per element of weights.
         compute_bytes: per element of what layers compute; 2 under ``bf16-mixed``.
         num_logits: tokens for which logits over the vocabulary are kept; 0 for score models.
+        recomputed: with gradient checkpointing: each layer's input, and all of one layer at a time.
     """
     text = config.get_text_config()
     q, kv = _attention_sizes(text)
     ffn = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     layer = weight_bytes * 6 * text.hidden_size + compute_bytes * (2 * q + 2 * kv + 4 * ffn)
-    return num_tokens * text.num_hidden_layers * layer + num_logits * text.vocab_size * (compute_bytes + 16)
+    depth = text.num_hidden_layers
+    kept = depth * weight_bytes * text.hidden_size + layer if recomputed else depth * layer
+    return num_tokens * kept + num_logits * text.vocab_size * (compute_bytes + 16)
 
 
 def cast_bytes(model: PreTrainedModel, weight_bytes: int, compute_bytes: int) -> int:

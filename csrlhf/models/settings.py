@@ -1,4 +1,4 @@
-"""Settings of models: which weights are trained, and how a dialogue becomes scores. Imports no torch."""
+"""Settings of models: which weights are trained and how, and how a dialogue becomes scores. Imports no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ READERS = {
 
 @dataclass
 class Tuning(Settings):
-    """A choice of trained weights; ``models/tuning.py`` applies it.
+    """Which weights are trained, and what is kept for their gradients; ``models/tuning.py`` applies it.
 
     Attributes:
         method: all weights, adapters (LoRA, by PEFT), or the last layers.
@@ -40,6 +40,7 @@ class Tuning(Settings):
         alpha: scale of the adapters, which are multiplied by ``alpha / rank``; None for twice the rank.
         targets: ends of the names of the linear layers that get adapters; None for all of them.
         layers: how many of the last layers are trained; None for 2.
+        gradient_checkpointing: layers are computed again in the backward pass: less memory, a third more time.
 
     Example:
         ``tune(model, Tuning("lora", rank=8))``; ``tune(model, Tuning("last_n", layers=2))``.
@@ -52,6 +53,7 @@ class Tuning(Settings):
     alpha: float | None = setting(None, "above 0")
     targets: list[str] | None = None
     layers: int | None = setting(None, "above 0")
+    gradient_checkpointing: bool = False
 
     def check(self, key: str) -> None:
         """Also refuses a setting that the method does not read."""

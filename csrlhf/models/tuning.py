@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from csrlhf.errors import UserError
+from csrlhf.models.gradient_checkpointing import recompute_layers
 from csrlhf.models.settings import Tuning, TuningMethod
 
 # What a parameter's name says of its place: which layer, or an embedding. Names are those of transformers.
@@ -42,12 +43,15 @@ def tune(model: PreTrainedModel, tuning: Tuning) -> None:
     """Freeze what is not trained, and put adapters in, in place. New adapters change no output yet.
 
     Raises:
-        UserError: PEFT is missing, ``targets`` match nothing, or the model has fewer layers than ``layers``.
+        UserError: PEFT is missing, ``targets`` match nothing, the model has fewer layers than ``layers``, or none that
+            can be computed twice.
     """
     if tuning.method == TuningMethod.lora:
         _add_adapters(model, tuning)
     elif tuning.method == TuningMethod.last_n:
         _freeze_lower_layers(model, tuning.layers or 2)
+    if tuning.gradient_checkpointing:
+        recompute_layers(model)
 
 
 def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:

@@ -104,6 +104,7 @@ def test_activations_logits_and_cache_by_hand() -> None:
     layer = 4 * (6 * 64 + 2 * 64 + 2 * 32 + 4 * 192)
     assert activation_bytes(grouped, 10, 4, 4) == 10 * 2 * layer
     assert activation_bytes(grouped, 10, 4, 4, num_logits=3) == 10 * 2 * layer + 3 * 100 * 20
+    assert activation_bytes(grouped, 10, 4, 4, recomputed=True) == 10 * (2 * 64 * 4 + layer)  # two inputs, one layer
     mixed = 4 * 6 * 64 + 2 * (2 * 64 + 2 * 32 + 4 * 192)
     assert activation_bytes(grouped, 10, 4, 2, num_logits=3) == 10 * 2 * mixed + 3 * 100 * 18
     assert cache_bytes(grouped, 10, 2) == 10 * 2 * 2 * 32 * 2

@@ -65,7 +65,8 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     cache = footprint.cache_bytes(policy_config, batch_size * answer, compute)
     size = memory.share(cfg, cfg.ppo.minibatch_size, cfg.ppo.accumulate)
     logits = size * cfg.rollout.max_new_tokens
-    update = footprint.activation_bytes(policy_config, size * answer, weight, compute, num_logits=logits)
+    recomputed = cfg.model.policy.tuning.gradient_checkpointing
+    update = footprint.activation_bytes(policy_config, size * answer, weight, compute, logits, recomputed)
     update += footprint.cast_bytes(policy, weight, compute)
     held = footprint.held_bytes(critic, weight, critic_kind.state_bytes, 1 + num_costs)
     trained_critic = [memory.held("ppo", f"critic of reward and {num_costs} cost{'s' if num_costs > 1 else ''}", held)]

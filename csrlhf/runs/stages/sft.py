@@ -20,7 +20,8 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     kind = instantiate(cfg.sft.optimizer.kind)
     size = memory.share(cfg, cfg.sft.batch_size, cfg.sft.accumulate)
     tokens = size * cfg.sft.max_tokens
-    passing = footprint.activation_bytes(policy.config, tokens, weight, compute, num_logits=tokens)
+    recomputed = cfg.model.policy.tuning.gradient_checkpointing
+    passing = footprint.activation_bytes(policy.config, tokens, weight, compute, tokens, recomputed)
     passing += footprint.cast_bytes(policy, weight, compute)
     return [
         memory.held("sft", "policy", footprint.held_bytes(policy, weight, kind.state_bytes)),
