@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from csrlhf.errors import UserError
 from csrlhf.models.gguf import converted, is_gguf
+from csrlhf.models.settings import chosen_attention
 from csrlhf.runs import artifacts
 
 # Random weights from a seed of their own, the global generator left as it was.
@@ -109,9 +110,11 @@ def as_user_error(spec: str | Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot load {spec}: {reason}") from error
+        attention = chosen_attention()
+        how = f" with model.attention={attention}" if attention and "attention" in reason.lower() else ""
+        raise UserError(f"cannot load {spec}{how}: {reason}") from error
 
 
 def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
@@ -147,7 +150,9 @@ def load_policy(spec: str | Path) -> PreTrainedModel:
     """
     path = resolve_path(spec)
     with as_user_error(spec), quiet_loading():
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.get_default_dtype())
+        return AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.get_default_dtype(), attn_implementation=chosen_attention()
+        )
 
 
 def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> PreTrainedModel:
@@ -174,7 +179,9 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         if unknown:
             raise UserError(f"model.score.options.{unknown[0]} is not a configuration key of {spec}")
         config.update(dict(options or {}))
-        trunk = AutoModel.from_pretrained(path, config=config, dtype=torch.get_default_dtype())
+        own = "_attn_implementation" in (options or {})
+        how = {} if own else {"attn_implementation": chosen_attention()}
+        trunk = AutoModel.from_pretrained(path, config=config, dtype=torch.get_default_dtype(), **how)
     if getattr(trunk, "pooler", None) is not None:
         trunk.pooler = None
     trunk.config.use_cache = False  # a scorer reads a sequence once
@@ -194,7 +201,11 @@ def build_policy(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizer
     Example:
         ``build_policy({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2}, tokenizer)``.
     """
-    return AutoModelForCausalLM.from_config(new_config(architecture, tokenizer), dtype=torch.get_default_dtype())
+    config = new_config(architecture, tokenizer)
+    with as_user_error(f"a new {config.model_type}"):
+        return AutoModelForCausalLM.from_config(
+            config, dtype=torch.get_default_dtype(), attn_implementation=chosen_attention()
+        )
 
 
 def new_config(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:

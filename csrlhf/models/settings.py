@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
 
 from csrlhf.errors import UserError
 from csrlhf.settings import Settings, setting
+
+_ATTENTION: ContextVar[str | None] = ContextVar("attention", default=None)
+
+
+@contextmanager
+def attention(implementation: str | None) -> Iterator[None]:
+    """Inside, policies and trunks are loaded with this implementation of attention, as with a default dtype.
+
+    Args:
+        implementation: what transformers calls ``attn_implementation``; None for its own choice.
+    """
+    token = _ATTENTION.set(implementation)
+    try:
+        yield
+    finally:
+        _ATTENTION.reset(token)
+
+
+def chosen_attention() -> str | None:
+    """The implementation of attention to load with; None for transformers' own choice."""
+    return _ATTENTION.get()
 
 
 class TuningMethod(StrEnum):

@@ -37,6 +37,7 @@ from csrlhf.config import contracts, search_path
 from csrlhf.config.contracts import check_strategy
 from csrlhf.config.schema import prepare
 from csrlhf.errors import UserError, system_message
+from csrlhf.models.settings import attention
 from csrlhf.runs import artifacts
 from csrlhf.runs import plan as provenance
 from csrlhf.runs.leak_check import check_leaks, known_to
@@ -97,7 +98,7 @@ def execute(cfg: DictConfig, program: Sequence[str]) -> tuple[dict[str, float], 
 
 
 def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
-    """Executes a plan and publishes its result.
+    """Executes a plan and publishes its result; all models are loaded with the attention of ``model.attention``.
 
     Returns:
         The stage's metrics, as in ``metrics.json``.
@@ -107,6 +108,11 @@ def run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
             that the tests compare.
         KeyboardInterrupt: with the command that resumes the run.
     """
+    with attention(OmegaConf.select(cfg, "model.attention", default=None)):
+        return _run_stage(cfg, plan, command)
+
+
+def _run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     started = time.monotonic()
     check_strategy(cfg.trainer.get("strategy", "auto"))  # before the folder of an earlier attempt is emptied
     apply_plan(cfg, plan)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from csrlhf.errors import UserError
 from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, load_trunk, resolve_path
+from csrlhf.models.settings import attention
 
 LLAMA = {
     "model_type": "llama",
@@ -52,6 +54,36 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             load(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_models_are_loaded_with_the_chosen_attention_in_the_default_dtype(
+    letter_tokenizer: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path
+) -> None:
+    build_policy(LLAMA, letter_tokenizer("llama")).save_pretrained(tmp_path)
+    for load in (load_policy, load_trunk):
+        model = load(tmp_path)
+        assert (model.config._attn_implementation, model.dtype) == ("sdpa", torch.float32)
+    with attention("eager"):
+        assert build_policy(LLAMA, letter_tokenizer("llama")).config._attn_implementation == "eager"
+        for load in (load_policy, load_trunk):
+            assert load(tmp_path).config._attn_implementation == "eager"
+        assert load_trunk(tmp_path, {"_attn_implementation": "sdpa"}).config._attn_implementation == "sdpa"
+    torch.set_default_dtype(torch.bfloat16)  # as Lightning does where trainer.precision=bf16-true
+    try:
+        for load in (load_policy, load_trunk):
+            assert load(tmp_path).dtype == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_an_attention_that_is_not_there_is_one_line_with_its_key(command_line: Callable, tmp_path: Path) -> None:
+    small = ["stage=sft", "data_size=batch", "logger=none", f"artifacts={tmp_path}"]
+    outcome = command_line(*small, "model.attention=no_such_attention")
+    assert outcome.code == 1
+    [line] = outcome.err.strip().splitlines()
+    assert "cannot load a new llama with model.attention=no_such_attention: " in line
+    outcome = command_line(*small, "model.attention=eager")
+    assert outcome.code == 0, outcome.err
 
 
 def test_trunk_of_a_policy_folder(letter_tokenizer: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path) -> None:
