@@ -14,6 +14,7 @@ from csrlhf.data.demonstrations import DemonstrationBatch
 from csrlhf.models.policy import PolicySpec
 from csrlhf.models.tuning import save_merged
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
+from csrlhf.training.first_look import evaluate_now
 from csrlhf.training.optim import build_optimizer, build_schedule
 from csrlhf.training.ranks import sum_over_ranks
 from csrlhf.training.settings import SFTSettings
@@ -46,6 +47,11 @@ class SFTModule(LightningModule):
         """Load or initialise the weights, once."""
         if not hasattr(self, "model"):
             self.model = self.policy.build()
+
+    def on_train_start(self) -> None:
+        """Evaluate the model as it came; a resumed run has done so."""
+        if self.trainer.global_step == 0:
+            evaluate_now(self.trainer)
 
     def training_step(self, batch: DemonstrationBatch, batch_idx: int) -> Tensor:
         """Mean cross-entropy per response token."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
 
 from csrlhf.data.demonstrations import DemonstrationBatch, DemonstrationDataModule
 from csrlhf.errors import UserError
@@ -58,6 +59,23 @@ def test_training_lowers_the_loss_on_held_out_demonstrations(tiny: ModuleType, t
         losses.append(metrics["validation/loss"].item())
     assert losses[1] < 0.8 * losses[0]
     assert 0 <= metrics["validation/token_accuracy"].item() <= 1
+
+
+def test_the_model_as_it_came_is_evaluated_once(tiny: ModuleType, tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+
+    class Losses(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append((trainer.global_step, float(trainer.callback_metrics["validation/loss"])))
+
+    untrained = tiny.trainer(tmp_path).validate(make(tiny), data(tiny), verbose=False)[0]["validation/loss"]
+    begun = tiny.fit(make(tiny), data(tiny), tmp_path, 1, callbacks=[Losses()])
+    assert [step for step, _ in seen] == [0, begun.global_step]
+    assert seen[0][1] == pytest.approx(untrained)
+    begun.save_checkpoint(tmp_path / "half.ckpt")
+    seen.clear()
+    tiny.fit(make(tiny), data(tiny), tmp_path, 2, checkpoint=tmp_path / "half.ckpt", callbacks=[Losses()])
+    assert [step for step, _ in seen] == [2 * begun.global_step]
 
 
 def test_resuming_continues_bit_for_bit(tiny: ModuleType, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
 from csrlhf.stats.lambda_star import late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
+from csrlhf.training.first_look import evaluate_now
 from csrlhf.training.optim import build_optimizer
 from csrlhf.training.ppo.config import PPOConfig, check_trainer, check_warmup, fitting_warmup, warn_clipped, warn_inert
 from csrlhf.training.ppo.confirmation import Shortlisted, plan, settle
@@ -46,7 +47,7 @@ from csrlhf.training.ppo.rewards import TokenRewards
 from csrlhf.training.ppo.roles import FROZEN, SeparateRoles
 from csrlhf.training.ppo.selection import Selection, copy_folder
 from csrlhf.training.ppo.update import PPOUpdate
-from csrlhf.training.ppo.validation import VALIDATION_NOISE, ValidationMeter, evaluate_now
+from csrlhf.training.ppo.validation import VALIDATION_NOISE, ValidationMeter
 from csrlhf.training.ranks import (
     gather_lists,
     gather_rows,

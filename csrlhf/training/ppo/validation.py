@@ -1,4 +1,4 @@
-"""What one evaluation on validation prompts says of a policy, without an oracle; and one before training.
+"""What one evaluation on validation prompts says of a policy, without an oracle.
 
 Legend: B sequences, T response tokens, V vocabulary, K constraints.
 """
@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning import Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from csrlhf.constraints.set import Constraints
@@ -116,16 +114,3 @@ class ValidationMeter:
             refusal_rate=refusal_rate,
             distinct=len(set(responses)) / len(responses),
         )
-
-
-def evaluate_now(trainer: Trainer) -> None:
-    """Run an evaluation at the start of training, as Lightning does at the end of an epoch.
-
-    The global generators stay as they are, so that training draws what it would have drawn.
-    """
-    if not trainer.enable_validation:
-        return
-    with isolate_rng():
-        trainer.validating = True
-        trainer.fit_loop.epoch_loop.val_loop.run()
-        trainer.training = True
