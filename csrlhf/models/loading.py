@@ -26,6 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from csrlhf.errors import UserError
+from csrlhf.models.adapters import base_of, holds_adapters, merge_adapters
 from csrlhf.models.gguf import converted, is_gguf
 from csrlhf.models.settings import chosen_attention
 from csrlhf.runs import artifacts
@@ -132,12 +133,14 @@ def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_config(spec: str | Path) -> PretrainedConfig:
-    """A model's configuration alone.
+    """A model's configuration alone; for adapters that of the model that they belong to.
 
     Raises:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
+    if holds_adapters(path):
+        return load_config(base_of(path))
     with as_user_error(spec), quiet_loading():
         return AutoConfig.from_pretrained(path)
 
@@ -145,10 +148,14 @@ def load_config(spec: str | Path) -> PretrainedConfig:
 def load_policy(spec: str | Path) -> PreTrainedModel:
     """A causal language model, in torch's default dtype: float32, but where Lightning loads for ``bf16-true``.
 
+    Adapters are merged into the model that they belong to.
+
     Raises:
         UserError: there is none at ``spec``.
     """
     path = resolve_path(spec)
+    if holds_adapters(path):
+        return merge_adapters(load_policy(base_of(path)), path)
     with as_user_error(spec), quiet_loading():
         return AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.get_default_dtype(), attn_implementation=chosen_attention()
@@ -169,8 +176,8 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         UserError: there is none at ``spec``, or it is an encoder with a decoder.
     """
     path = resolve_path(spec)
+    config = load_config(spec)
     with as_user_error(spec), quiet_loading():
-        config = AutoConfig.from_pretrained(path)
         if getattr(config, "is_encoder_decoder", False):
             raise UserError(
                 f"{spec}: an encoder with a decoder ({config.model_type}) is not a score model; use one of the two"
@@ -181,7 +188,10 @@ def load_trunk(spec: str | Path, options: Mapping[str, Any] | None = None) -> Pr
         config.update(dict(options or {}))
         own = "_attn_implementation" in (options or {})
         how = {} if own else {"attn_implementation": chosen_attention()}
-        trunk = AutoModel.from_pretrained(path, config=config, dtype=torch.get_default_dtype(), **how)
+        if holds_adapters(path):
+            trunk: Any = load_policy(path).base_model
+        else:
+            trunk = AutoModel.from_pretrained(path, config=config, dtype=torch.get_default_dtype(), **how)
     if getattr(trunk, "pooler", None) is not None:
         trunk.pooler = None
     trunk.config.use_cache = False  # a scorer reads a sequence once
@@ -266,6 +276,8 @@ def model_hash(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> str:
     files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.name not in REPORTS)
     if not files:
         raise UserError(f"{folder}: holds no file of a model; name the folder of one")
+    if holds_adapters(folder):
+        digest.update(model_hash(model_folder(base_of(folder)), suffixes).encode())
     for path in files:
         digest.update(path.name.encode())
         with path.open("rb") as file:

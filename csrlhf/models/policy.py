@@ -9,9 +9,10 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from csrlhf.errors import UserError
+from csrlhf.models.adapters import check_saved_as
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, seeded
-from csrlhf.models.settings import Tuning
+from csrlhf.models.settings import SavedAs, Tuning
 from csrlhf.models.tuning import tune
 
 
@@ -25,6 +26,7 @@ class PolicySpec:
         tokenizer: PreTrainedTokenizerBase | None = None,
         seed: int = 0,
         tuning: Tuning | None = None,
+        save: SavedAs = SavedAs.merged,
     ) -> None:
         """Describe a policy.
 
@@ -34,13 +36,19 @@ class PolicySpec:
             tokenizer: of the randomly initialised model.
             seed: of random weights, adapters included.
             tuning: which weights are trained; None for all.
+            save: what a folder of the trained policy holds.
         """
         if (path is None) == (architecture is None):
             raise UserError("model.policy: give either path (a pretrained model) or architecture (a random one)")
         if path is None and tokenizer is None:
             raise UserError("model.policy.tokenizer: a randomly initialised model needs one")
         self.path, self.architecture, self.given_tokenizer, self.seed = path, architecture, tokenizer, seed
-        self.tuning = tuning or Tuning()
+        self.tuning, self.saved_as = tuning or Tuning(), SavedAs(save)
+        check_saved_as(self.saved_as, self.tuning)
+        if self.saved_as == SavedAs.adapters and path is None:
+            raise UserError(
+                "model.policy.save=adapters: a randomly initialised model has no folder that adapters belong to"
+            )
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

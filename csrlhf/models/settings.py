@@ -45,6 +45,15 @@ class TuningMethod(StrEnum):
     """The last layers and the final norm; embeddings and language head stay as they are."""
 
 
+class SavedAs(StrEnum):
+    """What a policy's folder holds."""
+
+    merged = auto()
+    """Plain weights, adapters merged in."""
+    adapters = auto()
+    """The adapters alone, and the name of the model that they belong to."""
+
+
 READERS = {
     "rank": TuningMethod.lora,
     "alpha": TuningMethod.lora,

@@ -86,8 +86,8 @@ STAGE = Stage(
     reads={"prompts": ("train", "validation")},
     may_read=demonstrations,
     inputs=(SFT, REWARD, COST),
-    consumes=("data", "penalty", "constraints", "advantage", "rollout", "ppo", "model.policy.tuning", "model.critic",
-              "seed", "trainer.precision"),
+    consumes=("data", "penalty", "constraints", "advantage", "rollout", "ppo", "model.policy.tuning",
+              "model.policy.save", "model.critic", "seed", "trainer.precision"),
     steps=("fit",),
     several_losses=True,  # policy and critic
     step_metric="iteration",

@@ -26,8 +26,9 @@ from csrlhf.constraints.chance import Chance
 from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.loading import load_tokenizer
-from csrlhf.models.settings import Tuning
+from csrlhf.models.adapters import check_saved_as, save_adapters
+from csrlhf.models.loading import load_tokenizer, resolve_path
+from csrlhf.models.settings import SavedAs, Tuning
 from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
@@ -85,6 +86,7 @@ class PolicyBase(LightningModule):
         seed: int = 0,
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
+        save: SavedAs = SavedAs.merged,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -98,6 +100,7 @@ class PolicyBase(LightningModule):
             seed: of sampling, minibatches, the critic's head and adapters.
             policy_tuning: which of the policy's weights are trained; None for all.
             critic_tuning: likewise of the critic.
+            save: what the folders of the policy hold.
         """
         super().__init__()
         sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
@@ -127,7 +130,8 @@ class PolicyBase(LightningModule):
         self.advantage_scale = RewardScale() if getattr(advantage, "normalise", None) == "reward" else None
         self.selection = Selection(ppo.selection)
         self.seed = seed
-        self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
+        self.policy_tuning, self.critic_tuning, self.saved_as = policy_tuning, critic_tuning, SavedAs(save)
+        check_saved_as(self.saved_as, policy_tuning or Tuning())
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.final_metrics: dict[str, float] = {}
         self.gate_history: list[float] = []
@@ -214,9 +218,13 @@ class PolicyBase(LightningModule):
 
     def save(self, folder: Path) -> None:
         """Write the policy as it stands, on the main process."""
-        if self.trainer.is_global_zero:
+        if not self.trainer.is_global_zero:
+            return
+        if self.saved_as == SavedAs.adapters:
+            save_adapters(self.roles.policy, folder, resolve_path(self.inputs["sft"]))
+        else:
             save_merged(self.roles.policy, folder)
-            self.tokenizer.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
 
 def _kind(part: object) -> str:
