@@ -27,7 +27,7 @@ from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.loading import load_tokenizer
-from csrlhf.models.settings import Tuning
+from csrlhf.models.settings import ChatSettings, Tuning
 from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
@@ -84,6 +84,7 @@ class PolicyBase(LightningModule):
         seed: int = 0,
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -97,6 +98,7 @@ class PolicyBase(LightningModule):
             seed: of sampling, minibatches, the critic's head and adapters.
             policy_tuning: which of the policy's weights are trained; None for all.
             critic_tuning: likewise of the critic.
+            chat: how conversations are written; None as the SFT folder has it.
         """
         super().__init__()
         sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
@@ -125,7 +127,7 @@ class PolicyBase(LightningModule):
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
         self.advantage_scale = RewardScale() if getattr(advantage, "normalise", None) == "reward" else None
         self.selection = Selection(ppo.selection)
-        self.seed = seed
+        self.seed, self.chat = seed, chat
         self.policy_tuning, self.critic_tuning = policy_tuning, critic_tuning
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.final_metrics: dict[str, float] = {}
@@ -135,22 +137,16 @@ class PolicyBase(LightningModule):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer."""
-        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"])
+        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"], self.chat)
 
     def configure_model(self) -> None:
         """Load the six roles, once; five where the estimator needs no critic."""
         if not hasattr(self, "roles"):
             self.roles = SeparateRoles(
-                self.inputs["sft"],
-                self.inputs["reward"],
-                self.inputs["cost"],
-                self.sampler,
-                self.constraints.names,
-                seed=self.seed,
-                policy_tuning=self.policy_tuning,
-                critic_tuning=self.critic_tuning,
-                with_critic=self.advantage.needs_critic,
-            )
+                self.inputs["sft"], self.inputs["reward"], self.inputs["cost"], self.sampler, self.constraints.names,
+                seed=self.seed, policy_tuning=self.policy_tuning, critic_tuning=self.critic_tuning,
+                with_critic=self.advantage.needs_critic, chat=self.chat,
+            )  # fmt: skip
             self.update = PPOUpdate(self.roles, self.ppo)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
