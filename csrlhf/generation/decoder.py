@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csrlhf.data.chat_format import format_of
 from csrlhf.data.chat_templates import chat_record
 from csrlhf.errors import UserError
 from csrlhf.generation.candidates import Candidate, Decoded, answer
@@ -249,7 +250,9 @@ class Decoder:
                 "leave out the cost model"
             )
         [row] = self.check([prompt])
-        pieces = Pieces(partial(seen_so_far, self.speaker.tokenizer), show)
+        tokenizer = self.speaker.tokenizer
+        ends = format_of(tokenizer).ends(self.speaker.policy)
+        pieces = Pieces(partial(seen_so_far, tokenizer, ends), show)
         said = self.drawing.one(row, index, pieces.take)
         pieces.close()
         return answer(row.prompt, [said], "first", self.refusal)

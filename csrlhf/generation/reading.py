@@ -21,7 +21,7 @@ def responses_and_thoughts(
     Args:
         tokenizer: the policy's.
         ids_BT: sampled ids.
-        mask_BT: True on those before and at the end of the turn.
+        mask_BT: True on those before the end of the turn: not every tokenizer counts that among its special tokens.
 
     Returns:
         The responses, as they are scored; and the thoughts, where any response has one and it is kept beside them.
@@ -57,9 +57,15 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, row: list[int], marks: dict[int,
     yield str(tokenizer.decode(row[start:], skip_special_tokens=True))
 
 
-def seen_so_far(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """What of an answer that is being drawn may be shown: nothing of a thought, nor of the mark that begins one."""
-    text = whole_texts(tokenizer, [list(ids)])[0]
+def seen_so_far(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int], ids: Sequence[int]) -> str:
+    """What of an answer that is being drawn may be shown: nothing of a thought, nor of the mark that begins one.
+
+    Args:
+        tokenizer: the policy's.
+        ends: of a turn, which are no text.
+        ids: drawn so far.
+    """
+    text = whole_texts(tokenizer, [[index for index in ids if index not in ends]])[0]
     if thought_of(tokenizer) == Thought.score:
         return text
     if OPEN.startswith(text.strip()):

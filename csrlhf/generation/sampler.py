@@ -182,7 +182,7 @@ class Sampler:
         is_end_BT = is_any_of(response_ids_BT, ends)
         response_mask_BT = through_first(is_end_BT)
         _check_numbers(model, batch, torch.stack(logprobs, dim=1).isnan() & response_mask_BT)
-        responses, thoughts = responses_and_thoughts(tokenizer, response_ids_BT, response_mask_BT)
+        responses, thoughts = responses_and_thoughts(tokenizer, response_ids_BT, response_mask_BT & ~is_end_BT)
         return Rollout(
             sequence_ids_BS=torch.cat([batch.input_ids_BP, response_ids_BT], dim=1),
             sequence_mask_BS=torch.cat([batch.prompt_mask_BP, response_mask_BT], dim=1),
