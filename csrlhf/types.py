@@ -126,10 +126,11 @@ class Rollout:
             applied); 0 where the mask is False.
         ended_B: True where the end token was generated, False where the response was cut off.
         rows: the prompts.
-        responses: decoded response texts, special tokens removed.
+        responses: decoded response texts, special tokens removed, without the thought unless thoughts are scored.
         old_logprobs_BT: the same of the same policy, computed as the update computes them, which the importance ratio
             is taken against (``ppo.old_logprobs``); None: the sampler's are.
         full_logprobs_BT: without top-k and top-p, for the KL; None where nothing is truncated: they are the above.
+        thoughts: what was thought before each response; None where ``model.thought`` keeps none beside it.
     """
 
     sequence_ids_BS: Tensor
@@ -142,6 +143,7 @@ class Rollout:
     responses: tuple[str, ...]
     old_logprobs_BT: Tensor | None = None
     full_logprobs_BT: Tensor | None = None
+    thoughts: tuple[str, ...] | None = None
 
     @property
     def ratio_logprobs_BT(self) -> Tensor:

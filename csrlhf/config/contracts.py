@@ -36,7 +36,7 @@ CALLS = {
         "forward": ("cost_logits_B", "gather", "remember"),
     },
     "rollout": {
-        "distribution": ("logits", "step", "end_id", "truncate"),
+        "distribution": ("logits", "step", "ends", "truncate"),
         "__call__": ("model", "tokenizer", "batch", "seed", "iteration"),
     },
 }  # fmt: skip

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from csrlhf.errors import InputWarning
 from csrlhf.evaluation.settings import CertifySettings, CostEvaluationSettings, EvaluateSettings
 from csrlhf.generation.config import DecodeSettings
-from csrlhf.models.settings import ScoreSettings, Tuning
+from csrlhf.models.settings import ChatSettings, ScoreSettings, Tuning
 from csrlhf.settings import Settings, default_of, setting
 from csrlhf.training.ppo.config import PPOConfig
 from csrlhf.training.settings import CostSettings, RewardSettings, SFTSettings
@@ -120,7 +120,7 @@ def renew(config: DictConfig, key: str = "") -> None:
 SCHEMAS: dict[str, type[Settings]] = {
     "sft": SFTSettings, "reward": RewardSettings, "cost": CostSettings, "ppo": PPOConfig, "evaluate": EvaluateSettings,
     "cost_evaluation": CostEvaluationSettings, "certify": CertifySettings, "decode": DecodeSettings,
-    "score": ScoreSettings, "tuning": Tuning,
+    "score": ScoreSettings, "tuning": Tuning, "chat": ChatSettings,
 }  # fmt: skip
 """By the name under which YAML files refer to them: ``/<name>_settings``."""
 

@@ -22,7 +22,7 @@ from csrlhf.data.batching import (
     shares,
     training_loader,
 )
-from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id
+from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id, trained_response
 from csrlhf.data.settings import DemonstrationSettings
 from csrlhf.data.source import DataSource, MissingRowsError
 from csrlhf.errors import UserError
@@ -56,7 +56,8 @@ Encoded = tuple[list[int], list[int]]
 def encode_demonstration(tokenizer: PreTrainedTokenizerBase, row: DemonstrationRow, max_tokens: int) -> Encoded:
     """A row as ids; a response longer than what the prompt leaves of ``max_tokens`` is cut (and gets no end token)."""
     prompt_ids = encode_prompt(tokenizer, row.prompt, max_tokens - 1)
-    return prompt_ids, encode_response(tokenizer, row.response)[: max_tokens - len(prompt_ids)]
+    response = trained_response(tokenizer, row.response)
+    return prompt_ids, encode_response(tokenizer, response)[: max_tokens - len(prompt_ids)]
 
 
 def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded]) -> DemonstrationBatch:

@@ -1,11 +1,13 @@
-"""Text to token ids: prompts, responses, dialogues, and padding. The only place that knows of templates.
+"""Text to token ids: prompts, responses, dialogues, and padding. Every stage encodes here.
 
 Rules that hold everywhere:
 
-- An end token is put after a response only if the response really ended (``ended=True``); a response that was cut
-  off, by the policy's length limit or by ``max_tokens`` here, never gets one it did not have.
-- Causal models read ``prompt + response``, the prompt in the tokenizer's chat template if it has one. Encoders
-  (their tokenizer has both a classification and a separator token) read ``[CLS] prompt [SEP] response [SEP]``.
+- The end of the turn is put after a response only if the response really ended (``ended=True``); a response that was
+  cut off, by the policy's length limit or by ``max_tokens`` here, never gets one it did not have.
+- Causal models read ``prompt + response``, the prompt in the tokenizer's chat template, or in the default one where it
+  has none. Encoders (their tokenizer has both a classification and a separator token) read
+  ``[CLS] prompt [SEP] response [SEP]``.
+- What people and models write never becomes control tokens (``chat_format.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
+from csrlhf.data.chat_format import format_of
+from csrlhf.data.chat_templates import thought_of
+from csrlhf.data.thoughts import split_thought
 from csrlhf.errors import UserError
+from csrlhf.models.settings import Thought
 from csrlhf.types import Prompt
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens
     """A prompt as a causal model reads it before it answers.
 
     Args:
-        tokenizer: with a chat template (its generation prompt is included), or without (plain text).
+        tokenizer: with a chat template, or without (then the default one); the cue for an answer is included.
         prompt: one user turn, or a conversation.
         max_tokens: the room there is.
 
@@ -65,10 +71,28 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, max_tokens
 
 
 def encode_response(tokenizer: PreTrainedTokenizerBase, response: str, ended: bool = True) -> list[int]:
-    """A response's ids, the end token last if it ``ended`` and the tokenizer has one."""
-    ids = tokenizer.encode(response, add_special_tokens=False)
-    end = _special_id(tokenizer, "eos_token_id")
-    return [*ids, end] if ended and end is not None else ids
+    """A response's ids, the end of the turn last if it ``ended`` and the tokenizer has one."""
+    chat = format_of(tokenizer)
+    ids = chat.ids(chat.answered(response))
+    return [*ids, chat.turn_end] if ended and chat.turn_end is not None else ids
+
+
+def seen_response(tokenizer: PreTrainedTokenizerBase, response: str) -> str:
+    """A row's response as score models read it: what a user sees of it, unless thoughts are scored."""
+    if thought_of(tokenizer) == Thought.score:
+        return response
+    return split_thought(response, _opens_thought(tokenizer))[1]
+
+
+def trained_response(tokenizer: PreTrainedTokenizerBase, response: str) -> str:
+    """A demonstration's response as the policy learns it: with its thought, unless thoughts are left out."""
+    if thought_of(tokenizer) != Thought.drop:
+        return response
+    return split_thought(response, _opens_thought(tokenizer))[1]
+
+
+def _opens_thought(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return not is_encoder_tokenizer(tokenizer) and format_of(tokenizer).opened
 
 
 def encode_dialogue(
@@ -88,8 +112,8 @@ def encode_dialogue(
     """
     classify, separate = _special_id(tokenizer, "cls_token_id"), _special_id(tokenizer, "sep_token_id")
     if classify is not None and separate is not None:
-        prompt_ids = tokenizer.encode(prompt_text(prompt), add_special_tokens=False)
-        response_ids = tokenizer.encode(response, add_special_tokens=False)
+        chat = format_of(tokenizer)
+        prompt_ids, response_ids = chat.text_ids(prompt_text(prompt)), chat.text_ids(response)
         prompt_ids, response_ids = _cut(prompt_ids, response_ids, max_tokens - 3)
         return [classify, *prompt_ids, separate, *response_ids, separate]
     prompt_ids, response_ids = _cut(
@@ -112,21 +136,16 @@ def _special_id(tokenizer: PreTrainedTokenizerBase, name: str) -> int | None:
 
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    if tokenizer.chat_template is None:
-        ids = tokenizer.encode(prompt_text(prompt))
-        # Some tokenizers close every text; a prompt that waits for its answer is not closed.
-        return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    chat = format_of(tokenizer)
     try:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return chat.ids(chat.rendered(messages))  # the template has written the special tokens already
     except TemplateError as error:  # what a template raises for turns that its model was not trained on
         roles, start = ", ".join(turn["role"] for turn in messages), prompt_text(prompt)[:40]
         raise UserError(
             f"the tokenizer's chat template refuses a conversation with the turns {roles} ({error}): change or drop it "
             f"(it begins: {start!r})"
         ) from error
-    # The template has written the special tokens already.
-    return tokenizer.encode(str(text), add_special_tokens=False)
 
 
 def pad(sequences: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> tuple[Tensor, Tensor]:

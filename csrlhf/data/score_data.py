@@ -27,13 +27,13 @@ from csrlhf.data.batching import (
     training_batches,
     training_loader,
 )
-from csrlhf.data.encoding import encode_dialogue, pad, pad_id, prompt_text
+from csrlhf.data.encoding import encode_dialogue, pad, pad_id, prompt_text, seen_response
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.pairs import cost_pairs
 from csrlhf.data.settings import BatchSettings, CostLoss, JudgedRowsSettings, LabelledSettings, SplitToJudge
 from csrlhf.data.source import DataSource, Split
 from csrlhf.errors import UserError
-from csrlhf.types import LabelledRow, PromptRow
+from csrlhf.types import LabelledRow, Prompt, PromptRow
 
 Row = TypeVar("Row")
 
@@ -114,6 +114,10 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
     def _lengths(self, split: Split) -> list[int]:
         return [self._length(row) for row in self._rows[split]]
 
+    def _dialogue(self, prompt: Prompt, response: str) -> list[int]:
+        """A prompt and what a user sees of a response, as ids."""
+        return encode_dialogue(self.tokenizer, prompt, seen_response(self.tokenizer, response), self.max_tokens)
+
     @abstractmethod
     def _load(self, split: Split) -> list[Row]:
         """Read and encode one split."""
@@ -151,8 +155,8 @@ class PreferenceDataModule(ScoreDataModule[EncodedPair]):
     def _load(self, split: Split) -> list[EncodedPair]:
         return [
             EncodedPair(
-                encode_dialogue(self.tokenizer, row.prompt, row.chosen, self.max_tokens),
-                encode_dialogue(self.tokenizer, row.prompt, row.rejected, self.max_tokens),
+                self._dialogue(row.prompt, row.chosen),
+                self._dialogue(row.prompt, row.rejected),
                 row.margin,
             )
             for row in self.source.preferences(split)
@@ -221,7 +225,7 @@ class LabelledDataModule(ScoreDataModule[Encoded]):
         ]
 
     def _encode(self, row: LabelledRow) -> EncodedDialogue:
-        return EncodedDialogue(encode_dialogue(self.tokenizer, row.prompt, row.response, self.max_tokens), row.unsafe)
+        return EncodedDialogue(self._dialogue(row.prompt, row.response), row.unsafe)
 
     def _length(self, row: Encoded) -> int:
         return max(len(dialogue.input_ids) for dialogue in _dialogues([row]))

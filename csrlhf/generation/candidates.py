@@ -30,6 +30,7 @@ class Candidate:
         costs: the cost logit of each constraint; above the threshold means rejected. NaN where there is no number.
         reward: None for a rejected one (it is not scored then), and without a reward model.
         accepted: not empty, and no cost above its threshold. A cost that is no number is above every threshold.
+        thought: what was thought before it; None where nothing is kept of that.
     """
 
     sample: int
@@ -38,6 +39,7 @@ class Candidate:
     costs: Mapping[str, float] = field(default_factory=dict)
     reward: float | None = None
     accepted: bool = False
+    thought: str | None = None
 
     def record(self) -> dict[str, Any]:
         """As JSON-ready containers; what is no number becomes None."""
@@ -48,6 +50,7 @@ class Candidate:
             "accepted": self.accepted,
             "reward": number(self.reward),
             "costs": {name: number(value) for name, value in self.costs.items()},
+            **({} if self.thought is None else {"thought": self.thought}),
         }
 
 
@@ -63,6 +66,7 @@ class Decoded:
         reward: of the chosen candidate; None where there is none, or no reward model.
         cost: the chosen candidate's cost logits by constraint; empty where there is none.
         candidates: all that were drawn, in order.
+        thought: what was thought before the chosen candidate; None where nothing is kept of that.
     """
 
     prompt: Prompt
@@ -72,6 +76,7 @@ class Decoded:
     reward: float | None
     cost: Mapping[str, float]
     candidates: tuple[Candidate, ...]
+    thought: str | None = None
 
 
 def accepts(response: str, costs: Mapping[str, float], thresholds: Mapping[str, float]) -> bool:
@@ -104,7 +109,8 @@ def answer(prompt: Prompt, candidates: Sequence[Candidate], rule: str, refusal: 
     if chosen is None:
         return Decoded(prompt, refusal, True, len(candidates), None, {}, tuple(candidates))
     tried = tuple(candidates if rule == "best" else candidates[: candidates.index(chosen) + 1])
-    return Decoded(prompt, chosen.response, False, len(tried), chosen.reward, dict(chosen.costs), tried)
+    costs = dict(chosen.costs)
+    return Decoded(prompt, chosen.response, False, len(tried), chosen.reward, costs, tried, chosen.thought)
 
 
 def flags_and_rewards(drawn: Sequence[Sequence[Candidate]]) -> tuple[list[list[bool]], list[list[float]]]:

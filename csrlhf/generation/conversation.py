@@ -60,10 +60,8 @@ class Conversation:
 
 
 def takes_turns(decoder: Decoder) -> bool:
-    """Whether the policy's tokenizer has a chat template, and this template a place for earlier turns."""
+    """Whether the policy's chat template has a place for earlier turns."""
     tokenizer = decoder.speaker.tokenizer
-    if tokenizer.chat_template is None:
-        return False
     try:
         turns = tuple({"role": role, "content": content} for role, content in THREE_TURNS)
         encode_prompt(tokenizer, turns, NO_LIMIT)

@@ -8,26 +8,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from csrlhf.data.chat_format import format_of
+from csrlhf.data.chat_templates import chat_record
 from csrlhf.errors import UserError
 from csrlhf.generation.candidates import Candidate, Decoded, answer
 from csrlhf.generation.config import REFUSAL
 from csrlhf.generation.judges import Judges, model_path
+from csrlhf.generation.reading import seen_so_far
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import MOST_SAMPLES, Threshold, check_choice, make_sampler
 from csrlhf.generation.speaker import Pieces, Speaker
 from csrlhf.models.cost_models import CostFolders, named_folders
 from csrlhf.models.loading import model_folder, model_hash
+from csrlhf.models.settings import ChatSettings
 from csrlhf.types import PromptRow
 
 
 def identity_of(
-    specs: Mapping[str, Any], rule: str, n: int, thresholds: Mapping[str, float], sampler: Sampler
+    specs: Mapping[str, Any],
+    rule: str,
+    n: int,
+    thresholds: Mapping[str, float],
+    sampler: Sampler,
+    chat: ChatSettings | None = None,
 ) -> dict[str, Any]:
     """The identity of a decoder, JSON-ready: what an answer's distribution depends on, and a certificate has to name.
 
@@ -37,6 +47,7 @@ def identity_of(
         n: the most candidates per prompt.
         thresholds: of the cost logits, by constraint.
         sampler: how the policy is sampled.
+        chat: how conversations are written, where that is not as the policy's folder has it.
 
     Raises:
         UserError: a model's files are not here, so that nothing says which version its name stands for.
@@ -50,6 +61,7 @@ def identity_of(
         "n": n,
         "threshold": dict(sorted(thresholds.items())),
         "sampling": sampling_record(sampler),
+        **chat_record(chat),
     }
 
 
@@ -150,6 +162,7 @@ class Decoder:
         seed: int = 0,
         batch_size: int = 64,
         device: str | None = None,
+        chat: ChatSettings | None = None,
         **sampling: Any,
     ) -> None:
         """Load the models.
@@ -165,6 +178,7 @@ class Decoder:
             seed: of the draws.
             batch_size: answers that are drawn and judged at once.
             device: ``cpu``, ``cuda``, ...; None takes a GPU where there is one.
+            chat: how conversations are written; None as the policy's folder has it.
             sampling: ``max_new_tokens``, ``temperature``, ``top_k``, ``top_p``, ``min_new_tokens``, ``greedy``. The
                 default is the policy's training, where its folder tells.
 
@@ -178,11 +192,12 @@ class Decoder:
         check_choice(n, rule, refusal, reward is not None, sampler.greedy)
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.n, self.rule, self.refusal = n, rule, refusal
-        self.speaker = Speaker(policy, sampler, place)
+        self.speaker = Speaker(policy, sampler, place, chat)
         self.judges = Judges(reward, cost, threshold, place)
         self.speaker.check_room()
         self.drawing = Drawing(self.speaker, self.judges, seed, batch_size)
         self.specs = {"policy": policy, "reward": reward, "cost": cost}
+        self.chat = chat
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -235,7 +250,9 @@ class Decoder:
                 "leave out the cost model"
             )
         [row] = self.check([prompt])
-        pieces = Pieces(self.speaker.tokenizer, show)
+        tokenizer = self.speaker.tokenizer
+        ends = format_of(tokenizer).ends(self.speaker.policy)
+        pieces = Pieces(partial(seen_so_far, tokenizer, ends), show)
         said = self.drawing.one(row, index, pieces.take)
         pieces.close()
         return answer(row.prompt, [said], "first", self.refusal)
@@ -263,7 +280,7 @@ class Decoder:
 
     def identity(self) -> dict[str, Any]:
         """What an answer's distribution depends on: what a certificate of this decoder has to name."""
-        return identity_of(self.specs, self.rule, self.n, self.thresholds, self.speaker.sampler)
+        return identity_of(self.specs, self.rule, self.n, self.thresholds, self.speaker.sampler, self.chat)
 
     def _checked(self, prompts: Sequence[Any], index: Sequence[int] | None) -> tuple[list[PromptRow], list[int]]:
         rows = self.check(prompts)

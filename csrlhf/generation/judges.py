@@ -158,11 +158,12 @@ class Judges:
             samples: the number of each among the answers to its prompt.
         """
         prompts, said, ended = [row.prompt for row in rollout.rows], rollout.responses, rollout.ended_B.tolist()
+        thoughts = rollout.thoughts or (None,) * len(said)
         costs = self._costs(prompts, said, ended)
         accepted = [accepts(one, cost, self.thresholds) for one, cost in zip(said, costs, strict=True)]
         rewards = self._rewards(prompts, said, ended, [b for b, yes in enumerate(accepted) if yes])
         return [
-            Candidate(sample, said[b], ended[b], costs[b], rewards.get(b), accepted[b])
+            Candidate(sample, said[b], ended[b], costs[b], rewards.get(b), accepted[b], thoughts[b])
             for b, sample in enumerate(samples)
         ]
 

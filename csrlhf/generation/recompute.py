@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from csrlhf.generation.sampler import Sampler
+from csrlhf.generation.sampler import Ends, Sampler
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import Rollout
 
@@ -25,7 +25,7 @@ LOGITS_PER_PASS = 2**28
 
 @torch.no_grad()
 def sequence_logprobs(
-    sampler: Sampler, model: PreTrainedModel, rollout: Rollout, end_id: int, truncated: bool = True
+    sampler: Sampler, model: PreTrainedModel, rollout: Rollout, ends: Ends, truncated: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Log-probs [B, T] of the sampled tokens under a model, as sampled from and without top-k and top-p.
 
@@ -36,7 +36,7 @@ def sequence_logprobs(
         sampler: knows the sampling distribution.
         model: a causal model.
         rollout: whose tokens.
-        end_id: the end token.
+        ends: of a turn.
         truncated: False where only the second is asked for; the first is then the same tensor.
 
     Returns:
@@ -51,7 +51,7 @@ def sequence_logprobs(
             sequence_mask_BS=rollout.sequence_mask_BS[rows],
             response_ids_BT=rollout.response_ids_BT[rows],
         )
-        logits = sampler.response_distribution(model, part, end_id, truncate=False)
+        logits = sampler.response_distribution(model, part, ends, truncate=False)
         full.append(gather_logprobs(logits, part.response_ids_BT))
         if truncated and sampler.warp.truncates:
             logits = sampler.warp.truncate(logits)
@@ -68,9 +68,9 @@ def computes_alike(model: PreTrainedModel) -> bool:
     return all(one.dtype.itemsize >= 4 for one in model.parameters() if one.is_floating_point())
 
 
-def recomputed(rollout: Rollout, sampler: Sampler, model: PreTrainedModel, end_id: int) -> Rollout:
+def recomputed(rollout: Rollout, sampler: Sampler, model: PreTrainedModel, ends: Ends) -> Rollout:
     """The rollout with the log-probs of a forward pass over whole sequences beside the sampler's."""
-    old_BT, full_BT = sequence_logprobs(sampler, model, rollout, end_id)
+    old_BT, full_BT = sequence_logprobs(sampler, model, rollout, ends)
     mask_BT = rollout.response_mask_BT
     return replace(
         rollout,

@@ -93,6 +93,7 @@ def answer_record(question: Question, said: Decoded, settings: dict[str, Any], c
         "tried": said.tried,
         "reward": number(said.reward),
         "costs": {name: number(value) for name, value in said.cost.items()},
+        **({} if said.thought is None else {"thought": said.thought}),
         **settings,
     }
     return record | {"candidates": [one.record() for one in said.candidates]} if candidates else record

@@ -9,7 +9,7 @@ Legend: B sequences, P prompt tokens, T response tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from csrlhf.data.chat_format import format_of
 from csrlhf.data.encoding import prompt_text
 from csrlhf.errors import UserError
+from csrlhf.generation.reading import responses_and_thoughts
 from csrlhf.models.checks import accepted
 from csrlhf.models.score_model import max_positions
 from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
@@ -27,6 +29,9 @@ from csrlhf.ops.noise import uniform
 from csrlhf.types import PromptBatch, Rollout
 
 Forward = Callable[..., Any]
+
+Ends = int | Sequence[int]
+"""Ids of the tokens that end a turn (``ChatFormat.ends``)."""
 
 
 @contextmanager
@@ -78,7 +83,7 @@ class Sampler:
 
         Args:
             max_new_tokens: T, the longest response, end token included.
-            min_new_tokens: the end token cannot come before this many tokens.
+            min_new_tokens: no end of the turn can come before this many tokens.
             temperature: > 0.
             top_k: 0 keeps all tokens.
             top_p: 1 keeps all tokens.
@@ -95,7 +100,7 @@ class Sampler:
         self.warp = Warp(temperature, top_k, top_p)
         self.greedy = greedy
 
-    def distribution(self, logits: Tensor, step: Tensor, end_id: int, truncate: bool = True) -> Tensor:
+    def distribution(self, logits: Tensor, step: Tensor, ends: Ends, truncate: bool = True) -> Tensor:
         """Logits [..., V] of the sampling distribution at response position(s) ``step`` (shape [...] or []).
 
         ``truncate=False`` leaves top-k and top-p out: so both sides of the KL are read. A token that the reference's
@@ -104,16 +109,16 @@ class Sampler:
         """
         if self.min_new_tokens:
             barred = (step < self.min_new_tokens).unsqueeze(-1)
-            is_end = torch.arange(logits.shape[-1], device=logits.device) == end_id
+            is_end = is_any_of(torch.arange(logits.shape[-1], device=logits.device), ends)
             logits = logits.masked_fill(barred & is_end, -torch.inf)
         return self.warp(logits, truncate)
 
     def response_distribution(
-        self, model: PreTrainedModel, rollout: Rollout, end_id: int, truncate: bool = True
+        self, model: PreTrainedModel, rollout: Rollout, ends: Ends, truncate: bool = True
     ) -> Tensor:
         """:meth:`distribution` of a model at a rollout's response positions [B, T, V], in float32 or wider."""
         logits = _precise(response_logits(model, rollout))
-        return self.distribution(logits, torch.arange(logits.shape[1], device=logits.device), end_id, truncate)
+        return self.distribution(logits, torch.arange(logits.shape[1], device=logits.device), ends, truncate)
 
     @torch.no_grad()
     def __call__(
@@ -140,7 +145,7 @@ class Sampler:
                 logits are no numbers.
         """
         self._check_room(model, batch)
-        end_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+        ends = format_of(tokenizer).ends(model)
         device = batch.input_ids_BP.device
         noise_BT = uniform(seed, iteration, batch.index_B, self.max_new_tokens).to(device)
         mask_BS = batch.prompt_mask_BP
@@ -157,12 +162,10 @@ class Sampler:
                     **accepted(model, position_ids=position_B1, logits_to_keep=1),
                 )
                 cache = output.past_key_values
-                full_BV = self.distribution(
-                    _precise(output.logits[:, -1]), torch.tensor(t, device=device), end_id, False
-                )
+                full_BV = self.distribution(_precise(output.logits[:, -1]), torch.tensor(t, device=device), ends, False)
                 logits_BV = self.warp.truncate(full_BV)
                 token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
-                token_B = token_B.masked_fill(done_B, end_id)
+                token_B = token_B.masked_fill(done_B, ends[0])
                 ids.append(token_B)
                 if watch is not None:
                     watch(token_B)
@@ -170,23 +173,26 @@ class Sampler:
                 if self.warp.truncates:
                     full_logprobs.append(gather_logprobs(full_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
                 mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
-                done_B = done_B | (token_B == end_id)
+                done_B = done_B | is_any_of(token_B, ends)
                 if bool(done_B.all()):
                     break
                 step_ids_B1 = token_B.unsqueeze(-1)
                 position_B1 = positions(mask_BS)[:, -1:]
         response_ids_BT = torch.stack(ids, dim=1)
-        response_mask_BT = through_first(response_ids_BT == end_id)
+        is_end_BT = is_any_of(response_ids_BT, ends)
+        response_mask_BT = through_first(is_end_BT)
         _check_numbers(model, batch, torch.stack(logprobs, dim=1).isnan() & response_mask_BT)
+        responses, thoughts = responses_and_thoughts(tokenizer, response_ids_BT, response_mask_BT & ~is_end_BT)
         return Rollout(
             sequence_ids_BS=torch.cat([batch.input_ids_BP, response_ids_BT], dim=1),
             sequence_mask_BS=torch.cat([batch.prompt_mask_BP, response_mask_BT], dim=1),
             response_ids_BT=response_ids_BT,
             response_mask_BT=response_mask_BT,
             logprobs_BT=torch.where(response_mask_BT, torch.stack(logprobs, dim=1), 0.0),
-            ended_B=(response_ids_BT == end_id).any(dim=1),
+            ended_B=is_end_BT.any(dim=1),
             rows=batch.rows,
-            responses=decode(tokenizer, response_ids_BT, response_mask_BT),
+            responses=responses,
+            thoughts=thoughts,
             full_logprobs_BT=torch.where(response_mask_BT, torch.stack(full_logprobs, dim=1), 0.0)
             if full_logprobs
             else None,
@@ -216,10 +222,9 @@ def _check_numbers(model: PreTrainedModel, batch: PromptBatch, broken_BT: Tensor
         )
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids_BT: Tensor, mask_BT: Tensor) -> tuple[str, ...]:
-    """Response texts: only what the mask selects (never the prompt), special tokens removed."""
-    rows = [ids[mask].tolist() for ids, mask in zip(ids_BT, mask_BT, strict=True)]
-    return tuple(tokenizer.batch_decode(rows, skip_special_tokens=True))
+def is_any_of(ids: Tensor, ends: Ends) -> Tensor:
+    """True where an id ends a turn."""
+    return torch.isin(ids, torch.tensor(ends, device=ids.device))
 
 
 def _precise(logits: Tensor) -> Tensor:

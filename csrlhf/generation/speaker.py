@@ -19,6 +19,7 @@ from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.score_model import max_positions
+from csrlhf.models.settings import ChatSettings
 from csrlhf.types import Prompt, PromptRow, Rollout
 
 # ``trainer.precision`` for a policy that answers without a trainer.
@@ -58,32 +59,33 @@ BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Pieces:
-    """Hands over what each token adds to the text of one answer.
+    """Hands over what each token adds to the text of one answer, as a user is to see it: without a thought.
 
     All tokens are decoded again each time, since what a token reads like depends on those before it.
+
+    Args:
+        read: from the ids of an answer so far to what of it may be shown.
+        show: takes the pieces.
 
     Example:
         With ``show=print``, the tokens of ``"a b"`` print ``a`` and `` b``.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, show: Callable[[str], None]) -> None:
-        self.tokenizer, self.show = tokenizer, show
+    def __init__(self, read: Callable[[Sequence[int]], str], show: Callable[[str], None]) -> None:
+        self.read, self.show = read, show
         self._ids: list[int] = []
         self._shown = ""
 
     def take(self, token_B: Tensor) -> None:
         """The next token of an answer that is drawn alone."""
         self._ids.append(int(token_B[0]))
-        text = self._text()
+        text = self.read(self._ids)
         if not text.endswith(BROKEN):
             self._hand_over(text)
 
     def close(self) -> None:
         """Hands over what was held back."""
-        self._hand_over(self._text())
-
-    def _text(self) -> str:
-        return str(self.tokenizer.decode(self._ids, skip_special_tokens=True))
+        self._hand_over(self.read(self._ids))
 
     def _hand_over(self, text: str) -> None:
         if len(text) > len(self._shown) and text.startswith(self._shown):
@@ -165,14 +167,15 @@ class Speaker:
         policy: its folder or name.
         sampler: how it is sampled.
         device: where it computes.
+        chat: how conversations are written; None as the policy's folder has it.
 
     Raises:
         UserError: it is missing, or no causal language model.
     """
 
-    def __init__(self, policy: str, sampler: Sampler, device: torch.device) -> None:
+    def __init__(self, policy: str, sampler: Sampler, device: torch.device, chat: ChatSettings | None = None) -> None:
         self.sampler, self.device = sampler, device
-        self.tokenizer = load_tokenizer(policy)
+        self.tokenizer = load_tokenizer(policy, chat)
         check_end_token(self.tokenizer, f"policy={policy}")
         self.policy = load_policy(policy).requires_grad_(False).eval()
         check_vocabulary(self.policy, self.tokenizer, f"policy={policy}")

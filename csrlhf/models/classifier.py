@@ -88,7 +88,12 @@ class ClassifierScorer(nn.Module):
         if is_encoder_tokenizer(self.tokenizer):  # its own way of putting two texts together, token types included
             texts = [prompt_text(prompt) for prompt in prompts], list(responses)
             encoded = self.tokenizer(
-                *texts, truncation="longest_first", max_length=self.max_tokens, padding=True, return_tensors="pt"
+                *texts,
+                truncation="longest_first",
+                max_length=self.max_tokens,
+                padding=True,
+                return_tensors="pt",
+                split_special_tokens=True,  # "[SEP]" that somebody wrote is text
             )
             return self.model(**encoded.to(device)).logits
         dialogues = [

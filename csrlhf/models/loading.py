@@ -25,10 +25,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from csrlhf.data.chat_format import format_of
+from csrlhf.data.chat_templates import furnish
 from csrlhf.errors import UserError
 from csrlhf.models.adapters import base_of, holds_adapters, merge_adapters
 from csrlhf.models.gguf import converted, is_gguf
-from csrlhf.models.settings import chosen_attention
+from csrlhf.models.settings import ChatSettings, chosen_attention
 from csrlhf.runs import artifacts
 
 # Random weights from a seed of their own, the global generator left as it was.
@@ -118,18 +120,33 @@ def as_user_error(spec: str | Path) -> Iterator[None]:
         raise UserError(f"cannot load {spec}{how}: {reason}") from error
 
 
-def load_tokenizer(spec: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer saved with a model; a missing pad token becomes the end token.
+def load_tokenizer(
+    spec: str | Path, chat: ChatSettings | None = None, own_template: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer saved with a model; a missing pad token becomes the end token, a missing template the default one.
+
+    Args:
+        spec: where it is (``resolve_path``).
+        chat: how conversations are written; None as its folder says. Its template reads a fixed day in either case.
+        own_template: the model is no policy: a template that it has stays.
 
     Raises:
-        UserError: there is none at ``spec``.
+        UserError: there is none at ``spec``, or it does not take a setting.
     """
     path = resolve_path(spec)
     with as_user_error(spec), quiet_loading():
         tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    furnish(tokenizer, chat, str(spec), own_template)
     return tokenizer
+
+
+def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write all ends of a turn into a policy's generation config, so that other programs stop where its turns end."""
+    ends = format_of(tokenizer).ends(model)
+    if len(ends) > 1 and model.generation_config is not None:
+        model.generation_config.eos_token_id = list(ends)
 
 
 def load_config(spec: str | Path) -> PretrainedConfig:

@@ -8,11 +8,12 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from csrlhf.data.chat_templates import furnish
 from csrlhf.errors import UserError
 from csrlhf.models.adapters import check_saved_as
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
-from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, seeded
-from csrlhf.models.settings import SavedAs, Tuning
+from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, name_ends, seeded
+from csrlhf.models.settings import ChatSettings, SavedAs, Tuning
 from csrlhf.models.tuning import tune
 
 
@@ -27,6 +28,7 @@ class PolicySpec:
         seed: int = 0,
         tuning: Tuning | None = None,
         save: SavedAs = SavedAs.merged,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Describe a policy.
 
@@ -37,12 +39,14 @@ class PolicySpec:
             seed: of random weights, adapters included.
             tuning: which weights are trained; None for all.
             save: what a folder of the trained policy holds.
+            chat: how conversations are written; None as the tokenizer has it.
         """
         if (path is None) == (architecture is None):
             raise UserError("model.policy: give either path (a pretrained model) or architecture (a random one)")
         if path is None and tokenizer is None:
             raise UserError("model.policy.tokenizer: a randomly initialised model needs one")
         self.path, self.architecture, self.given_tokenizer, self.seed = path, architecture, tokenizer, seed
+        self.chat = chat
         self.tuning, self.saved_as = tuning or Tuning(), SavedAs(save)
         check_saved_as(self.saved_as, self.tuning)
         if self.saved_as == SavedAs.adapters and path is None:
@@ -59,9 +63,10 @@ class PolicySpec:
         """
         if self.given_tokenizer is not None:
             tokenizer, name = self.given_tokenizer, "model.policy.tokenizer"
+            furnish(tokenizer, self.chat, name)
         else:
             assert self.path is not None
-            tokenizer, name = load_tokenizer(self.path), f"model.policy.path={self.path}"
+            tokenizer, name = load_tokenizer(self.path, self.chat), f"model.policy.path={self.path}"
         check_end_token(tokenizer, name)
         return tokenizer
 
@@ -80,5 +85,6 @@ class PolicySpec:
                 name = f"model.policy.architecture.model_type={model.config.model_type}"
             check_vocabulary(model, self.tokenizer, name)
             check_policy(model, name)
+            name_ends(model, self.tokenizer)
             tune(model, self.tuning)
         return model

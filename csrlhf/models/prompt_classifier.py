@@ -64,6 +64,7 @@ class _OfPrompts(ClassifierScorer):
                 padding=True,
                 padding_side="right",
                 return_tensors="pt",
+                split_special_tokens=True,  # "[SEP]" that somebody wrote is text
             )
             parts.append(self.model(**encoded).logits)
         return torch.cat(parts)

@@ -278,7 +278,7 @@ class ScoreSpec(ScoreSettings):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
-        return load_tokenizer(self._backbone)
+        return load_tokenizer(self._backbone, self.chat, own_template=True)
 
     @property
     def _backbone(self) -> str:

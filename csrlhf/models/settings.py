@@ -54,6 +54,40 @@ class SavedAs(StrEnum):
     """The adapters alone, and the name of the model that they belong to."""
 
 
+class Thought(StrEnum):
+    """What becomes of a response's thought, what it says between ``<think>`` and ``</think>``."""
+
+    keep = auto()
+    """Trained on and written beside the response, not scored: scored is what a user sees."""
+    score = auto()
+    """Part of the response, which is scored as a whole."""
+    drop = auto()
+    """Left out of demonstrations, scores and records."""
+
+
+@dataclass
+class ChatSettings(Settings):
+    """How conversations are written for the policy; ``data/chat_templates.py`` applies it (docs/how-to/your_model.md).
+
+    Attributes:
+        chat_template: a file of Jinja, or ``roles``, ``plain`` or ``safe_rlhf``; None for the tokenizer's own, and
+            ``roles`` where it has none.
+        chat_template_kwargs: arguments of the template, such as ``{enable_thinking: false}``.
+        chat_date: the day that a template is told which reads the clock; None for 2024-07-26.
+        system_prompt: of conversations that begin with none; None for the template's own.
+        thought: what becomes of what a model writes between ``<think>`` and ``</think>``; None as the model's folder
+            says, else ``keep``.
+    """
+
+    key = "model"
+
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    chat_date: str | None = None
+    system_prompt: str | None = None
+    thought: Thought | None = None
+
+
 READERS = {
     "rank": TuningMethod.lora,
     "alpha": TuningMethod.lora,
@@ -125,6 +159,7 @@ class ScoreSettings(Settings):
             classifier of transformers; such a head keeps the level of its rewards, and ``reward.standardize`` only
             scales them.
         tuning: which weights of the backbone are trained; the head always is.
+        chat: how conversations are written, as for the policy; a causal backbone with a template of its own keeps that.
     """
 
     key = "model.score"
@@ -136,6 +171,7 @@ class ScoreSettings(Settings):
     rows_per_pass: int | None = setting(None, "1 or more")
     head_bias: bool = True
     tuning: Tuning = field(default_factory=Tuning)
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     def check(self, key: str) -> None:
         """Also refuses a length that has no room for a dialogue."""

@@ -4,7 +4,7 @@ plan -> build -> fit -> best weights -> validate and test -> export -> publish. 
 declaration (stages/base.py), its LightningModule and its DataModule; this file knows none of them. A stage without a
 trainer brings a program of its own. The hooks that it uses beside Lightning's:
 
-- ``module.tokenizer``: handed to the DataModule.
+- ``module.tokenizer``: handed to the DataModule; how it writes conversations goes into ``csrlhf.json``.
 - ``module.export(folder)``: writes model and tokenizer in Hugging Face layout.
 - ``module.final_metrics``: flat numbers beside Lightning's ``callback_metrics``.
 - ``module.report``, where it has one: the page that it has exported, whose tables and figures go to the trackers.
@@ -40,6 +40,7 @@ from csrlhf.errors import UserError, system_message
 from csrlhf.models.settings import attention
 from csrlhf.runs import artifacts
 from csrlhf.runs import plan as provenance
+from csrlhf.runs.conversations import conversations_record, tell_clock
 from csrlhf.runs.leak_check import check_leaks, known_to
 from csrlhf.runs.plan import Plan, apply_plan, make_plan
 from csrlhf.runs.processes import is_first_process, readable
@@ -122,6 +123,7 @@ def _run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException  # imported by now
 
     _check_leaks(cfg, plan, datamodule)
+    tell_clock(plan.stage, module.tokenizer)
     metrics: dict[str, float] = {}
     try:
         for step in cfg.stage.steps:
@@ -295,7 +297,8 @@ def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict
                 shutil.copytree(source, folder / name, dirs_exist_ok=True)
             elif source.exists():
                 shutil.copy2(source, folder / name)
-        artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics))
+        record = provenance.record(cfg, plan, metrics) | conversations_record(module.tokenizer)
+        artifacts.write_json(folder / artifacts.RECORD, record)
 
     artifacts.publish(plan.folder, write)
     if plan.declared.swept:

@@ -11,6 +11,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
+from csrlhf.data.chat_templates import PLAIN
 from csrlhf.data.encoding import encode_dialogue, encode_prompt, encode_response, pad, pad_id, prompt_text
 from csrlhf.errors import UserError
 
@@ -28,7 +29,7 @@ def tokenizer(**special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", **special)
 
 
-CAUSAL = tokenizer(eos_token="<eos>")
+CAUSAL = tokenizer(eos_token="<eos>", chat_template=PLAIN)
 CHAT = tokenizer(eos_token="<eos>", chat_template=TEMPLATE)
 ENCODER = tokenizer(cls_token="[CLS]", sep_token="[SEP]")
 
@@ -53,7 +54,7 @@ def test_a_conversation() -> None:
     assert prompt_text(turns) == "user: a\nassistant: b\nuser: c"
 
 
-def test_prompt_without_a_template_is_plain_text() -> None:
+def test_prompt_of_the_plain_template_is_its_text() -> None:
     assert encode_prompt(CAUSAL, "a b", 8) == ids("ab")
 
 

@@ -12,7 +12,8 @@ import torch
 
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
-from csrlhf.generation.sampler import Sampler, decode, positions, response_logits, sampling_record
+from csrlhf.generation.reading import responses_and_thoughts
+from csrlhf.generation.sampler import Sampler, positions, response_logits, sampling_record
 from csrlhf.generation.settings import trained_sampling
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.ops.logprobs import gather_logprobs
@@ -150,10 +151,10 @@ def test_decoded_text_is_the_response_and_never_the_prompt(model: Any, words: An
     assert rollout.rows == batch.rows
 
 
-def test_decode_looks_at_the_mask(words: Any) -> None:
+def test_reading_looks_at_the_mask(words: Any) -> None:
     ids = torch.tensor([words.encode("a b c", add_special_tokens=False)])
-    assert decode(words, ids, torch.tensor([[True, True, False]])) == ("a b",)
-    assert decode(words, ids, torch.zeros(1, 3, dtype=torch.bool)) == ("",)
+    assert responses_and_thoughts(words, ids, torch.tensor([[True, True, False]])) == (("a b",), None)
+    assert responses_and_thoughts(words, ids, torch.zeros(1, 3, dtype=torch.bool)) == (("",), None)
 
 
 @pytest.mark.parametrize(

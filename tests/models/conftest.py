@@ -12,6 +12,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from csrlhf.data.chat_templates import PLAIN
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "<eos>", *"abcdefghijklmnopqrstuvwxyz"]
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 GROUPED = SIZES | {"num_key_value_heads": 1, "max_position_embeddings": 64}
@@ -36,7 +38,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 def tiny_config(kind: str, **changes: Any) -> Any:
     """The configuration of an architecture in small; weights are drawn wide, so that outputs differ visibly."""
     sizes = (CAUSAL | ENCODERS)[kind]
-    wide = {"initializer_range": 0.3}
+    wide = {"initializer_range": 0.3} | ({"eos_token_id": WORDS.index("<eos>")} if kind in CAUSAL else {})
     return AutoConfig.for_model(kind, vocab_size=len(WORDS), **(wide | sizes | changes))
 
 
@@ -72,7 +74,8 @@ def letter_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
     def make(kind: str) -> PreTrainedTokenizerFast:
         tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
         tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]  # a property in Rust
-        special = {"eos_token": "<eos>"} if kind in CAUSAL else {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+        causal = {"eos_token": "<eos>", "chat_template": PLAIN}  # no roles: letters are all it can spell
+        special = causal if kind in CAUSAL else {"cls_token": "[CLS]", "sep_token": "[SEP]"}
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", **special)
 
     return make

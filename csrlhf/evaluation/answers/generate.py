@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 
 from csrlhf import __version__
 from csrlhf.constraints.set import Constraints
+from csrlhf.data.chat_format import format_of
+from csrlhf.data.chat_templates import chat_record
 from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
@@ -28,6 +30,7 @@ from csrlhf.generation.recompute import computes_alike, recomputed, sequence_log
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.cost_models import cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.models.settings import ChatSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1
@@ -35,19 +38,22 @@ from csrlhf.runs.artifacts import fingerprint_of
 from csrlhf.types import PromptBatch, Rollout
 
 
-def about_answers(inputs: Mapping[str, Any], folders: Mapping[str, str], sampler: Sampler) -> dict[str, Any]:
+def about_answers(
+    inputs: Mapping[str, Any], folders: Mapping[str, str], sampler: Sampler, chat: ChatSettings | None = None
+) -> dict[str, Any]:
     """Fingerprints of everything that takes part in answering, and how answers are drawn.
 
     Args:
         inputs: folders of the stages ``sft``, ``reward`` and ``cost``.
         folders: of the policies, by name.
         sampler: that draws.
+        chat: how conversations are written, where that is not as the SFT folder has it.
     """
     return {
         "csrlhf": __version__,
         "policies": {name: fingerprint_of(str(folder)) for name, folder in folders.items()},
         "inputs": {name: _fingerprints(inputs[name]) for name in ("sft", "reward", "cost")},
-        "decoding": sampling_record(sampler),
+        "decoding": sampling_record(sampler) | chat_record(chat),
     }
 
 
@@ -74,6 +80,7 @@ class Answering(nn.Module):
         sampler: draws responses, for all policies alike.
         seed: of sampling.
         samples_per_prompt: answers to each prompt.
+        chat: how conversations are written, for all policies; None as the SFT folder has it.
 
     Raises:
         UserError: a policy has another tokenizer than ``inputs.sft``, or a model lacks a constraint.
@@ -87,10 +94,11 @@ class Answering(nn.Module):
         sampler: Sampler,
         seed: int,
         samples_per_prompt: int,
+        chat: ChatSettings | None = None,
     ) -> None:
         super().__init__()
         self.constraints, self.sampler, self.seed, self.num_samples = constraints, sampler, seed, samples_per_prompt
-        self.tokenizer = load_tokenizer(inputs["sft"])
+        self.tokenizer = load_tokenizer(inputs["sft"], chat)
         self._check_vocabularies(inputs["sft"], folders)
         loaded: dict[str, PreTrainedModel] = {}
         for folder in (inputs["sft"], *folders.values()):
@@ -140,15 +148,17 @@ class Answering(nn.Module):
                 "kl": float(kl_B[b]),
                 "meta": {key: value for key, value in row.meta.items() if key != PROMPT_ID},
             }
+            if rollout.thoughts is not None:
+                known["meta"] |= {"thought": rollout.thoughts[b]}
             answers.append(answer_to(row, policy, prompt_id_of(row, number), sample, response, oracle, **known))
         return answers
 
     def _log_ratio(self, model: PreTrainedModel, rollout: Rollout) -> Tensor:
         """Of the policy to the SFT policy [B, T], both untruncated and computed alike: 0 of a policy to itself."""
-        end_id = int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+        ends = format_of(self.tokenizer).ends(model)
         if not computes_alike(model):
-            rollout = recomputed(rollout, self.sampler, model, end_id)
-        _, reference_BT = sequence_logprobs(self.sampler, self.reference, rollout, end_id, truncated=False)
+            rollout = recomputed(rollout, self.sampler, model, ends)
+        _, reference_BT = sequence_logprobs(self.sampler, self.reference, rollout, ends, truncated=False)
         return kl_k1(rollout.kl_logprobs_BT, reference_BT)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from csrlhf.constraints.set import Constraints
+from csrlhf.data.chat_templates import chat_record
 from csrlhf.data.seen import decoding_digest, plain_decoding
 from csrlhf.data.source import Oracle
 from csrlhf.errors import UserError
@@ -28,6 +29,7 @@ from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import check_choice, thresholds_of
 from csrlhf.models.cost_models import CostFolders, cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
+from csrlhf.models.settings import ChatSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
 
@@ -81,15 +83,19 @@ class DecodeSpec:
             except UserError as error:
                 raise UserError(f"certify.{error}") from error
 
-    def record(self, sampler: Sampler, seed: int, identity: Mapping[str, Any] | None) -> dict[str, Any]:
+    def record(
+        self, sampler: Sampler, seed: int, identity: Mapping[str, Any] | None, chat: ChatSettings | None = None
+    ) -> dict[str, Any]:
         """The decode settings in a certificate, with a hash over those that the responses' distribution depends on.
 
         Args:
             sampler: how responses are drawn.
             seed: of the draws.
             identity: of the decoder of best-of-N: what ``stage=decode`` compares with its own.
+            chat: how conversations are written, where that is not as the policy's folder has it.
         """
-        settings: dict[str, Any] = plain_decoding(sampling_record(sampler)) | {"decode": str(self.decode)}
+        drawn = sampling_record(sampler) | chat_record(chat)
+        settings: dict[str, Any] = plain_decoding(drawn) | {"decode": str(self.decode)}
         settings |= {} if identity is None else {**identity, "refusal": self.refusal}
         return {**settings, "seed": seed, "sha256": decoding_digest(settings)}
 
@@ -129,6 +135,7 @@ class AnswerSpec:
         reward: folder of a reward model; None without one.
         sampler: how responses are drawn.
         seed: of the draws.
+        chat: how conversations are written; None as the policy's folder has it.
     """
 
     policy: str
@@ -138,6 +145,7 @@ class AnswerSpec:
     reward: str | None
     sampler: Sampler
     seed: int
+    chat: ChatSettings | None = None
 
 
 class Plain:
@@ -149,7 +157,7 @@ class Plain:
         """Load the models."""
         self.spec = spec
         self.policy = load_policy(spec.policy).requires_grad_(False).eval()
-        self.tokenizer = load_tokenizer(spec.policy)
+        self.tokenizer = load_tokenizer(spec.policy, spec.chat)
         self.key = "inputs.cost" if spec.judge is None else "certify.judge"
         self.cost = cost_scorer(spec.cost if spec.judge is None else spec.judge, spec.constraints)
         self.reward = None if spec.reward is None else TextScorer(spec.reward, outputs=("reward",))
@@ -178,7 +186,7 @@ class BestOfN:
         self.spec = spec
         self.decoder = Decoder(
             spec.policy, spec.reward, spec.cost, decode.n, decode.threshold, decode.rule, decode.refusal, spec.seed,
-            device="cpu", **sampling_record(spec.sampler),
+            device="cpu", chat=spec.chat, **sampling_record(spec.sampler),
         )  # fmt: skip
         self.judge = None if spec.judge is None else cost_scorer(spec.judge, spec.constraints)
         outputs = spec.constraints if self.judge is not None else self.decoder.judges.outputs

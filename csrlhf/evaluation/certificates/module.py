@@ -47,6 +47,7 @@ from csrlhf.generation.decoder import identity_of
 from csrlhf.generation.sampler import Sampler
 from csrlhf.generation.settings import thresholds_of
 from csrlhf.models.loading import load_tokenizer, model_identity
+from csrlhf.models.settings import ChatSettings
 from csrlhf.runs import artifacts
 from csrlhf.types import PromptBatch
 
@@ -62,6 +63,7 @@ class CertificationModule(JournalModule):
         settings: CertifySettings,
         seed: int = 0,
         work: str | None = None,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -72,9 +74,10 @@ class CertificationModule(JournalModule):
             settings: the group ``certify``.
             seed: of sampling.
             work: folder where responses are kept as soon as they are there.
+            chat: how conversations are written; None as the policy's folder has it.
         """
         super().__init__()
-        self.inputs, self.sampler, self.seed = inputs, sampler, seed
+        self.inputs, self.sampler, self.seed, self.chat = inputs, sampler, seed, chat
         self.constraints = Constraints(constraints)
         self.settings, self.reward, self.outputs = settings, settings.reward, settings.outputs
         given = settings.lambda_from
@@ -96,7 +99,7 @@ class CertificationModule(JournalModule):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's."""
-        return load_tokenizer(self.inputs["ppo"])
+        return load_tokenizer(self.inputs["ppo"], self.chat)
 
     @property
     def data(self) -> CertificationDataModule:
@@ -130,8 +133,8 @@ class CertificationModule(JournalModule):
         if self.decode.decode == "best_of_n":  # what the decoder will say of itself
             specs = {"policy": self.inputs["ppo"], "reward": self.reward, "cost": self.inputs["cost"]}
             limits = thresholds_of(self.decode.threshold, self.constraints.names)
-            identity = identity_of(specs, self.decode.rule, self.decode.n, limits, self.sampler)
-        decoding = self.decode.record(self.sampler, self.seed, identity)["sha256"]
+            identity = identity_of(specs, self.decode.rule, self.decode.n, limits, self.sampler, self.chat)
+        decoding = self.decode.record(self.sampler, self.seed, identity, self.chat)["sha256"]
         return candidate_of(model_identity(str(self.inputs["ppo"])), decoding), self.seed
 
     def configure_model(self) -> None:
@@ -139,7 +142,7 @@ class CertificationModule(JournalModule):
         if self.outputs is None and not hasattr(self, "decoder"):
             cost, judge, names = self.inputs["cost"], self.settings.judge, tuple(self.constraints.names)
             models = self.inputs["ppo"], cost, judge, names, self.reward
-            spec = AnswerSpec(*models, self.sampler, self.seed)
+            spec = AnswerSpec(*models, self.sampler, self.seed, self.chat)
             self.decoder = Plain(spec) if self.decode.decode == "plain" else BestOfN(spec, self.decode)
 
     def on_test_start(self) -> None:
@@ -207,7 +210,7 @@ class CertificationModule(JournalModule):
             "kind": "certification",
             "seed": self.seed,
             "prompts": self.data.prompts_record(),
-            "decode": self.decode.record(self.sampler, self.seed, self.decoder.identity),
+            "decode": self.decode.record(self.sampler, self.seed, self.decoder.identity, self.chat),
             KEY: self._design(),
         }
 

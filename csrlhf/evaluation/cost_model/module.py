@@ -26,6 +26,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from csrlhf.data.encoding import seen_response
 from csrlhf.data.score_data import JudgedSplit
 from csrlhf.data.seen import COST_MODEL, Seen
 from csrlhf.errors import InputWarning
@@ -145,7 +146,10 @@ class CostEvaluationModule(JournalModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge labelled rows."""
         rows = self.source.labelled("test")
-        dialogues = [(rows[row].prompt, rows[row].response, True) for row in batch["rows"]]
+        dialogues = [
+            (rows[row].prompt, seen_response(self.scorers[0].tokenizer, rows[row].response), True)
+            for row in batch["rows"]
+        ]
         self.journal.batch("rows", batch["rows"], lambda: self._scores(dialogues))
 
     def _scores(self, dialogues: Sequence[Dialogue]) -> list[Scores]:

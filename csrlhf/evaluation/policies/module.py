@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from csrlhf.constraints.base import Constraint
 from csrlhf.constraints.set import Constraints
 from csrlhf.constraints.where import check_selected
+from csrlhf.data.chat_templates import chat_record
 from csrlhf.data.seen import EVALUATE, Seen, decoding_digest, plain_decoding
 from csrlhf.data.source import Oracle
 from csrlhf.errors import InputWarning, UserError
@@ -31,6 +32,7 @@ from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.loading import load_tokenizer
+from csrlhf.models.settings import ChatSettings
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.runs.artifacts import fingerprint_of
 from csrlhf.stats.policy_report import JudgedAnswer
@@ -77,6 +79,7 @@ class EvaluationModule(JournalModule):
         settings: EvaluateSettings,
         seed: int = 0,
         work: str | None = None,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -87,12 +90,13 @@ class EvaluationModule(JournalModule):
             settings: the group ``evaluate``.
             seed: of sampling.
             work: folder where answers are kept as soon as they are there.
+            chat: how conversations are written, for all policies; None as the SFT folder has it.
         """
         super().__init__()
         check_options(settings)
         self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, settings.samples_per_prompt
         self.constraints = Constraints(constraints)
-        self.judge, self.outputs, self.work = settings.judge, settings.outputs, work
+        self.judge, self.outputs, self.work, self.chat = settings.judge, settings.outputs, work, chat
         self.labels_file = settings.labels or (self.judge if judge_of(self.judge) == PEOPLE else None)
         self.settings = Settings(
             judge_of(self.judge), settings.confidence, settings.attempts, tuple(settings.benign), settings.tie
@@ -105,7 +109,7 @@ class EvaluationModule(JournalModule):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The policies' tokenizer (the trained policy keeps the SFT policy's); None where nothing is asked."""
-        return None if self.outputs is not None else load_tokenizer(self.inputs["sft"])
+        return None if self.outputs is not None else load_tokenizer(self.inputs["sft"], self.chat)
 
     def configure_model(self) -> None:
         """Load policies and scorers, once."""
@@ -114,7 +118,7 @@ class EvaluationModule(JournalModule):
         self.judge_model = TextScorer(str(self.judge)) if self.settings.judge == "judge_model" else None
         if self.outputs is None:
             parts = self.inputs, self.folders, self.constraints, self.sampler, self.seed, self.num_samples
-            self.answering = Answering(*parts)
+            self.answering = Answering(*parts, self.chat)
 
     @property
     def oracle(self) -> Oracle | None:
@@ -190,7 +194,7 @@ class EvaluationModule(JournalModule):
         if self.outputs is not None:
             return {**self.origin, **judge}
         return {
-            **about_answers(self.inputs, self.folders, self.sampler),
+            **about_answers(self.inputs, self.folders, self.sampler, self.chat),
             **judge,
             "constraints": list(self.constraints.names),
             "prompts": self.trainer.datamodule.source.hashes(),  # type: ignore[attr-defined]  # Lightning attaches it
@@ -202,7 +206,7 @@ class EvaluationModule(JournalModule):
     def seen(self) -> Seen | None:
         """The prompts that the policies were seen on; None of kept responses that do not say whose they are."""
         if self.outputs is None:
-            models, sampling = dict(self.folders), sampling_record(self.sampler)
+            models, sampling = dict(self.folders), sampling_record(self.sampler) | chat_record(self.chat)
         else:
             models, sampling = self.origin.get("policies", {}), self.origin.get("decoding", {})
         prompts = {answer.prompt_id: answer.messages for answer in self._all()}

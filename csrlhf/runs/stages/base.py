@@ -89,7 +89,7 @@ class Stage:
     inputs: tuple[Input, ...] = ()
     replaced: Callable[[DictConfig], set[str]] = lambda cfg: set()
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("chat_template",)
     folders: tuple[str, ...] = ("path", "backbone")
     consumes: tuple[str, ...] = ()
     steps: tuple[str, ...] = ("fit", "validate", "test")

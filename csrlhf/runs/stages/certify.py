@@ -11,8 +11,8 @@ from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 STAGE = Stage(
     inputs=(REWARD, COST, PPO),
     paths={"certify.judge": COST.sources},
-    files=("prompts", "labels", "outputs", "chosen_on", "lambda_from"),
-    consumes=("data", "constraints", "rollout", "certify", "ppo.max_prompt_tokens", "seed"),
+    files=("chat_template", "prompts", "labels", "outputs", "chosen_on", "lambda_from"),
+    consumes=("data", "constraints", "rollout", "certify", "ppo.max_prompt_tokens", "model.chat", "seed"),
     steps=("test",),
     run_name=lambda cfg, choices, inputs, digest: run_of(inputs),
     artifact="certificate",

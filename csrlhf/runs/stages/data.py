@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from csrlhf.data.encoding import encode_dialogue, encode_prompt
+from csrlhf.data.encoding import encode_dialogue, encode_prompt, seen_response
 from csrlhf.data.source import DataSource, Kind
 from csrlhf.data.summary import Ruler, print_summary, summarise, texts_of
 from csrlhf.errors import UserError
@@ -68,10 +68,8 @@ def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
 
     @cache
     def score() -> PreTrainedTokenizerBase | None:
-        from csrlhf.models.loading import load_tokenizer
-
         backbone = cfg.model.score.backbone  # None: an earlier stage's result, which has the policy's tokenizer
-        return policy() if backbone is None else _reachable(lambda: load_tokenizer(backbone))
+        return policy() if backbone is None else _reachable(lambda: instantiate(cfg.model.score).tokenizer)
 
     @cache
     def ruler(kind: Kind) -> Ruler:
@@ -101,7 +99,8 @@ def _num_tokens(tokenizer: PreTrainedTokenizerBase, row: Any) -> int:
     _, *responses = texts_of(row)
     if not responses:
         return len(encode_prompt(tokenizer, row.prompt, NO_LIMIT))
-    return max(len(encode_dialogue(tokenizer, row.prompt, response, NO_LIMIT)) for response in responses)
+    seen = (seen_response(tokenizer, response) for response in responses)
+    return max(len(encode_dialogue(tokenizer, row.prompt, response, NO_LIMIT)) for response in seen)
 
 
 def _words(rows: Sequence[Any]) -> list[int]:

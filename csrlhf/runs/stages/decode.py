@@ -25,6 +25,7 @@ from csrlhf.errors import UserError, system_message
 from csrlhf.runs import artifacts
 from csrlhf.runs import plan as provenance
 from csrlhf.runs.artifacts import fingerprint
+from csrlhf.runs.conversations import conversations_record, tell_clock
 from csrlhf.runs.inputs import put, resolve, standing_folder
 from csrlhf.runs.plan import Plan, folders
 from csrlhf.runs.processes import one_of_several, readable
@@ -79,6 +80,7 @@ def build_decoder(cfg: DictConfig, inputs: dict[str, str]) -> Decoder:
             seed=cfg.seed,
             batch_size=cfg.decode.batch_size,
             device=DEVICES[cfg.trainer.accelerator],
+            chat=instantiate(cfg.model.chat),
             **sampling_record(instantiate(cfg.rollout)),
         )
     except UserError as error:
@@ -129,6 +131,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
     if cfg.decode.certificate is not None:
         certificate = read_certificate(str(cfg.decode.certificate), decoder.identity())
     decoder.check([one.prompt for one in questions], [one.place for one in questions])
+    tell_clock("decode", decoder.speaker.tokenizer)
     plan = _plan(cfg, inputs, decoder, certificate)
     if artifacts.restore(plan.folder, plan.fingerprint):
         print(f"decode: unchanged, {plan.folder}", flush=True)
@@ -220,6 +223,7 @@ def _publish(
         artifacts.write_whole(folder / ANSWERS, "".join(f"{record_line(one)}\n" for one in records).encode())
         artifacts.write_json(folder / "metrics.json", metrics)
         made = {"decode": decoder.identity(), "certificate": certificate}
+        made |= conversations_record(decoder.speaker.tokenizer)
         artifacts.write_json(folder / artifacts.RECORD, provenance.record(cfg, plan, metrics) | made)
 
     identity = {"decode": "best_of_n", "sampling": sampling_record(decoder.speaker.sampler), **decoder.identity()}

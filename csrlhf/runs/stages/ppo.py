@@ -87,7 +87,7 @@ STAGE = Stage(
     may_read=demonstrations,
     inputs=(SFT, REWARD, COST),
     consumes=("data", "penalty", "constraints", "advantage", "rollout", "ppo", "model.policy.tuning",
-              "model.policy.save", "model.critic", "seed", "trainer.precision"),
+              "model.policy.save", "model.critic", "model.chat", "seed", "trainer.precision"),
     steps=("fit",),
     several_losses=True,  # policy and critic
     step_metric="iteration",

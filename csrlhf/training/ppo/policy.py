@@ -28,7 +28,7 @@ from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.adapters import check_saved_as, save_adapters
 from csrlhf.models.loading import load_tokenizer, resolve_path
-from csrlhf.models.settings import SavedAs, Tuning
+from csrlhf.models.settings import ChatSettings, SavedAs, Tuning
 from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
@@ -87,6 +87,7 @@ class PolicyBase(LightningModule):
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
         save: SavedAs = SavedAs.merged,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -101,6 +102,7 @@ class PolicyBase(LightningModule):
             policy_tuning: which of the policy's weights are trained; None for all.
             critic_tuning: likewise of the critic.
             save: what the folders of the policy hold.
+            chat: how conversations are written; None as the SFT folder has it.
         """
         super().__init__()
         sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
@@ -129,7 +131,7 @@ class PolicyBase(LightningModule):
         self.token_rewards = TokenRewards(ppo, len(self.constraints.names))
         self.advantage_scale = RewardScale() if getattr(advantage, "normalise", None) == "reward" else None
         self.selection = Selection(ppo.selection)
-        self.seed = seed
+        self.seed, self.chat = seed, chat
         self.policy_tuning, self.critic_tuning, self.saved_as = policy_tuning, critic_tuning, SavedAs(save)
         check_saved_as(self.saved_as, policy_tuning or Tuning())
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
@@ -140,22 +142,16 @@ class PolicyBase(LightningModule):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer."""
-        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"])
+        return self.roles.tokenizer if hasattr(self, "roles") else load_tokenizer(self.inputs["sft"], self.chat)
 
     def configure_model(self) -> None:
         """Load the six roles, once; five where the estimator needs no critic."""
         if not hasattr(self, "roles"):
             self.roles = SeparateRoles(
-                self.inputs["sft"],
-                self.inputs["reward"],
-                self.inputs["cost"],
-                self.sampler,
-                self.constraints.names,
-                seed=self.seed,
-                policy_tuning=self.policy_tuning,
-                critic_tuning=self.critic_tuning,
-                with_critic=self.advantage.needs_critic,
-            )
+                self.inputs["sft"], self.inputs["reward"], self.inputs["cost"], self.sampler, self.constraints.names,
+                seed=self.seed, policy_tuning=self.policy_tuning, critic_tuning=self.critic_tuning,
+                with_critic=self.advantage.needs_critic, chat=self.chat,
+            )  # fmt: skip
             self.update = PPOUpdate(self.roles, self.ppo)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -14,14 +14,15 @@ from pathlib import Path
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from csrlhf.data.chat_format import format_of
 from csrlhf.data.encoding import is_encoder_tokenizer
 from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_vocabulary
 from csrlhf.models.cost_models import CostFolders, cost_scorer
-from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, seeded
+from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, name_ends, seeded
 from csrlhf.models.score_model import ScoreModel
-from csrlhf.models.settings import Tuning, TuningMethod
+from csrlhf.models.settings import ChatSettings, Tuning, TuningMethod
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.models.tuning import tune, without_adapters
 from csrlhf.types import Rollout, Scores
@@ -43,6 +44,7 @@ class SeparateRoles(nn.Module):
         policy_tuning: Tuning | None = None,
         critic_tuning: Tuning | None = None,
         with_critic: bool = True,
+        chat: ChatSettings | None = None,
     ) -> None:
         """Load every role.
 
@@ -56,13 +58,15 @@ class SeparateRoles(nn.Module):
             policy_tuning: which of the policy's weights are trained; None for all.
             critic_tuning: likewise of the critic; its head always is.
             with_critic: False for an advantage estimator that needs none.
+            chat: how conversations are written; None as the SFT folder has it.
         """
         super().__init__()
         self.sampler = sampler
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy_path)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy_path, chat)
         check_end_token(self.tokenizer, f"inputs.sft={policy_path}")
         self.policy = load_policy(policy_path)
         check_vocabulary(self.policy, self.tokenizer, f"inputs.sft={policy_path}")
+        name_ends(self.policy, self.tokenizer)
         self.reward_model = TextScorer(reward_path, outputs=("reward",))
         self.cost_model = cost_scorer(cost_path, constraints)
         policy_tuning = policy_tuning or Tuning()
@@ -95,7 +99,7 @@ class SeparateRoles(nn.Module):
 
     def policy_logits(self, rollout: Rollout) -> Tensor:
         """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
-        return self.sampler.response_distribution(self.policy, rollout, self.end_id)
+        return self.sampler.response_distribution(self.policy, rollout, self.ends)
 
     def with_old_logprobs(self, rollout: Rollout, asked: str) -> Rollout:
         """The rollout with what its importance ratios are taken against: the policy has not moved since.
@@ -106,19 +110,19 @@ class SeparateRoles(nn.Module):
         """
         if asked == "sampled" or (asked == "auto" and computes_alike(self.policy)):
             return rollout
-        return recomputed(rollout, self.sampler, self.policy, self.end_id)
+        return recomputed(rollout, self.sampler, self.policy, self.ends)
 
     def reference_logprobs(self, rollout: Rollout) -> Tensor:
         """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated."""
         if self.reference is not None:
-            return sequence_logprobs(self.sampler, self.reference, rollout, self.end_id, truncated=False)[1]
+            return sequence_logprobs(self.sampler, self.reference, rollout, self.ends, truncated=False)[1]
         with without_adapters(self.policy):
-            return sequence_logprobs(self.sampler, self.policy, rollout, self.end_id, truncated=False)[1]
+            return sequence_logprobs(self.sampler, self.policy, rollout, self.ends, truncated=False)[1]
 
     @property
-    def end_id(self) -> int:
-        """The policy's end token."""
-        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]  # the stubs allow lists
+    def ends(self) -> tuple[int, ...]:
+        """Ids of the tokens that end the policy's turns."""
+        return format_of(self.tokenizer).ends(self.policy)
 
     def score(self, rollout: Rollout) -> Scores:
         """Rewards [B] and cost logits [B, K] of the responses, as texts."""

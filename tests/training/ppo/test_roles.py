@@ -66,7 +66,7 @@ def test_the_reference_has_the_temperature_and_no_truncation(folders: Any) -> No
     batch = encode_batch(roles.tokenizer, [PromptRow(text) for text in ("a b c", "d", "e f", "g")], range(4), 16)
     rollout = sampler(roles.policy, roles.tokenizer, batch, 0, 0)  # type: ignore[arg-type]  # a causal model
     mask, ids = rollout.response_mask_BT, rollout.response_ids_BT
-    cut = gather_logprobs(sampler.response_distribution(roles.reference, rollout, roles.end_id), ids)
+    cut = gather_logprobs(sampler.response_distribution(roles.reference, rollout, roles.ends), ids)
     assert (cut[mask] <= EXCLUDED).any()
     expected = (response_logits(roles.reference, rollout) / 0.7).log_softmax(-1).gather(-1, ids.unsqueeze(-1))
     torch.testing.assert_close(roles.reference_logprobs(rollout)[mask], expected.squeeze(-1)[mask], atol=1e-5, rtol=0)
