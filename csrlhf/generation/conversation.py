@@ -22,7 +22,8 @@ class Conversation:
 
     Attributes:
         remembers: whether the policy reads earlier turns.
-        turns: of both sides. An abstention appears as the refusal that was shown.
+        turns: of both sides, as the policy reads them. A question that was refused is none of them, nor is its refusal:
+            these are not the policy's words, and behind one refusal it would go on refusing.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -50,7 +51,7 @@ class Conversation:
         else:
             said = self.decoder([prompt], index=[self._asked])[0]
         self._asked += 1
-        if self.remembers:
+        if self.remembers and not said.abstained:
             self.turns += [question, {"role": "assistant", "content": said.response}]
         return said
 

@@ -129,6 +129,17 @@ def test_a_turn_that_fails_or_is_stopped_leaves_no_trace(folders: Any, monkeypat
     assert talking.turns == []
 
 
+def test_a_refusal_is_no_turn_that_the_policy_goes_on_from(folders: Any) -> None:
+    refusing, answering = Conversation(decoder(folders, threshold=-1e9)), Conversation(decoder(folders, threshold=1e9))
+    assert refusing.ask("a").abstained
+    assert refusing.turns == []
+    said = answering.ask("a")
+    assert answering.turns == [{"role": "user", "content": "a"}, {"role": "assistant", "content": said.response}]
+    answering.decoder = refusing.decoder
+    assert answering.ask("b").abstained
+    assert [turn["content"] for turn in answering.turns] == ["a", said.response]
+
+
 def _interrupted(*args: Any) -> Any:
     raise KeyboardInterrupt
 
