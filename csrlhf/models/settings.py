@@ -134,7 +134,7 @@ class ScoreSettings(Settings):
             classifier of transformers; such a head keeps the level of its rewards, and ``reward.standardize`` only
             scales them.
         tuning: which weights of the backbone are trained; the head always is.
-        chat: how conversations are written, as for the policy; a causal backbone with a template of its own keeps that.
+        chat: how conversations are written, as for the policy; the template is the backbone's own, or named here.
     """
 
     key = "model.score"
