@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 from tokenizers import AddedToken
 from torch import nn
 
+from csrlhf.constraints import Chance, Constraints
 from csrlhf.data.chat_format import format_of
 from csrlhf.data.demonstrations import collate, encode_demonstration
+from csrlhf.data.encoding import encode_prompt
 from csrlhf.data.prompts import encode_batch
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
+from csrlhf.errors import InputWarning
+from csrlhf.evaluation.answers.generate import Answering
 from csrlhf.generation.decoder import Decoder
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.policy import PolicySpec
@@ -158,6 +163,33 @@ def test_every_stage_reads_the_same_ids(
     decoder([prompt if isinstance(prompt, str) else list(prompt)])
     assert given[0].input_ids_BP[0].tolist() == asked
     assert read_by(decoder.judges.cost, prompt, SAID, monkeypatch) == asked + answered  # type: ignore[arg-type]
+
+
+def test_policies_that_write_conversations_otherwise_are_warned_of(tmp_path: Path, folders: Any) -> None:
+    """All of an evaluation's policies are asked through one tokenizer."""
+    sft = styled_folder("chatml", tmp_path / "sft")
+    other = tmp_path / "other"
+    styled_folder("chatml", other)
+    PolicySpec(sft, chat=ChatSettings(system_prompt="Be brief.")).tokenizer.save_pretrained(other)
+    inputs = {"sft": sft, "reward": folders.reward, "cost": folders.cost}
+    parts = Constraints({"harm": Chance(0.3)}), Sampler(4), 0, 1
+    with pytest.warns(InputWarning, match="evaluate.policies.other=.* another chat template or system prompt"):
+        Answering(inputs, {"other": str(other)}, *parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Answering(inputs, {"sft": sft}, *parts)
+        asked = Answering(inputs, {"other": str(other)}, *parts, ChatSettings(system_prompt="Be brief."))
+    assert "Be brief." in asked.tokenizer.decode(encode_prompt(asked.tokenizer, "Hi", 999))
+
+
+def test_a_classifiers_padding_is_no_end_of_a_turn(tmp_path: Path) -> None:
+    """Plain classifiers of transformers look for the last token that is no padding."""
+    published = styled_folder("chatml", tmp_path)
+    for pad, kept in (("<|endoftext|>", 256), ("<|im_end|>", None)):
+        tokenizer = styled("chatml")
+        tokenizer.pad_token = pad
+        tokenizer.save_pretrained(tmp_path)
+        assert ScoreSpec(published).build(("harm",)).backbone.config.pad_token_id == kept
 
 
 # The ends of a turn.

@@ -146,6 +146,7 @@ def scores(said: Decoded, decoder: Decoder) -> str:
 
 def settings(conversation: Conversation) -> str:
     """What is talked to, and how."""
+    from csrlhf.data.chat_templates import kept
     from csrlhf.generation.sampler import sampling_record
 
     decoder = conversation.decoder
@@ -159,6 +160,8 @@ def settings(conversation: Conversation) -> str:
         "sampling   " + ", ".join(f"{name} {value}" for name, value in sampling.items()),
         f"responses  {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
     ]
+    if (system := kept(decoder.speaker.tokenizer).get("system_prompt")) is not None:
+        lines.append(f"system     {system}")
     if not conversation.remembers:
         lines.append("memory     none: the policy's chat template takes a single turn")
     return "\n".join(lines)
@@ -203,6 +206,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     add("--rule", choices=("best", "first"), help="best by reward, or first accepted (best where there is a reward)")
     add("--refusal", help="the response where every candidate is rejected")
+    add("--system-prompt", metavar="TEXT", help="of the conversation; this and the next as in the policy's training")
+    add("--chat-template", metavar="FILE", help="Jinja, or roles, plain, safe_rlhf")
     add("--temperature", type=float, help="of sampling; this and the next as in the policy's training, where known")
     add("--top-k", type=int)
     add("--top-p", type=float)
@@ -221,6 +226,7 @@ def make_decoder(options: argparse.Namespace) -> Decoder:
         UserError: a model is missing or a value out of range.
     """
     from csrlhf.generation import Decoder
+    from csrlhf.models.settings import ChatSettings
 
     if options.policy == POLICY and not Path(POLICY).is_dir():
         raise UserError(f"--policy: there is no {POLICY} here; make one with: python train.py, or name a folder")
@@ -237,6 +243,7 @@ def make_decoder(options: argparse.Namespace) -> Decoder:
             rule=options.rule or ("first" if reward is None else "best"),
             seed=options.seed,
             device=options.device,
+            chat=ChatSettings(chat_template=options.chat_template, system_prompt=options.system_prompt),
             **{name: value for name in given if (value := getattr(options, name)) is not None},
         )
     except UserError as error:
@@ -262,6 +269,9 @@ def _threshold(text: str) -> Any:
 
 def _as_option(message: str) -> str:
     """The decoder's complaint with the option in place of its argument."""
+    message = message.replace("model.system_prompt", "--system-prompt").replace(
+        "model.chat_template", "--chat-template"
+    )
     word, equals, rest = message.partition("=")
     options = {"n": "best-of", "rule": "rule", "threshold": "threshold", "policy": "policy", "reward": "reward"}
     options |= {"cost": "cost", "temperature": "temperature", "top_k": "top-k", "top_p": "top-p"}

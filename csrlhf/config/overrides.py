@@ -142,7 +142,9 @@ def _is_read(cfg: DictConfig, key: str) -> bool:
     if holders and isinstance(kinds[-1], type) and issubclass(kinds[-1], Settings):
         return False
     inside = any(isinstance(holder, DictConfig) and "_target_" in holder for holder in holders)
-    return inside or f"${{{key}}}" in str(OmegaConf.to_container(cfg, resolve=False))
+    asked = [key, *([".".join(parts[:-1])] if len(parts) > 2 else [])]  # itself, or the open mapping that it is part of
+    raw = str(OmegaConf.to_container(cfg, resolve=False))
+    return inside or any(f"${{{one}}}" in raw for one in asked)
 
 
 def _choosing(parsed: Sequence[Override]) -> list[str]:

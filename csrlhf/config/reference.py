@@ -99,8 +99,11 @@ def settings_rows(settings: Settings, key: str) -> Iterator[str]:
     hints, said = get_type_hints(type(settings)), meanings(type(settings))
     for item in fields(settings):  # type: ignore[arg-type]  # every subclass is a dataclass
         name, default = f"{key}.{item.name}", getattr(settings, item.name)
-        if isinstance(default, ChatSettings):  # its keys stand at the top of model
-            yield f"| `{name}` | the keys of `model` | those | {said[item.name]} |"
+        if isinstance(default, ChatSettings):  # where they are declared is the top of model
+            own = {"chat_template": ("null", "of a backbone with another template than the policy's; null: its own")}
+            for inner in fields(default):
+                what, meaning = own.get(inner.name, (f"${{model.{inner.name}}}", SAME))
+                yield f"| `{name}.{inner.name}` | as there | `{what}` | {meaning} |"
         elif isinstance(default, Settings):
             yield from settings_rows(default, name)
         else:
@@ -152,14 +155,18 @@ def reference() -> str:
     for name, (key, choice) in SETTINGS.items():
         lines += [f"\n### `{key}`{choice}\n", (SCHEMAS[name].__doc__ or "").splitlines()[0].replace("``", "`"), table]
         lines += list(settings_rows(SCHEMAS[name](), key))
-    lines += ["\n### `model.policy`, `model.critic`\n", "| key | default | meaning |", "|---|---|---|"]
+    lines += ["\n### `model.policy`, `model.critic`, `model.chat`\n", "| key | default | meaning |", "|---|---|---|"]
     for entry in entries(folder / "model_defaults.yaml")[1]:
-        if entry.key.startswith(("policy", "critic")):
-            lines.append(f"| `model.{entry.key}` | `{entry.default}` | {_cell(entry.comment)} |")
+        if entry.key.startswith(("policy", "critic", "chat.")):
+            meaning = entry.comment or (SAME if entry.key.startswith("chat.") else "")
+            lines.append(f"| `model.{entry.key}` | `{entry.default}` | {_cell(meaning)} |")
     for group in OBJECTS:
         lines += list(object_section(group))
     return "\n".join(lines) + "\n"
 
+
+SAME = "the same as that key, unless something else is said here"
+"""Of keys that refer to others."""
 
 OTHERS = {"debug": "true or false", "stage": "declared", "inputs": "folder; or null", "pipeline": "list of overrides"}
 """What keys of ``train.yaml`` without a dataclass take."""

@@ -129,14 +129,15 @@ BUILT: dict[type[Settings], str] = {ScoreSettings: "csrlhf.models.score_model.Sc
 
 
 def register() -> None:
-    """Stores all of them, once. The top is no node of its own: what groups and users add beside its keys is welcome."""
+    """Stores all of them, once. The top and the keys of ``model`` are no nodes of their own: others may stand there."""
     store = ConfigStore.instance()
     if "top_settings.yaml" in store.repo:
         return
     for name, kind in SCHEMAS.items():
         store.store(name=f"{name}_settings", node=_with_target(kind))
-    top = OmegaConf.structured(TopSettings)
-    store.store(name="top_settings", node={name: top._get_node(name) for name in top})
+    for name, kind in {"top_settings": TopSettings, "chat_keys": ChatSettings}.items():
+        typed = OmegaConf.structured(kind)
+        store.store(name=name, node={key: typed._get_node(key) for key in typed})
 
 
 def _with_target(kind: type[Settings]) -> type[Settings]:

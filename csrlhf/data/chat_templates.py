@@ -132,8 +132,8 @@ def furnish(tokenizer: PreTrainedTokenizerBase, settings: ChatSettings | None, n
         tokenizer: of a causal model. An encoder's has no template: it keeps what is said of thoughts alone.
         settings: None changes nothing but what nobody may leave open: a missing template, and the clock.
         name: of the model, for messages.
-        own: it is another model than the policy (a score model's backbone): a template that it has stays, and arguments
-            that its template does not read are none.
+        own: it is another model than the policy (a score model's backbone): arguments that its template does not read
+            are meant for the policy's.
 
     Raises:
         UserError: the template is neither a file nor a name, or is broken, or does not read an argument; the system
@@ -147,7 +147,7 @@ def furnish(tokenizer: PreTrainedTokenizerBase, settings: ChatSettings | None, n
     before = template_of(tokenizer)
     template = None if before is None else _without_head(before)
     wanted = None if settings is None else settings.chat_template
-    if wanted is not None and not (own and template is not None):
+    if wanted is not None:
         template = _named(tokenizer, wanted)
     if template is None:
         template = default_template(tokenizer)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from csrlhf.data.chat_format import format_of
 from csrlhf.data.encoding import encode_dialogue, is_encoder_tokenizer, pad, pad_id, prompt_text
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_vocabulary
@@ -101,7 +102,7 @@ class ClassifierScorer(nn.Module):
             for prompt, response, end in zip(prompts, responses, ended, strict=True)
         ]
         # One by one where the end token pads as well: a causal classifier takes the last token that is no padding.
-        size = 1 if pad_id(self.tokenizer) == self.tokenizer.eos_token_id else len(dialogues)
+        size = 1 if pad_id(self.tokenizer) == format_of(self.tokenizer).turn_end else len(dialogues)
         parts = []
         for start in range(0, len(dialogues), size):
             ids_BS, mask_BS = pad(dialogues[start : start + size], pad_id(self.tokenizer))

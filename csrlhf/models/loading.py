@@ -128,7 +128,7 @@ def load_tokenizer(
     Args:
         spec: where it is (``resolve_path``).
         chat: how conversations are written; None as its folder says. Its template reads a fixed day in either case.
-        own_template: the model is no policy: a template that it has stays.
+        own_template: the model is no policy: its template need not read all arguments that the policy's reads.
 
     Raises:
         UserError: there is none at ``spec``, or it does not take a setting.

@@ -73,8 +73,8 @@ def readme(config: Mapping[str, Any]) -> str:
     if config["classifier"]:
         lines += [
             "It is a plain classifier of transformers as well, with the same logits. It reads the prompt in the",
-            "tokenizer's chat template, then the response, then the end token. Where the end token pads as well, give",
-            "it one dialogue at a time.",
+            "tokenizer's chat template, then the response, then the token that ends a turn in the template, else the",
+            "end token. Where that token pads as well, give it one dialogue at a time.",
             "",
             "```python",
             "from transformers import AutoModelForSequenceClassification",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from csrlhf.data.chat_format import format_of
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_vocabulary, is_causal
 from csrlhf.models.loading import load_tokenizer, load_trunk, resolve_path
@@ -309,7 +310,7 @@ class ScoreSpec(ScoreSettings):
             )
         if self.pooling == "last" and causal:  # RoBERTa counts positions from its padding id: encoders keep theirs
             # What transformers' own classifiers find the last token by: no token that a dialogue may end with.
-            pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+            pad, end = self.tokenizer.pad_token_id, format_of(self.tokenizer).turn_end
             trunk.config.pad_token_id = None if pad == end else pad
         tune(trunk, self.tuning)
         return ScoreModel(trunk, outputs, self.pooling, self.max_tokens, self.rows_per_pass, self.head_bias)

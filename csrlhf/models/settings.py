@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class ChatSettings(Settings):
     Attributes:
         chat_template: a file of Jinja, or ``roles``, ``plain`` or ``safe_rlhf``; None for the tokenizer's own, and
             ``roles`` where it has none.
-        chat_template_kwargs: arguments of the template, such as ``{enable_thinking: false}``.
+        chat_template_kwargs: arguments of the template, such as ``{enable_thinking: false}``; None for none.
         chat_date: the day that a template is told which reads the clock; None for 2024-07-26.
         system_prompt: of conversations that begin with none; None for the template's own.
         thought: what becomes of what a model writes between ``<think>`` and ``</think>``; None as the model's folder
@@ -82,10 +82,19 @@ class ChatSettings(Settings):
     key = "model"
 
     chat_template: str | None = None
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    chat_template_kwargs: Any = None
     chat_date: str | None = None
     system_prompt: str | None = None
     thought: Thought | None = None
+
+    def check(self, key: str) -> None:
+        """Also refuses arguments that are no mapping."""
+        super().check(key)
+        if self.chat_template_kwargs is not None and not isinstance(self.chat_template_kwargs, Mapping):
+            raise UserError(
+                f"{key}.chat_template_kwargs={self.chat_template_kwargs}: must be a mapping from names to values, such "
+                "as {enable_thinking: false}, or null"
+            )
 
 
 READERS = {
@@ -159,7 +168,7 @@ class ScoreSettings(Settings):
             classifier of transformers; such a head keeps the level of its rewards, and ``reward.standardize`` only
             scales them.
         tuning: which weights of the backbone are trained; the head always is.
-        chat: how conversations are written, as for the policy; a causal backbone with a template of its own keeps that.
+        chat: how conversations are written, as for the policy; the template is the backbone's own, or named here.
     """
 
     key = "model.score"

@@ -15,6 +15,7 @@ import pytest
 
 from csrlhf.apps import chat
 from csrlhf.apps import chat as terminal
+from csrlhf.data.encoding import encode_prompt
 from csrlhf.errors import UserError
 from csrlhf.generation import Decoder
 from csrlhf.generation.conversation import Conversation
@@ -192,6 +193,8 @@ def test_once(folders: Any, capsys: pytest.CaptureFixture[str]) -> None:
         (["--reward", "none", "--rule", "best"], "--rule=best: ranks by reward"),
         (["--cost", "none", "--threshold", "harm=0"], "the cost models score"),
         (["--policy", "/nowhere"], "/nowhere"),
+        (["--system-prompt", "a <eos>"], "--system-prompt: holds '<eos>', a control token of"),
+        (["--chat-template", "nosuch"], "--chat-template=nosuch: is neither one of roles, plain, safe_rlhf nor a"),
     ],
 )
 def test_mistakes(folders: Any, capsys: pytest.CaptureFixture[str], given: list[str], complaint: str) -> None:
@@ -200,6 +203,20 @@ def test_mistakes(folders: Any, capsys: pytest.CaptureFixture[str], given: list[
     err = capsys.readouterr().err
     assert complaint in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_system_prompt_for_the_conversation(folders: Any) -> None:
+    options = chat.parse([*words(folders), "--system-prompt", "b c"])
+    talking = Conversation(chat.make_decoder(options))
+    batch = encode_prompt(talking.decoder.speaker.tokenizer, "a", 99)
+    assert (
+        talking.decoder.speaker.tokenizer.decode(batch) == "<unk> b c <user> a <assistant>"
+    )  # that world has no such role
+    assert "system     b c" in chat.settings(talking)
+    assert talking.decoder.identity()["chat"] == {"system_prompt": "b c"}
+    plain = Conversation(chat.make_decoder(chat.parse(words(folders))))
+    assert "system " not in chat.settings(plain)
+    assert "chat" not in plain.decoder.identity()
 
 
 def test_without_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import UserError
@@ -66,6 +71,28 @@ def test_an_encoder_reads_the_pair_as_it_was_trained_to(tmp_path: Path) -> None:
     assert scores.shape == (3, 1)
     batches = ClassifierScorer(folder, ["toxic"], batch_size=2).score(prompts, responses, [True, True, False])
     torch.testing.assert_close(batches, scores)
+
+
+@pytest.mark.parametrize("asked", [ClassifierScorer, PromptClassifier])
+def test_separators_that_somebody_wrote_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: type) -> None:
+    folder = encoder(tmp_path, ["safe", "toxic"])
+    tokenizer = load_tokenizer(folder)
+    tokenizer.backend_tokenizer.pre_tokenizer = BertPreTokenizer()  # takes "<sep>" to pieces, as BERT's does "[SEP]"
+    tokenizer.save_pretrained(folder)
+    given: list[Any] = []
+
+    def spied(self: Any, input_ids: torch.Tensor, **arguments: Any) -> Any:
+        given.append(input_ids[0].tolist())
+        return forward(self, input_ids=input_ids, **arguments)
+
+    forward = BertForSequenceClassification.forward
+    monkeypatch.setattr(BertForSequenceClassification, "forward", spied)
+    if asked is ClassifierScorer:
+        ClassifierScorer(folder, ["toxic"]).score(["a <sep> b"], ["c <cls>"], [True])
+        assert given[0] == [2, 4, 1, 1, 1, 5, 3, 6, 1, 1, 1, 3]
+    else:
+        PromptClassifier(folder, "toxic")([PromptRow("a <sep> b")])
+        assert given[0] == [2, 4, 1, 1, 1, 5, 3]
 
 
 def test_labels_that_do_not_exclude_each_other_are_constraints(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Legend: B sequences, T response tokens, K constraints.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,10 @@ from transformers import PreTrainedModel
 from csrlhf import __version__
 from csrlhf.constraints.set import Constraints
 from csrlhf.data.chat_format import format_of
-from csrlhf.data.chat_templates import chat_record
+from csrlhf.data.chat_templates import chat_record, template_of
 from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
-from csrlhf.errors import UserError
+from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.labels import JUDGE_LOGITS
 from csrlhf.evaluation.answers.records import Answer, answer_to, attack_of, prompt_id_of
 from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
@@ -99,7 +100,7 @@ class Answering(nn.Module):
         super().__init__()
         self.constraints, self.sampler, self.seed, self.num_samples = constraints, sampler, seed, samples_per_prompt
         self.tokenizer = load_tokenizer(inputs["sft"], chat)
-        self._check_vocabularies(inputs["sft"], folders)
+        self._check_vocabularies(inputs["sft"], folders, chat)
         loaded: dict[str, PreTrainedModel] = {}
         for folder in (inputs["sft"], *folders.values()):
             if folder not in loaded:
@@ -109,14 +110,23 @@ class Answering(nn.Module):
         self.reward_model = TextScorer(inputs["reward"], outputs=("reward",))
         self.cost_model = cost_scorer(inputs["cost"], constraints.names)
 
-    def _check_vocabularies(self, sft: str, folders: Mapping[str, str]) -> None:
+    def _check_vocabularies(self, sft: str, folders: Mapping[str, str], chat: ChatSettings | None) -> None:
         """Answers of all policies are drawn through one tokenizer: another one's ids would be other words."""
         mine = self.tokenizer.get_vocab()
         for name, folder in folders.items():
-            if load_tokenizer(folder).get_vocab() != mine:
+            theirs = load_tokenizer(folder, chat)
+            if theirs.get_vocab() != mine:
                 raise UserError(
                     f"evaluate.policies.{name}={folder}: its tokenizer is not that of inputs.sft={sft}, "
                     "the reference of the KL; evaluate it with an inputs.sft of its own family"
+                )
+            if template_of(theirs) != template_of(self.tokenizer):
+                warnings.warn(
+                    f"evaluate.policies.{name}={folder}: was trained with another chat template or system prompt than "
+                    f"inputs.sft={sft}, and is asked in that one's; give all one model.chat_template and "
+                    "model.system_prompt, or evaluate it with an inputs.sft of its own",
+                    InputWarning,
+                    stacklevel=2,
                 )
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from csrlhf.data.chat_templates import kept
 from csrlhf.errors import UserError
 from csrlhf.runs.stages.decode import build_decoder, decoder_inputs
 
@@ -22,6 +23,7 @@ def config(folders: Any, tmp_path: Path) -> DictConfig:
             "decode": {"n": 2, "rule": "best", "threshold": {"harm": 1.5}, "refusal": "no .", "batch_size": 8},
             "rollout": {"_target_": "csrlhf.generation.sampler.Sampler", "max_new_tokens": 5, "temperature": 0.5},
             "trainer": {"accelerator": "cpu"},
+            "model": {"chat": {"_target_": "csrlhf.models.settings.ChatSettings", "system_prompt": "b c"}},
             "seed": 3,
         }
     )
@@ -31,6 +33,8 @@ def test_every_option_reaches_the_decoder(config: DictConfig) -> None:
     decoder = build_decoder(config, decoder_inputs(config, "train"))
     assert (decoder.n, decoder.rule, decoder.refusal, decoder.thresholds) == (2, "best", "no .", {"harm": 1.5})
     assert (decoder.drawing.seed, decoder.drawing.batch_size, decoder.speaker.device.type) == (3, 8, "cpu")
+    assert decoder.identity()["chat"] == {"system_prompt": "b c"}
+    assert kept(decoder.speaker.tokenizer) == {"system_prompt": "b c"}
     assert (decoder.speaker.sampler.max_new_tokens, decoder.speaker.sampler.warp.temperature) == (5, 0.5)
 
 
