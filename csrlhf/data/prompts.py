@@ -7,6 +7,7 @@ Each rank takes its slice of the global batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from lightning import LightningDataModule
@@ -17,8 +18,9 @@ from csrlhf.constraints.where import Selector
 from csrlhf.data.batching import check_rows, ranks_of
 from csrlhf.data.choice import for_confirmation, representative
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
+from csrlhf.data.intake import NO_LIMIT, Intake, Room, TooLong, shortened
 from csrlhf.data.settings import PromptSettings
-from csrlhf.data.source import DataSource
+from csrlhf.data.source import DataSource, Split
 from csrlhf.data.strata import Strata
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
@@ -99,16 +101,42 @@ class PromptDataModule(LightningDataModule):
         self.min_stratum = settings.min_stratum
         self.strata: Strata | None = None
         self.rows: dict[str, list[PromptRow]] = {}
+        self.intake = Intake(source)
+        self.longest: tuple[int, PromptRow] | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the rows that this phase needs."""
-        for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}[stage]:
+        """Read the rows that this phase needs, each of which fits.
+
+        Raises:
+            UserError: a prompt is too long, or its turns are none for the chat template.
+        """
+        wanted: Mapping[str, tuple[Split, ...]] = {"fit": ("train", "validation"), "test": ("test",)}
+        for split in wanted.get(stage, ("validation",)):
             if split not in self.rows:
-                self.rows[split] = self.source.prompts(split)  # type: ignore[arg-type]  # a Split by construction
+                self.rows[split] = self.fitting(split, self.source.prompts(split))
         if "validation" in self.rows and "confirmation" not in self.rows:
             rows = self.rows["validation"]
             self.rows["validation"] = representative(rows, self.num_validation)
             self.rows["confirmation"] = for_confirmation(rows, self.rows["validation"], self.num_confirmation)
+
+    def fitting(self, split: Split, rows: Sequence[PromptRow]) -> list[PromptRow]:
+        """The prompts that the policy has room for (``data.too_long``); the longest of all is kept in ``longest``.
+
+        Raises:
+            UserError: one is too long and not to be left out or cut.
+        """
+
+        def measured(row: PromptRow) -> tuple[PromptRow, int]:
+            length = len(encode_prompt(self.tokenizer, row.prompt, NO_LIMIT))
+            if length <= self.max_prompt_tokens and (self.longest is None or length > self.longest[0]):
+                self.longest = (length, row)
+            return row, length
+
+        def cut(row: PromptRow) -> PromptRow:
+            return measured(replace(row, prompt=shortened(self.tokenizer, row.prompt, self.max_prompt_tokens)))[0]
+
+        room = Room(self.max_prompt_tokens, "ppo.max_prompt_tokens", unset=TooLong.error)
+        return self.intake.take(split, "prompts", rows, room, measured, cut)
 
     def stratify(self, kinds: Mapping[str, Selector]) -> None:
         """Give every batch its share of the prompts that some constraints are about; once the rows are read.

@@ -162,13 +162,21 @@ def test_pairs_are_labelled_all_or_none(tmp_path: Path) -> None:
     assert len(JsonlData(file(tmp_path, plain, GOOD)).labelled("train")) == 1
 
 
-def test_a_pair_of_equal_responses_is_a_broken_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+def test_a_pair_of_equal_responses_is_left_out_and_counted(tmp_path: Path, bad_rows: str) -> None:
     """Neither is better; blanks around a text do not tell two apart."""
-    path = file(tmp_path, PAIR, PAIR | {"response_1": "so. "})
-    with pytest.raises(UserError, match=r"train\.jsonl:2: the two responses are the same, .* data\.bad_rows=skip"):
-        JsonlData(path).preferences("train")
+    data = JsonlData(file(tmp_path, PAIR, PAIR | {"response_1": "so. "}), bad_rows=bad_rows)
     with pytest.warns(UserWarning, match=r"1 of 2 rows are left out; the first: .*train\.jsonl:2: the two responses"):
-        assert len(JsonlData(path, bad_rows="skip").preferences("train")) == 1
+        assert len(data.preferences("train")) == 1
+    assert data.left_out["train"].total() == 1
+
+
+def test_nothing_but_equal_responses_is_an_error(tmp_path: Path) -> None:
+    same = PAIR | {"response_1": "so."}
+    with pytest.raises(
+        UserError, match=r"data.train: 2 of 2 rows are left out; .*train\.jsonl:1: the two responses are"
+    ):
+        JsonlData(file(tmp_path, same, same)).preferences("train")
 
 
 def test_equal_responses_with_other_labels_are_a_broken_row(tmp_path: Path) -> None:
