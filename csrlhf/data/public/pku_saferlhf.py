@@ -5,7 +5,7 @@ Columns: pairs.py. The categories are objects of 19 names; they are needed only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from csrlhf.data.pairs import ordered_pair
@@ -35,6 +35,10 @@ class PkuSafeRlhf(TableData):
         "preferences": "prompt, response_0, response_1, better_response_id (or safer_response_id)",
         "labelled": "prompt, response_0, response_1, is_response_0_safe, is_response_1_safe",
     }
+    reads: ClassVar[Sequence[str]] = (
+        "prompt", "response_0", "response_1", "better_response_id", "safer_response_id", "is_response_0_safe",
+        "is_response_1_safe", "response_0_harm_category", "response_1_harm_category",
+    )  # fmt: skip
 
     def __init__(self, preference: str = "better", **table: Any) -> None:
         super().__init__(**table)

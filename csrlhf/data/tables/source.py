@@ -17,7 +17,7 @@ from csrlhf.data.intake import check_too_long
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.pairs import SAME, compared_pair, pairs_by_label, same_text
 from csrlhf.data.source import KIND_WORDS, Kind, MissingRowsError, Split, check_split
-from csrlhf.data.tables.readers import read_records
+from csrlhf.data.tables.readers import is_hub_name
 from csrlhf.data.tables.record import LeftOut, Line, Record, Sieve
 from csrlhf.data.tables.splits import GivenSplits
 from csrlhf.errors import UserError
@@ -38,6 +38,8 @@ class TableData:
         bad_rows: ``error`` stops at a broken row, ``skip`` leaves it out and says how many there were.
         too_long: what happens to a row that is longer than its stage has room for: ``error``, ``skip`` or ``truncate``;
             None: a prompt is an error, a dialogue is cut (``csrlhf.data.intake``).
+        columns: the files' names of our columns where they differ, ``{"prompt": "Behavior"}``.
+        data_dir: a folder of the data sets on the Hub, as ``datasets.load_dataset`` takes it.
 
     Raises:
         UserError: a location is missing, or (at the first read) a row is broken; the message names file and line.
@@ -46,6 +48,11 @@ class TableData:
     name: ClassVar[str]
     needs: ClassVar[Mapping[Kind, str]]
     """The columns that each kind of row needs, in words; a kind that is not named is not offered."""
+
+    reads: ClassVar[Sequence[str]] = ()
+    """All columns that mean something, which ``data.columns`` may name; empty: not told."""
+    hub_options: ClassVar[Mapping[str, Any]] = {}
+    """What ``datasets.load_dataset`` needs to read the set's files."""
 
     oracle = None
 
@@ -58,6 +65,8 @@ class TableData:
         split_seed: int = 0,
         bad_rows: str = "error",
         too_long: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        data_dir: str | None = None,
     ) -> None:
         self.constraints = tuple(constraints)
         if not self.constraints or len(set(self.constraints)) < len(self.constraints):
@@ -65,7 +74,14 @@ class TableData:
         if bad_rows not in ("error", "skip"):
             raise UserError(f"data.bad_rows={bad_rows}: must be error or skip")
         self.bad_rows, self.too_long = bad_rows, check_too_long(too_long)
-        self._given = GivenSplits(train, validation, test, split_seed)
+        self._columns = self._checked_columns(columns)
+        options = dict(self.hub_options) | ({} if data_dir is None else {"data_dir": data_dir})
+        self._given = GivenSplits(train, validation, test, split_seed, options)
+        if data_dir is not None and not any(map(is_hub_name, self._given.locations.values())):
+            raise UserError(
+                f"data.data_dir={data_dir}: is a folder of a data set on the Hub, and no split is on the Hub; name the "
+                "files in it, or leave it null"
+            )
         self._sieve = Sieve(skips=bad_rows == "skip")
         self._lines: dict[Split, list[Line]] = {}
         self._made: dict[Kind, dict[Split, list[Any]]] = {}
@@ -122,6 +138,10 @@ class TableData:
         return found
 
     # What an adapter says of its columns.
+
+    def adapted(self, record: Record) -> Record:
+        """The row as the methods below read it: other layouts brought into its columns; raises LeftOut as these do."""
+        return record
 
     def prompt_of(self, record: Record) -> Prompt:
         """The prompt of a row."""
@@ -205,12 +225,38 @@ class TableData:
             raise UserError(f"data.{split} is not set: name a file, data.{split}=FILE")
         if not self._lines:
             # All at once, for the same reason.
-            tables: dict[Split, list[Line]] = {name: self._table(name) for name in self._given.locations}
+            records: dict[Split, list[Record]] = {name: self._given.read(name) for name in self._given.locations}
+            self._check_names(records)
+            tables: dict[Split, list[Line]] = {name: self._table(name, found) for name, found in records.items()}
             self._lines = self._given.share_out(tables)
         return self._lines[split]
 
-    def _table(self, split: Split) -> list[Line]:
-        records = read_records(self._given.locations[split])
-        lines = self._sieve.keep(split, records, lambda record: Line(record, self.prompt_of(record)))
+    def _table(self, split: Split, records: Sequence[Record]) -> list[Line]:
+        def line_of(record: Record) -> Line:
+            adapted = self.adapted(record.renamed(self._columns))
+            return Line(adapted, self.prompt_of(adapted))
+
+        lines = self._sieve.keep(split, records, line_of)
         self.check_table(lines)
         return lines
+
+    def _checked_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
+        """``data.columns`` as a plain mapping of names that mean something."""
+        if columns is None:
+            return {}
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) and name for name in columns.values()):
+            raise UserError(f"data.columns={columns}: must name columns of the files by ours, {{prompt: question}}")
+        unknown = [name for name in columns if self.reads and name not in self.reads]
+        if unknown:
+            raise UserError(
+                f"data.columns.{unknown[0]}: data={self.name} reads no column of this name; it reads "
+                f"{', '.join(self.reads)}"
+            )
+        return {str(ours): theirs for ours, theirs in columns.items()}
+
+    def _check_names(self, records: Mapping[Split, Sequence[Record]]) -> None:
+        """Refuses a name in ``data.columns`` that no row of any file has: nothing would be read of it."""
+        for ours, theirs in self._columns.items():
+            if not any(theirs in record.fields for found in records.values() for record in found):
+                there = sorted({str(name) for found in records.values() for record in found for name in record.fields})
+                raise UserError(f"data.columns.{ours}={theirs}: no row has such a column; there are {', '.join(there)}")

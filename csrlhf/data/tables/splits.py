@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.near_duplicates import groups, normalise
 from csrlhf.data.source import SPLITS, Split
-from csrlhf.data.tables.readers import check_location, content_hash
-from csrlhf.data.tables.record import Line
+from csrlhf.data.tables.readers import check_location, content_hash, read_records
+from csrlhf.data.tables.record import Line, Record
 from csrlhf.errors import UserError
 from csrlhf.types import Prompt
 
@@ -100,6 +101,7 @@ class GivenSplits:
         validation: likewise, or a share of ``train``'s prompts, in (0, 1).
         test: likewise.
         split_seed: decides which prompts a share holds out.
+        hub_options: of ``datasets.load_dataset``, for locations on the Hub.
 
     Attributes:
         locations: by split, of those that have one.
@@ -110,7 +112,12 @@ class GivenSplits:
     """
 
     def __init__(
-        self, train: str | None, validation: str | float | None, test: str | float | None, split_seed: int
+        self,
+        train: str | None,
+        validation: str | float | None,
+        test: str | float | None,
+        split_seed: int,
+        hub_options: Mapping[str, Any] | None = None,
     ) -> None:
         given: dict[Split, str | float | None] = {"train": train, "validation": validation, "test": test}
         self.shares: Shares = {split: float(value) for split, value in given.items() if isinstance(value, int | float)}
@@ -125,7 +132,7 @@ class GivenSplits:
                 "data has no file: set data.train=FILE and data.validation=FILE or a share, or data.test=FILE where a "
                 "stage only evaluates"
             )
-        self.split_seed = split_seed
+        self.split_seed, self._hub_options = split_seed, hub_options or {}
 
     def __contains__(self, split: Split) -> bool:
         return split in self.locations or split in self.shares
@@ -134,9 +141,13 @@ class GivenSplits:
         """Where the rows of a split come from, for messages."""
         return self.locations.get(split) or f"data.{split}={self.shares[split]} of {self.locations['train']}"
 
+    def read(self, split: Split) -> list[Record]:
+        """All rows of a location."""
+        return read_records(self.locations[split], self._hub_options)
+
     def hashes(self) -> dict[str, str]:
         """sha256 of what each location holds, by split."""
-        return {split: content_hash(location) for split, location in self.locations.items()}
+        return {split: content_hash(location, self._hub_options) for split, location in self.locations.items()}
 
     def share_out(self, tables: Mapping[Split, list[Line]]) -> dict[Split, list[Line]]:
         """The lines of every split, in the order of the splits.
