@@ -82,3 +82,15 @@ class Harmless:
                 f"harmful is {meta['harmful']}, and data.harmless says the opposite: leave one of them out"
             )
         return meta | {"harmful": harmful}
+
+
+def prompt_meta(harmful: bool, harmless_word: str = "benign", **known: str | None) -> dict[str, Any]:
+    """What an adapter says of a prompt whose set states whether it is harmful.
+
+    Args:
+        harmful: the set's statement.
+        harmless_word: the category of a harmless one, ``keyword_alike`` for prompts that only sound harmful.
+        **known: the set's own words, such as ``harm``; None leaves one out.
+    """
+    words = {name: value for name, value in known.items() if value is not None}
+    return {"category": HARMFUL[0] if harmful else harmless_word, "harmful": harmful, **words}

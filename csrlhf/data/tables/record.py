@@ -22,6 +22,9 @@ from csrlhf.types import Messages, Prompt
 ROLES = ("system", "user", "assistant")
 
 
+Meaning = TypeVar("Meaning")
+
+
 class RowError(UserError):
     """One row is broken; ``data.bad_rows=skip`` leaves it out."""
 
@@ -111,6 +114,14 @@ class Record:
         if not isinstance(value, bool):
             raise self.error(f"{column} is {reprlib.repr(value)}: it must be true or false")
         return value
+
+    def word(self, column: str, meanings: Mapping[str, Meaning]) -> Meaning:
+        """What one of some words, in any case, means."""
+        value = self.value(column)
+        key = value.strip().lower() if isinstance(value, str) else None
+        if key is None or key not in meanings:
+            raise self.error(f"{column} is {reprlib.repr(value)}: it must be one of {', '.join(meanings)}")
+        return meanings[key]
 
     def number(self, column: str) -> float:
         """A finite number."""

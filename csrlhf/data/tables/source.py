@@ -260,3 +260,16 @@ class TableData:
             if not any(theirs in record.fields for found in records.values() for record in found):
                 there = sorted({str(name) for found in records.values() for record in found for name in record.fields})
                 raise UserError(f"data.columns.{ours}={theirs}: no row has such a column; there are {', '.join(there)}")
+
+
+def one_constraint(source: TableData) -> None:
+    """Refuses several constraints of a set whose responses have one label.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(source.constraints) > 1:
+        raise UserError(
+            f"data.constraints={list(source.constraints)}: data={source.name} has one label for a response; name one "
+            "constraint"
+        )
