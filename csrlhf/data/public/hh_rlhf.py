@@ -52,8 +52,8 @@ class HhRlhf(TableData):
     }
     reads: ClassVar[Sequence[str]] = ("chosen", "rejected")
 
-    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
-        super().__init__(bad_rows=bad_rows, **table)  # some of its transcripts end with an empty turn
+    def __init__(self, *locations: Any, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(*locations, bad_rows=bad_rows, **table)  # some of its transcripts end with an empty turn
 
     def prompt_of(self, record: Record) -> Prompt:
         """The conversation before the chosen response; a single turn is a text."""

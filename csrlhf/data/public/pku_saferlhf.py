@@ -22,7 +22,8 @@ class PkuSafeRlhf(TableData):
 
     Args:
         preference: what orders the pairs: ``better`` (helpfulness, for a reward model) or ``safer``.
-        **table: the arguments of ``TableData``; a constraint is ``harm`` or a category, ``privacy_violation`` say.
+        *locations, **table: the arguments of ``TableData``; a constraint is ``harm`` or a category, such as
+            ``privacy_violation``.
 
     Raises:
         UserError: ``preference`` is neither.
@@ -40,8 +41,8 @@ class PkuSafeRlhf(TableData):
         "is_response_1_safe", "response_0_harm_category", "response_1_harm_category",
     )  # fmt: skip
 
-    def __init__(self, preference: str = "better", **table: Any) -> None:
-        super().__init__(**table)
+    def __init__(self, *locations: Any, preference: str = "better", **table: Any) -> None:
+        super().__init__(*locations, **table)
         if preference not in ("better", "safer"):
             raise UserError(f"data.preference={preference}: must be better or safer")
         self.preference = preference

@@ -27,8 +27,8 @@ class UltraFeedback(TableData):
     }
     reads: ClassVar[Sequence[str]] = ("chosen", "rejected", "score_chosen", "score_rejected")
 
-    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
-        super().__init__(bad_rows=bad_rows, **table)  # some of its responses are empty
+    def __init__(self, *locations: Any, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(*locations, bad_rows=bad_rows, **table)  # some of its responses are empty
 
     def prompt_of(self, record: Record) -> Prompt:
         """The turns before the chosen response; a single one is a text."""
