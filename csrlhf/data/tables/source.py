@@ -28,8 +28,8 @@ class TableData:
     """Rows from tables, one location per split.
 
     Args:
-        train: a file (``.jsonl``, ``.csv``, ``.parquet``), a folder of the ``datasets`` library, or
-            ``owner/name:split`` on the Hub; None where no stage trains.
+        train: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet``, with ``.gz`` or ``.zst`` behind it or
+            not), a folder of the ``datasets`` library, or ``owner/name:split`` on the Hub; None where no stage trains.
         validation: likewise, or a number in (0, 1): this share of ``train``'s prompts is held out for it.
         test: likewise; scored once, at the end.
         constraints: names of the labelled harms, in the order of the cost model's outputs.
