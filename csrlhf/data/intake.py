@@ -145,7 +145,8 @@ class Intake:
                 if not (isinstance(error, RefusedTurnsError) and self.skips_broken):
                     way_out = ""
                     if isinstance(error, RefusedTurnsError) and hasattr(self.source, "bad_rows"):
-                        way_out = "; data.bad_rows=skip leaves such rows out"
+                        key = getattr(self.source, "bad_rows_key", "data.bad_rows")
+                        way_out = f"; {key}=skip leaves such rows out"
                     raise UserError(f"{_place(row)}{error}{way_out}") from error
                 reason = "the tokenizer's chat template refuses the conversation"
             else:

@@ -41,6 +41,7 @@ class MixedData:
 
     name = "mix"
     oracle = None
+    bad_rows_key = "data.sources.<name>.bad_rows (of every source)"
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from csrlhf.data.intake import Intake, shortened
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.mix import MixedData
 from csrlhf.data.prompt_sets import EvaluationData
-from csrlhf.data.prompts import PromptDataModule
+from csrlhf.data.prompts import PromptDataModule, encode_batch
 from csrlhf.data.score_data import LabelledDataModule, PreferenceDataModule
 from csrlhf.data.settings import (
     BatchSettings,
@@ -88,6 +88,15 @@ def test_a_long_prompt_can_keep_its_end(tmp_path: Path, tiny: ModuleType) -> Non
     assert [row.prompt for row in data.rows["train"]] == ["a", "e f g h"]
     assert data.intake.record()["train"]["prompts"] == {"read": 2, "used": 2, "truncated": 1, "left_out": {}}
     assert data.batch(0).input_ids_BP.shape[1] <= 6
+
+
+def test_prompts_are_encoded_once(tmp_path: Path, tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prompts(tiny, table(tmp_path, *({"prompt": f"{a} {b}"} for a in "abc" for b in "de")))
+    data.setup("fit")
+    fresh = encode_batch(data.tokenizer, data.batch(1).rows, [0, 1], 6)
+    monkeypatch.setattr("csrlhf.data.prompts.encode_prompt", None)  # not callable
+    assert data.batch(1).input_ids_BP.tolist() == fresh.input_ids_BP.tolist()
+    assert next(iter(data.val_dataloader())).prompt_mask_BP.shape == (6, 4)
 
 
 def test_none_left_is_an_error(tmp_path: Path, tiny: ModuleType) -> None:

@@ -99,9 +99,7 @@ def _from_sharegpt(record: Record, turns: Any) -> Any:
 
 def _answer(record: Record, column: str) -> str:
     """A text, or a list of one turn of the assistant's."""
-    value = record.value(column)
-    if record.texts_only and str(value).lstrip().startswith("[{"):
-        value = record.structure(column)
+    value = record.turns(column)
     if not isinstance(value, list):
         return record.text(column)
     *others, last = record.conversation(value, column, last="assistant")
@@ -126,9 +124,7 @@ def _pair(record: Record) -> dict[str, Any]:
 
 def _side(record: Record, column: str) -> tuple[Messages | None, str]:
     """The turns before an answer where they stand beside it, and the answer."""
-    value = record.value(column)
-    if record.texts_only and str(value).lstrip().startswith("[{"):
-        value = record.structure(column)
+    value = record.turns(column)
     if isinstance(value, list) and len(value) > 1:
         return split_off(record, value, column)
     return None, _answer(record, column)

@@ -163,12 +163,17 @@ class Record:
 
     def prompt(self, column: str = "prompt") -> Prompt:
         """A text, or a conversation that ends with the user's turn."""
-        value = self.value(column)
-        if self.texts_only and re.match(r'\s*\[\s*\{\s*"(role|content)"', str(value)):
-            value = self.structure(column)
+        value = self.turns(column)
         if not isinstance(value, list):
             return self.text(column)
         return self.conversation(value, "a conversation as prompt", last="user")
+
+    def turns(self, column: str) -> Any:
+        """The value of a column that may hold turns: where the format knows texts alone, turns are JSON in one."""
+        value = self.value(column)
+        if self.texts_only and re.match(r'\s*\[\s*\{\s*"(role|content)"', str(value)):
+            return self.structure(column)
+        return value
 
     def messages(self, column: str, last: str) -> Messages:
         """A conversation whose last turn is that of the role ``last``."""

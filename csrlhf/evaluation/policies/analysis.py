@@ -23,7 +23,7 @@ from csrlhf.evaluation.policies.comparison import (
 from csrlhf.evaluation.policies.rates import (
     attack_success,
     by_prompt,
-    check_benign,
+    check_categories,
     check_stated,
     groups_of,
     is_benign,
@@ -124,7 +124,7 @@ def analyse(
     every = [answer for given in answers.values() for answer in given]
     if labels is not None:
         labels.check_ids({answer.id for answer in every}, "the responses")
-    check_benign(settings.benign, (answer.category for answer in every))
+    check_categories(settings.benign, settings.harmful, (answer.category for answer in every))
     stated = ((answer.meta, answer.category, answer.attack) for answer in every)
     check_stated(settings.benign, settings.harmful, stated)
     unsafe = verdicts(every, settings.judge, labels)

@@ -26,7 +26,7 @@ from csrlhf.evaluation.answers.records import Answer, attack_of, read_about, rea
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
 from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
-from csrlhf.evaluation.policies.rates import check_benign, check_stated
+from csrlhf.evaluation.policies.rates import check_categories, check_stated
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler, sampling_record
@@ -133,9 +133,10 @@ class EvaluationModule(JournalModule):
         if self.labels_file is not None:
             read_labels(self.labels_file)
         if self.outputs is None:
-            check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
+            benign, harmful = self.settings.benign, self.settings.harmful
+            check_categories(benign, harmful, (row.meta.get("category") for row in self._prompts))
             stated = ((row.meta, row.meta.get("category"), attack_of(row.meta)) for row in self._prompts)
-            check_stated(self.settings.benign, self.settings.harmful, stated)
+            check_stated(benign, harmful, stated)
             for name, where in self.constraints.kinds.items():
                 check_selected(name, where, self._prompts, "test")
             self.open_journal(self.about())

@@ -8,28 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from csrlhf.data.harmless import BENIGN, is_harmful, stated
+from csrlhf.data.harmless import BENIGN, HARMFUL, is_harmful, stated
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.stats.intervals import Interval, rate, success_at
 from csrlhf.stats.policy_report import REFUSAL
 
 
-def check_benign(benign: Collection[str], categories: Iterable[str | None]) -> None:
-    """Refuses harmless categories that no prompt has: a typing error would count harmless prompts as attacks.
+def check_categories(benign: Collection[str], harmful: Collection[str], categories: Iterable[str | None]) -> None:
+    """Refuses categories that no prompt has: a typing error would count harmless prompts as attacks.
 
     Args:
         benign: categories that are said to be harmless. The default may name more than there are.
+        harmful: categories that are said to be harmful, likewise.
         categories: of the prompts.
 
     Raises:
-        UserError: names the category and those that there are.
+        UserError: names the category and those that there are, or one that is said to be both.
     """
     known = sorted({category for category in categories if category is not None})
-    unknown = [name for name in benign if name not in known and name not in BENIGN]
-    if unknown:
-        there = f"they have {', '.join(known)}" if known else "they have no categories at all"
-        raise UserError(f"evaluate.benign=[{','.join(benign)}]: no prompt has the category {unknown[0]}; {there}")
+    for key, listed in (("benign", benign), ("harmful", harmful)):
+        unknown = [name for name in listed if name not in known and name not in (*BENIGN, *HARMFUL)]
+        if unknown:
+            there = f"they have {', '.join(known)}" if known else "they have no categories at all"
+            raise UserError(f"evaluate.{key}=[{','.join(listed)}]: no prompt has the category {unknown[0]}; {there}")
+    if both := [name for name in benign if name in harmful]:
+        raise UserError(f"evaluate.benign and evaluate.harmful both name the category {both[0]}: keep one of them")
 
 
 def check_stated(benign: Collection[str], harmful: Collection[str], prompts: Iterable[Asked]) -> None:

@@ -127,6 +127,11 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, row: dict[str, An
     assert complaint in str(caught.value)
 
 
+def test_an_answer_in_csv_may_be_json_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('prompt,chosen,rejected\nA list?,"[{""a"": 1}]",[{]\n', encoding="utf-8")
+    assert JsonlData(str(tmp_path / "x.csv")).preferences("train") == [PreferenceRow("A list?", '[{"a": 1}]', "[{]")]
+
+
 def test_a_pair_about_two_prompts_is_left_out(tmp_path: Path) -> None:
     rows = {"chosen": [HI, HELLO], "rejected": [HI, NO]}, {"chosen": [HI, HELLO], "rejected": [JOKE, NO]}
     with pytest.warns(
