@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from csrlhf.data.harmless import Harmless
 from csrlhf.data.pairs import labelled_pair, ordered_pair, pair_margin
 from csrlhf.data.source import Kind
-from csrlhf.data.tables.labels import LabelWords
+from csrlhf.data.tables.labels import LabelWords, word
 from csrlhf.data.tables.layouts import standard
 from csrlhf.data.tables.record import LeftOut, Line, Record
 from csrlhf.data.tables.source import TableData
@@ -143,4 +143,5 @@ class JsonlData(TableData):
             return record.labels(self.constraints, self._words)
         if len(self.constraints) > 1:
             raise record.error("is_safe is one label, data.constraints names several: set one constraint")
-        return (float(not record.flag("is_safe")),)
+        safe = {"true": True, "1": True, "false": False, "0": False}.get(word(record.value("is_safe")))
+        return (float(not (record.flag("is_safe") if safe is None else safe)),)

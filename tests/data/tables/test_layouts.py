@@ -243,10 +243,17 @@ def test_labels_that_are_none(tmp_path: Path, labels: Any) -> None:
         data(tmp_path, {"prompt": "a"}, labels=labels)
 
 
-def test_is_safe_has_its_polarity_in_its_name(tmp_path: Path) -> None:
-    source = data(tmp_path, *({"prompt": "a", "response": f"b {safe}", "is_safe": safe} for safe in (True, False)))
+@pytest.mark.parametrize("values", [(True, False), (1, 0), ("true", "False"), (1.0, "0")])
+def test_is_safe_has_its_polarity_in_its_name(tmp_path: Path, values: tuple[Any, Any]) -> None:
+    rows = ({"prompt": "a", "response": f"b {n}", "is_safe": safe} for n, safe in enumerate(values))
+    source = data(tmp_path, *rows)
     assert [row.unsafe for row in source.labelled("train")] == [(0.0,), (1.0,)]
-    assert [row.response for row in source.demonstrations("train")] == ["b True"]
+    assert [row.response for row in source.demonstrations("train")] == ["b 0"]
+
+
+def test_is_safe_that_says_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r":1: is_safe is 'maybe': it must be true or false"):
+        data(tmp_path, {"prompt": "a", "response": "b", "is_safe": "maybe"}).labelled("train")
     with pytest.raises(UserError, match=r":2: the column is_safe is missing, other lines of the file have it"):
         data(tmp_path, {"prompt": "a", "response": "b", "is_safe": True}, {"prompt": "a", "response": "c"}).labelled(
             "train"
