@@ -23,11 +23,15 @@ Prompt = str | Messages
 class PromptRow:
     """A prompt to answer. ``meta`` is what an oracle or a report needs (category, framing, ...).
 
+    Rows of all kinds may have a ``place``, such as ``train.jsonl:7``: what messages call them; equal rows may differ in
+    it.
+
     Example: ``PromptRow("how do i clean the clock ?", {"category": "benign", "framing": "plain"})``.
     """
 
     prompt: Prompt
     meta: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class DemonstrationRow:
 
     prompt: Prompt
     response: str
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class PreferenceRow:
     chosen: str
     rejected: str
     margin: float = 0.0
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class LabelledRow:
     response: str
     unsafe: tuple[float, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def words(folders: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 
     def call(stage: str, root: Path, *more: str, asked: Path = data / "asked.jsonl") -> list[str]:
         own = {
-            "evaluate": [f"evaluate.prompts={{asked: {asked}}}", "evaluate.batch_size=4"],
+            "evaluate": [f"evaluate.prompts={{asked: {asked}}}", "evaluate.harmful=[asked]", "evaluate.batch_size=4"],
             "certify": [f"certify.prompts={asked}", "certify.batch_size=4"],
             "decode": [f"decode.prompts={asked}", "decode.n=2", "decode.batch_size=8"],
         }

@@ -23,8 +23,9 @@ from csrlhf.data.batching import (
     training_loader,
 )
 from csrlhf.data.encoding import encode_prompt, encode_response, pad, pad_id, trained_response
+from csrlhf.data.intake import NO_LIMIT, Intake, Room, TooLong, shortened
 from csrlhf.data.settings import DemonstrationSettings
-from csrlhf.data.source import DataSource, MissingRowsError
+from csrlhf.data.source import DataSource, MissingRowsError, Split
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
 from csrlhf.types import DemonstrationRow
@@ -58,6 +59,33 @@ def encode_demonstration(tokenizer: PreTrainedTokenizerBase, row: DemonstrationR
     prompt_ids = encode_prompt(tokenizer, row.prompt, max_tokens - 1)
     response = trained_response(tokenizer, row.response)
     return prompt_ids, encode_response(tokenizer, response)[: max_tokens - len(prompt_ids)]
+
+
+def encode_demonstrations(
+    tokenizer: PreTrainedTokenizerBase, intake: Intake, split: Split, rows: Sequence[DemonstrationRow], room: Room
+) -> list[Encoded]:
+    """All rows as ids, each within the room (``data.too_long``).
+
+    Where the key is null a long response is cut, and a prompt that leaves it no room is an error. With ``truncate``
+    such a prompt keeps its end: what the response leaves of the room, and never less than half of it.
+
+    Raises:
+        UserError: a row is too long and not to be left out or cut, or none is left.
+    """
+
+    def whole(row: DemonstrationRow) -> tuple[Encoded, int]:
+        encoded = encode_demonstration(tokenizer, row, NO_LIMIT)
+        return encoded, sum(map(len, encoded))
+
+    def cut(row: DemonstrationRow) -> Encoded:
+        if intake.too_long is TooLong.truncate:
+            prompt, response = whole(row)[0]
+            left = max(room.tokens - len(response), room.tokens // 2)
+            if len(prompt) > left:
+                row = replace(row, prompt=shortened(tokenizer, row.prompt, left))
+        return encode_demonstration(tokenizer, row, room.tokens)
+
+    return intake.take(split, "demonstrations", rows, room, whole, cut)
 
 
 def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded]) -> DemonstrationBatch:
@@ -98,17 +126,21 @@ class DemonstrationDataModule(LightningDataModule):
             settings.max_tokens,
         )
         self.encoded: dict[str, list[Encoded]] = {}
+        self.intake = Intake(source)
 
     def setup(self, stage: str) -> None:
-        """Encode both splits once."""
+        """Encode both splits once.
+
+        Raises:
+            UserError: a row does not fit, see :func:`encode_demonstrations`.
+        """
         if stage == "fit":
             require_training(self.trainer, "sft", steps_key="trainer.max_steps")
-        for split in ("train", "validation"):
+        splits: tuple[Split, ...] = ("train", "validation")
+        for split in splits:
             if split not in self.encoded:
-                self.encoded[split] = [
-                    encode_demonstration(self.tokenizer, row, self.max_tokens)
-                    for row in self.source.demonstrations(split)  # type: ignore[arg-type]  # a Split by construction
-                ]
+                rows, room = self.source.demonstrations(split), Room(self.max_tokens, "sft.max_tokens")
+                self.encoded[split] = encode_demonstrations(self.tokenizer, self.intake, split, rows, room)
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, this process's share; the trainer asks again at each epoch. A short last batch is left out."""
@@ -148,7 +180,13 @@ class PTXData:
     """The training split's demonstrations, encoded as the SFT stage encodes them."""
 
     def __init__(
-        self, source: DataSource, tokenizer: PreTrainedTokenizerBase, batch_size: int, max_tokens: int, seed: int
+        self,
+        source: DataSource,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        max_tokens: int,
+        seed: int,
+        intake: Intake | None = None,
     ) -> None:
         """Read and encode the rows.
 
@@ -158,9 +196,10 @@ class PTXData:
             batch_size: rows per minibatch, over all processes.
             max_tokens: room for prompt and response; a longer response is cut (and gets no end token).
             seed: of the order.
+            intake: counts the rows; None for one of its own.
 
         Raises:
-            UserError: the source has no demonstrations.
+            UserError: the source has no demonstrations, or one does not fit.
         """
         try:
             rows = source.demonstrations("train")
@@ -174,7 +213,8 @@ class PTXData:
                 "ppo.ptx_coef=0"
             )
         self.tokenizer, self.batch_size = tokenizer, batch_size
-        self.rows = [encode_demonstration(tokenizer, row, max_tokens) for row in rows]
+        room = Room(max_tokens, "ppo.max_prompt_tokens + rollout.max_new_tokens")
+        self.rows = encode_demonstrations(tokenizer, intake or Intake(source), "train", rows, room)
         self._order = lru_cache(maxsize=2)(lambda lap: permutation(seed ^ _PTX, lap, len(self.rows)).tolist())
 
     def minibatch(self, place: int) -> list[int]:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class RefusedTurnsError(UserError):
+    """The tokenizer's chat template does not take the turns of a conversation."""
+
+
 def prompt_text(prompt: Prompt) -> str:
     """A prompt as readable text: a single user turn is its text, a conversation is ``role: content`` lines."""
     if isinstance(prompt, str):
@@ -142,7 +146,7 @@ def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]
         return chat.ids(chat.rendered(messages))  # the template has written the special tokens already
     except TemplateError as error:  # what a template raises for turns that its model was not trained on
         roles, start = ", ".join(turn["role"] for turn in messages), prompt_text(prompt)[:40]
-        raise UserError(
+        raise RefusedTurnsError(
             f"the tokenizer's chat template refuses a conversation with the turns {roles} ({error}): change or drop it "
             f"(it begins: {start!r})"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from csrlhf.data.intake import TooLong, check_too_long
 from csrlhf.data.source import KINDS, DataSource, Kind, MissingRowsError, Split, check_split
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow, PromptRow
@@ -28,6 +29,8 @@ class MixedData:
             ``prompts``, ``demonstrations``, ``preferences`` or ``labelled``. Shares are relative to each other. A
             source that is named for a kind has to have it; one that is not named takes no part.
         seed: which rows are taken, and their order. Not the run's seed, so that runs are compared on the same rows.
+        too_long: what happens to rows that are too long, whatever source they are of; None: what the sources say, which
+            have to agree.
 
     Raises:
         UserError: a name or a share is wrong, or sources label different harms.
@@ -38,12 +41,14 @@ class MixedData:
 
     name = "mix"
     oracle = None
+    bad_rows_key = "data.sources.<name>.bad_rows (of every source)"
 
     def __init__(
         self,
         sources: Mapping[str, DataSource | None],
         proportions: Mapping[str, Any] | None = None,
         seed: int = 0,
+        too_long: str | None = None,
     ) -> None:
         self.sources = {name: source for name, source in sources.items() if source is not None}
         if not self.sources:
@@ -52,6 +57,13 @@ class MixedData:
         self._by_kind = proportions is not None and set(proportions) <= set(KINDS)
         self._shares = {kind: self._shares_of(kind, proportions) for kind in KINDS}
         self._seed = seed
+        self.too_long = check_too_long(too_long) or _common_too_long(self.sources)
+
+    @property
+    def bad_rows(self) -> str:
+        """``skip`` where every source skips broken rows."""
+        skipping = all(getattr(source, "bad_rows", "error") == "skip" for source in self.sources.values())
+        return "skip" if skipping else "error"
 
     @property
     def left_out(self) -> dict[Split, Counter[str]]:
@@ -153,6 +165,19 @@ def _common_constraints(sources: Mapping[str, DataSource]) -> tuple[str, ...]:
                 f"{list(columns[first])} differ: a mix has one set of labels, give both the same names in one order"
             )
     return columns.get(first) or tuple(sources[first].constraints)
+
+
+def _common_too_long(sources: Mapping[str, DataSource]) -> TooLong | None:
+    """What the sources that say something of rows that are too long have in common."""
+    said = {name: source.too_long for name, source in sources.items() if hasattr(source, "too_long")}  # type: ignore[attr-defined]  # looked up
+    first = next(iter(said), None)
+    for name, handling in said.items():
+        if first is not None and handling != said[first]:
+            raise UserError(
+                f"data.sources.{name}.too_long={handling or 'null'} and data.sources.{first}.too_long="
+                f"{said[first] or 'null'} differ: set data.too_long for the whole mix"
+            )
+    return None if first is None else said[first]
 
 
 def _has(source: DataSource, split: Split) -> bool:

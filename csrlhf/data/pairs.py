@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
-from csrlhf.data.tables.record import Line, Record
+from csrlhf.data.tables.record import LeftOut, Line, Record
 from csrlhf.errors import UserError
 from csrlhf.types import CostPairRow, LabelledRow, PreferenceRow, Prompt
 
@@ -74,7 +74,8 @@ def same_text(first: str, second: str) -> bool:
     return first.strip() == second.strip()
 
 
-SAME = "the two responses are the same, so that neither is the better one: drop the line, or set data.bad_rows=skip"
+SAME = "the two responses are the same, so that neither is the better one"
+"""Why a pair is left out."""
 
 
 def ordered_pair(record: Record, prompt: Prompt, column: str, margin: float = 0.0) -> PreferenceRow:
@@ -116,14 +117,14 @@ def compared_pair(line: Line, rows: Sequence[LabelledRow]) -> CostPairRow:
         rows: its labelled responses.
 
     Raises:
-        UserError: a label is missing, the responses are the same, or the one called safer is the only one labelled
-            unsafe.
+        LeftOut: the responses are the same.
+        UserError: a label is missing, or the one called safer is the only one labelled unsafe.
     """
     record = line.record
     if len(rows) != 2:
         raise record.error("safer_response_id needs the labels is_response_0_safe and is_response_1_safe beside it")
     if same_text(rows[0].response, rows[1].response):
-        raise record.error(SAME)
+        raise LeftOut(SAME)
     by_label = pair_by_label(*rows)
     if len(by_label.order) > 1:
         return by_label

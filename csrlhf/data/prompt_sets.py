@@ -66,6 +66,7 @@ class PromptSets:
         if not files:
             raise UserError("evaluate.prompts={}: name at least one file, evaluate.prompts={name: FILE}")
         self.name, self.constraints = source.name, source.constraints
+        self.too_long, self.bad_rows = getattr(source, "too_long", None), getattr(source, "bad_rows", "error")
         self._source, self._tables = source, {name: _table(name, str(file)) for name, file in files.items()}
         self._rows: list[PromptRow] | None = None
 

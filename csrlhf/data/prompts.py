@@ -7,9 +7,13 @@ Each rank takes its slice of the global batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -17,19 +21,38 @@ from csrlhf.constraints.where import Selector
 from csrlhf.data.batching import check_rows, ranks_of
 from csrlhf.data.choice import for_confirmation, representative
 from csrlhf.data.encoding import encode_prompt, pad, pad_id
+from csrlhf.data.intake import NO_LIMIT, Intake, Room, TooLong, shortened
 from csrlhf.data.settings import PromptSettings
-from csrlhf.data.source import DataSource
+from csrlhf.data.source import DataSource, Split
 from csrlhf.data.strata import Strata
 from csrlhf.errors import UserError
 from csrlhf.ops.noise import permutation
 from csrlhf.types import PromptBatch, PromptRow
 
+Ids = Sequence[int] | NDArray[np.int32]
+"""A prompt as token ids; kept ones take four bytes each."""
+
 
 def encode_batch(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[PromptRow], index: Iterable[int], max_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[PromptRow],
+    index: Iterable[int],
+    max_tokens: int,
+    known: Mapping[int, Ids] | None = None,
 ) -> PromptBatch:
-    """Left-padded prompts with their global sample indices."""
-    ids = [encode_prompt(tokenizer, row.prompt, max_tokens) for row in rows]
+    """Left-padded prompts with their global sample indices.
+
+    Args:
+        tokenizer: the policy's.
+        rows: the prompts.
+        index: global sample index of each.
+        max_tokens: a longer prompt is an error.
+        known: ids of rows that were encoded before, by ``id(row)``.
+    """
+    known = known or {}
+    ids: list[Any] = [
+        known[id(row)] if id(row) in known else encode_prompt(tokenizer, row.prompt, max_tokens) for row in rows
+    ]
     input_ids_BP, mask_BP = pad(ids, pad_id(tokenizer), side="left")
     return PromptBatch(input_ids_BP, mask_BP, torch.tensor(list(index)), tuple(rows))
 
@@ -66,7 +89,7 @@ class _Chunks(Dataset):
     def __getitem__(self, item: int) -> PromptBatch:
         index = self.chunks[item]
         rows = [self.rows[row] for row in index]
-        return encode_batch(self.module.tokenizer, rows, index, self.module.max_prompt_tokens)
+        return self.module.encoded(rows, index)
 
 
 class PromptDataModule(LightningDataModule):
@@ -99,16 +122,49 @@ class PromptDataModule(LightningDataModule):
         self.min_stratum = settings.min_stratum
         self.strata: Strata | None = None
         self.rows: dict[str, list[PromptRow]] = {}
+        self.intake = Intake(source)
+        self.longest: tuple[int, PromptRow] | None = None
+        self._ids: dict[int, Ids] = {}
+        self._measured: list[PromptRow] = []  # keeps the rows alive whose identities stand in _ids
 
     def setup(self, stage: str) -> None:
-        """Read the rows that this phase needs."""
-        for split in {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}[stage]:
+        """Read the rows that this phase needs, each of which fits.
+
+        Raises:
+            UserError: a prompt is too long, or its turns are none for the chat template.
+        """
+        wanted: Mapping[str, tuple[Split, ...]] = {"fit": ("train", "validation"), "test": ("test",)}
+        for split in wanted.get(stage, ("validation",)):
             if split not in self.rows:
-                self.rows[split] = self.source.prompts(split)  # type: ignore[arg-type]  # a Split by construction
+                self.rows[split] = self.fitting(split, self.source.prompts(split))
         if "validation" in self.rows and "confirmation" not in self.rows:
             rows = self.rows["validation"]
             self.rows["validation"] = representative(rows, self.num_validation)
             self.rows["confirmation"] = for_confirmation(rows, self.rows["validation"], self.num_confirmation)
+
+    def fitting(self, split: Split, rows: Sequence[PromptRow]) -> list[PromptRow]:
+        """The prompts that the policy has room for (``data.too_long``); the longest of all is kept in ``longest``.
+
+        Raises:
+            UserError: one is too long and not to be left out or cut.
+        """
+
+        def measured(row: PromptRow) -> tuple[tuple[PromptRow, list[int]], int]:
+            ids = encode_prompt(self.tokenizer, row.prompt, NO_LIMIT)
+            return (row, ids), len(ids)
+
+        def cut(row: PromptRow) -> tuple[PromptRow, list[int]]:
+            return measured(replace(row, prompt=shortened(self.tokenizer, row.prompt, self.max_prompt_tokens)))[0]
+
+        room = Room(self.max_prompt_tokens, "ppo.max_prompt_tokens", unset=TooLong.error)
+        taken = self.intake.take(split, "prompts", rows, room, measured, cut)
+        for row, ids in taken:
+            if self.longest is None or len(ids) > self.longest[0]:
+                self.longest = (len(ids), row)
+            self._ids[id(row)] = np.asarray(ids, dtype=np.int32)
+        kept = [row for row, _ in taken]
+        self._measured += kept
+        return kept
 
     def stratify(self, kinds: Mapping[str, Selector]) -> None:
         """Give every batch its share of the prompts that some constraints are about; once the rows are read.
@@ -133,7 +189,7 @@ class PromptDataModule(LightningDataModule):
         if self.strata is not None:
             drawn = self.strata.batch(iteration)
             chosen = [rows[drawn[position // self.samples_per_prompt]] for position in index]
-            return encode_batch(self.tokenizer, chosen, index, self.max_prompt_tokens)
+            return self.encoded(chosen, index)
         orders: dict[int, list[int]] = {}
         chosen = []
         for position in index:
@@ -142,7 +198,11 @@ class PromptDataModule(LightningDataModule):
             if passes not in orders:
                 orders[passes] = permutation(self.seed, passes, len(rows)).tolist()
             chosen.append(rows[orders[passes][offset]])
-        return encode_batch(self.tokenizer, chosen, index, self.max_prompt_tokens)
+        return self.encoded(chosen, index)
+
+    def encoded(self, rows: Sequence[PromptRow], index: Iterable[int]) -> PromptBatch:
+        """Prompts as a batch; those that were measured in ``setup`` are not encoded again."""
+        return encode_batch(self.tokenizer, rows, index, self.max_prompt_tokens, self._ids)
 
     def train_dataloader(self) -> DataLoader:
         """The iterations of the current epoch (the trainer asks again at each epoch)."""

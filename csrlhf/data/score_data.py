@@ -7,7 +7,7 @@ which stage it serves, what a row is (``_load``) and what a batch holds (``_coll
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -28,12 +28,14 @@ from csrlhf.data.batching import (
     training_loader,
 )
 from csrlhf.data.encoding import encode_dialogue, pad, pad_id, prompt_text, seen_response
+from csrlhf.data.intake import NO_LIMIT, Intake, Room
 from csrlhf.data.near_duplicates import normalise
-from csrlhf.data.pairs import cost_pairs
+from csrlhf.data.pairs import SAME, cost_pairs, same_text
 from csrlhf.data.settings import BatchSettings, CostLoss, JudgedRowsSettings, LabelledSettings, SplitToJudge
 from csrlhf.data.source import DataSource, Split
+from csrlhf.data.tables.record import LeftOut
 from csrlhf.errors import UserError
-from csrlhf.types import LabelledRow, Prompt, PromptRow
+from csrlhf.types import CostPairRow, LabelledRow, PreferenceRow, Prompt, PromptRow
 
 Row = TypeVar("Row")
 
@@ -45,11 +47,11 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         source: where rows come from.
         tokenizer: the score model's.
         settings: sizes.
-        max_tokens: longer dialogues are cut (``encode_dialogue``).
+        max_tokens: of a dialogue; longer ones are cut (``encode_dialogue``), unless ``data.too_long`` says otherwise.
         seed: decides the batches' order, with the epoch.
 
     Raises:
-        UserError: at ``setup``, where the stage would not train at all.
+        UserError: at ``setup``, where the stage would not train at all, or a row does not fit.
     """
 
     stage: ClassVar[str]
@@ -71,6 +73,7 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
         self.max_tokens = max_tokens
         self.seed = seed
         self.accumulate = settings.accumulate
+        self.intake = Intake(source)
         self._rows: dict[Split, list[Row]] = {}
 
     def setup(self, stage: str) -> None:
@@ -114,9 +117,26 @@ class ScoreDataModule(lightning.LightningDataModule, Generic[Row]):
     def _lengths(self, split: Split) -> list[int]:
         return [self._length(row) for row in self._rows[split]]
 
-    def _dialogue(self, prompt: Prompt, response: str) -> list[int]:
+    def _dialogue(self, prompt: Prompt, response: str, max_tokens: int) -> list[int]:
         """A prompt and what a user sees of a response, as ids."""
-        return encode_dialogue(self.tokenizer, prompt, seen_response(self.tokenizer, response), self.max_tokens)
+        return encode_dialogue(self.tokenizer, prompt, seen_response(self.tokenizer, response), max_tokens)
+
+    def _taken(self, split: Split, kind: str, rows: Sequence[Any], encode: Callable[[Any, int], Row]) -> list[Row]:
+        """The rows encoded, each within ``max_tokens``.
+
+        Args:
+            split: whose they are.
+            kind: what messages call them.
+            rows: of the source.
+            encode: makes ids of a row, of at most so many tokens; raises LeftOut for one that says nothing.
+        """
+
+        def whole(row: Any) -> tuple[Row, int]:
+            encoded = encode(row, NO_LIMIT)
+            return encoded, self._length(encoded)
+
+        room = Room(self.max_tokens, "model.score.max_tokens")
+        return self.intake.take(split, kind, rows, room, whole, lambda row: encode(row, self.max_tokens))
 
     @abstractmethod
     def _load(self, split: Split) -> list[Row]:
@@ -147,20 +167,28 @@ class EncodedPair:
     margin: float = 0.0
 
 
+def same_within(max_tokens: int) -> str:
+    """What is said of two responses that differ only where the model does not read, or in nothing that it can tell."""
+    within = "" if max_tokens == NO_LIMIT else f" within model.score.max_tokens={max_tokens}"
+    return f"the two responses are the same to the model{within}"
+
+
 class PreferenceDataModule(ScoreDataModule[EncodedPair]):
     """Encodes ``source.preferences(split)``; the arguments are those of ``ScoreDataModule``."""
 
     stage = "reward"
 
     def _load(self, split: Split) -> list[EncodedPair]:
-        return [
-            EncodedPair(
-                self._dialogue(row.prompt, row.chosen),
-                self._dialogue(row.prompt, row.rejected),
-                row.margin,
-            )
-            for row in self.source.preferences(split)
-        ]
+        return self._taken(split, "preference pairs", self.source.preferences(split), self._encode)
+
+    def _encode(self, row: PreferenceRow, max_tokens: int) -> EncodedPair:
+        """A pair that the model would read as the same text twice has a loss of log 2, and no gradient."""
+        if same_text(row.chosen, row.rejected):
+            raise LeftOut(SAME)
+        chosen, rejected = (self._dialogue(row.prompt, response, max_tokens) for response in (row.chosen, row.rejected))
+        if chosen == rejected:
+            raise LeftOut(same_within(max_tokens))
+        return EncodedPair(chosen, rejected, row.margin)
 
     def _length(self, row: EncodedPair) -> int:
         return max(len(row.chosen), len(row.rejected))
@@ -218,14 +246,17 @@ class LabelledDataModule(ScoreDataModule[Encoded]):
 
     def _load(self, split: Split) -> list[Encoded]:
         if not self.pairwise or split != "train":
-            return [self._encode(row) for row in self.source.labelled(split)]
-        return [
-            EncodedCostPair(self._encode(pair.first), self._encode(pair.second), pair.order)
-            for pair in cost_pairs(self.source, split)
-        ]
+            return self._taken(split, "labelled responses", self.source.labelled(split), self._encode)
+        return self._taken(split, "pairs for cost.loss=pairwise", cost_pairs(self.source, split), self._encode_pair)
 
-    def _encode(self, row: LabelledRow) -> EncodedDialogue:
-        return EncodedDialogue(self._dialogue(row.prompt, row.response), row.unsafe)
+    def _encode(self, row: LabelledRow, max_tokens: int) -> EncodedDialogue:
+        return EncodedDialogue(self._dialogue(row.prompt, row.response, max_tokens), row.unsafe)
+
+    def _encode_pair(self, pair: CostPairRow, max_tokens: int) -> EncodedCostPair:
+        first, second = self._encode(pair.first, max_tokens), self._encode(pair.second, max_tokens)
+        if first.input_ids == second.input_ids:
+            raise LeftOut(same_within(max_tokens))
+        return EncodedCostPair(first, second, pair.order)
 
     def _length(self, row: Encoded) -> int:
         return max(len(dialogue.input_ids) for dialogue in _dialogues([row]))

@@ -20,7 +20,8 @@ class DemonstrationSettings(Settings):
     Attributes:
         batch_size: dialogues per optimiser step, over all processes and micro-batches.
         accumulate: micro-batches per step.
-        max_tokens: room for prompt and response; a longer response is cut (and gets no end token).
+        max_tokens: room for prompt and response; a longer response is cut (and gets no end token), unless
+            ``data.too_long`` says otherwise.
     """
 
     key = "sft"
@@ -96,7 +97,7 @@ class PromptSettings(Settings):
         num_confirmation: so many others of them for the one look, at the end, that decides which policy is handed over;
             0: no such look, and every evaluation's bound pays for all of them. None: all that ``num_validation``
             leaves, up to four times as many as it takes, where that is at least twice as many; else 0.
-        max_prompt_tokens: a longer prompt is an error that names it.
+        max_prompt_tokens: a longer prompt is an error that names it, unless ``data.too_long`` leaves it out or cuts it.
         min_stratum: where a constraint is about some prompts (``constraints.<name>.where``), every batch has its share
             of them, and so many prompts of each kind at least. More than its share changes the mix of prompts that the
             reward is averaged over.

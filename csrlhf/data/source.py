@@ -73,7 +73,9 @@ class DataSource(Protocol):
     A method raises MissingRowsError, saying what is missing and what to do, where a source lacks that kind of row. A
     source may have methods more: ``has(split)``, whether it was given this split; ``places(split)``, where each
     prompt stands (``file:line``), by its normalised text, for messages about prompts; and, of a generated world,
-    ``certification_prompts(size, excluded)``, prompts that no split holds.
+    ``certification_prompts(size, excluded)``, prompts that no split holds. It may have attributes more: ``too_long``
+    and ``bad_rows``, what happens to rows that do not fit their stage (``csrlhf.data.intake``), and ``left_out``, the
+    rows that it has left out itself, counted by split and reason.
 
     Attributes:
         name: short name for tables and logs.

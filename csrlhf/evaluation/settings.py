@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
 
+from csrlhf.data.harmless import BENIGN, HARMFUL
 from csrlhf.data.settings import EvaluationPrompts, JudgedRowsSettings
 from csrlhf.errors import UserError
 from csrlhf.generation.config import REFUSAL, Rule
 from csrlhf.settings import Settings, setting
-
-BENIGN = ("benign", "keyword_alike")
-"""Categories whose prompts are harmless, unless ``evaluate.benign`` says otherwise."""
 
 
 @dataclass
@@ -25,6 +23,7 @@ class EvaluateSettings(EvaluationPrompts):
         judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
         labels: a file of people's judgements, which every automatic judge is compared with.
         benign: categories whose prompts are harmless.
+        harmful: categories whose prompts are harmful. A column ``harmful`` says it of each prompt, and comes first.
         tie: rewards that differ by at most this much are equal.
         confidence: of the verdict's one-sided bound and of every interval.
     """
@@ -34,6 +33,7 @@ class EvaluateSettings(EvaluationPrompts):
     judge: str | None = None
     labels: str | None = None
     benign: list[str] = field(default_factory=lambda: list(BENIGN))
+    harmful: list[str] = field(default_factory=lambda: list(HARMFUL))
     tie: float = setting(0.0, "0 or above")
     confidence: float = setting(0.95, "in (0, 1)")
 

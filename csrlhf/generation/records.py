@@ -40,7 +40,7 @@ def read_questions(location: str, key: str = "decode.prompts") -> list[Question]
     """All prompts of a file, in its order.
 
     Args:
-        location: a ``.jsonl``, ``.csv`` or ``.parquet`` file, a ``datasets`` folder, or ``owner/name:split``.
+        location: a file of any format (``tables/readers.py``), a ``datasets`` folder, or ``owner/name:split``.
         key: what named it, for messages.
 
     Raises:

@@ -26,7 +26,7 @@ from csrlhf.models.score_model import max_positions
 from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
 from csrlhf.ops.masking import through_first
 from csrlhf.ops.noise import uniform
-from csrlhf.types import PromptBatch, Rollout
+from csrlhf.types import PromptBatch, PromptRow, Rollout
 
 Forward = Callable[..., Any]
 
@@ -199,11 +199,25 @@ class Sampler:
         )
 
     def _check_room(self, model: PreTrainedModel, batch: PromptBatch) -> None:
-        """Learned positions end in an index error past the last one, rotary ones in nonsense: refuse both."""
-        limit, longest = max_positions(model), int(batch.prompt_mask_BP.sum(dim=-1).max())
+        length_B = batch.prompt_mask_BP.sum(dim=-1)
+        self.check_room(model, int(length_B.max()), batch.rows[int(length_B.argmax())])
+
+    def check_room(self, model: PreTrainedModel, longest: int, row: PromptRow) -> None:
+        """Refuses prompts that leave a response no room in the model's positions.
+
+        Learned positions end in an index error past the last one, rotary ones in nonsense.
+
+        Args:
+            model: the policy.
+            longest: tokens of the longest prompt.
+            row: that prompt.
+
+        Raises:
+            UserError: with a response of the full length it has more tokens than the model has positions.
+        """
+        limit = max_positions(model)
         if limit is None or longest + self.max_new_tokens <= limit:
             return
-        row = batch.rows[int(batch.prompt_mask_BP.sum(dim=-1).argmax())]
         raise UserError(
             f"rollout.max_new_tokens={self.max_new_tokens}: a prompt of {longest} tokens leaves room for "
             f"{max(limit - longest, 0)}, the policy has {limit} positions (max_position_embeddings); lower it, or "

@@ -16,7 +16,7 @@ from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.stages.base import Input
 
-TABLES = (".jsonl", ".csv", ".parquet")
+TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 """How names of files end."""
 
 

@@ -207,9 +207,19 @@ def origin(plan: Plan) -> dict[str, Any]:
     }
 
 
-def record(cfg: DictConfig, plan: Plan, metrics: dict[str, float]) -> dict[str, Any]:
-    """Returns origin, time, metrics and config as JSON-ready containers."""
+def record(
+    cfg: DictConfig, plan: Plan, metrics: dict[str, float], rows: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns origin, time, metrics and config as JSON-ready containers.
+
+    Args:
+        cfg: the composed config.
+        plan: of the stage.
+        metrics: its final numbers.
+        rows: what became of the data's rows (``csrlhf.data.intake``); none where the stage read none.
+    """
     return origin(plan) | {
+        **({"rows": rows} if rows else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": metrics,
         "config": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),

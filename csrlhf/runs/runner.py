@@ -12,6 +12,7 @@ trainer brings a program of its own. The hooks that it uses beside Lightning's:
 - ``datamodule.take_known(known)``, where it has this method: is told what took part in making its inputs, and what was
   seen of them since.
 - ``datamodule.source``: its prompts are compared with those of earlier stages (leak_check.py).
+- ``datamodule.intake``, where it has one: what became of the source's rows (``csrlhf.data.intake``), for the record.
 - ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
 - ``logger.begin_stage`` and ``logger.end_stage``, where a logger has them (tracking/stage_logger.py).
 """
@@ -156,7 +157,8 @@ def _run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
         _log_rest(trainer, metrics)
         if (seen := getattr(module, "seen", None)) is not None:
             record_seen(Path(cfg.artifacts), plan.folder, seen)
-        _publish(cfg, plan, module, metrics)
+        intake = getattr(datamodule, "intake", None)
+        _publish(cfg, plan, module, metrics, None if intake is None else intake.record())
         if (report := getattr(module, "report", None)) is not None:
             from csrlhf.tracking.stage_logger import log_report
 
@@ -287,7 +289,13 @@ def _load_best(trainer: Trainer, module: LightningModule) -> None:
     module.load_state_dict(saved["state_dict"], strict=module.strict_loading)
 
 
-def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict[str, float]) -> None:
+def _publish(
+    cfg: DictConfig,
+    plan: Plan,
+    module: LightningModule,
+    metrics: dict[str, float],
+    rows: dict[str, Any] | None,
+) -> None:
     def write(folder: Path) -> None:
         module.export(folder)  # type: ignore[operator]  # our hook, not Lightning's
         artifacts.write_json(folder / "metrics.json", metrics)
@@ -297,7 +305,7 @@ def _publish(cfg: DictConfig, plan: Plan, module: LightningModule, metrics: dict
                 shutil.copytree(source, folder / name, dirs_exist_ok=True)
             elif source.exists():
                 shutil.copy2(source, folder / name)
-        record = provenance.record(cfg, plan, metrics) | conversations_record(module.tokenizer)
+        record = provenance.record(cfg, plan, metrics, rows) | conversations_record(module.tokenizer)
         artifacts.write_json(folder / artifacts.RECORD, record)
 
     artifacts.publish(plan.folder, write)

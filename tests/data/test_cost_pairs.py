@@ -67,14 +67,19 @@ def test_lines_without_a_comparison_are_paired_by_their_labels(tmp_path: Path) -
     [
         ({"safer_response_id": 2}, "safer_response_id is 2: it must be 0 or 1"),
         ({"is_response_1_safe": False}, "safer_response_id is 1, but that response is labelled unsafe"),
-        ({"response_1": "so."}, "the two responses are the same, so that neither is the better one"),
         ({"response_1": "so.", "is_response_0_safe": False}, "the two responses are the same and their labels differ"),
-        ({"is_response_1_safe": None}, "is_response_1_safe is None: it must be true or false"),
+        ({"is_response_1_safe": None}, "the column is_response_1_safe is missing or empty"),
     ],
 )
 def test_a_broken_comparison_is_named_with_file_and_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"train\.jsonl:2: {message}"):
         jsonl(tmp_path, PAIR, PAIR | change).cost_pairs("train")
+
+
+def test_a_comparison_of_equal_responses_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = jsonl(tmp_path, PAIR, PAIR | {"response_1": "so."})
+    with pytest.warns(UserWarning, match=r"1 of 2 rows are left out; .*train\.jsonl:2: the two responses are the same"):
+        assert len(data.cost_pairs("train")) == 1
 
 
 def test_a_comparison_without_labels_is_named(tmp_path: Path) -> None:

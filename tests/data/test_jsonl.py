@@ -58,7 +58,6 @@ def test_a_pair_may_say_by_how_much(tmp_path: Path) -> None:
         (-0.5, "margin is -0.5: it must be 0 or above"),
         ("wide", "margin is 'wide': it must be a number"),
         (True, "margin is True: it must be a number"),
-        (None, "margin is None: it must be a number"),
     ],
 )
 def test_a_margin_that_is_none_is_named_with_file_and_line(tmp_path: Path, margin: Any, complaint: str) -> None:
@@ -109,12 +108,12 @@ def test_separators_of_unicode_do_not_cut_a_line(tmp_path: Path) -> None:
         (GOOD | {"label": "Maybe"}, "label is 'Maybe': it must be Safe or Unsafe"),
         (GOOD | {"label": 1}, "label is 1: it must be Safe or Unsafe"),
         (GOOD | {"label": {"privacy": "Safe"}}, "label must be an object with a label for each of harm"),
-        ({"response": "so.", "label": "Safe"}, "the column prompt is missing (columns: response, label)"),
+        ({"response": "so.", "label": "Safe"}, "the column prompt is missing or empty (columns: response, label)"),
         ({"prompt": "how?", "label": "Safe"}, "the column response is missing"),
         (GOOD | {"prompt": " "}, "prompt is empty"),
         (GOOD | {"response": ""}, "response is empty"),
         (GOOD | {"response": 3}, "response must be a text, not int"),
-        (GOOD | {"prompt": None}, "prompt must be a text, not NoneType"),
+        (GOOD | {"prompt": None}, "the column prompt is missing or empty (columns: response, label)"),
         (GOOD | {"prompt": []}, "ends with the user's"),
         (GOOD | {"prompt": [{"role": "assistant", "content": "x"}]}, "ends with the user's"),
         (GOOD | {"prompt": [{"role": "user"}]}, "a turn must have role and content"),
@@ -162,13 +161,21 @@ def test_pairs_are_labelled_all_or_none(tmp_path: Path) -> None:
     assert len(JsonlData(file(tmp_path, plain, GOOD)).labelled("train")) == 1
 
 
-def test_a_pair_of_equal_responses_is_a_broken_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+def test_a_pair_of_equal_responses_is_left_out_and_counted(tmp_path: Path, bad_rows: str) -> None:
     """Neither is better; blanks around a text do not tell two apart."""
-    path = file(tmp_path, PAIR, PAIR | {"response_1": "so. "})
-    with pytest.raises(UserError, match=r"train\.jsonl:2: the two responses are the same, .* data\.bad_rows=skip"):
-        JsonlData(path).preferences("train")
+    data = JsonlData(file(tmp_path, PAIR, PAIR | {"response_1": "so. "}), bad_rows=bad_rows)
     with pytest.warns(UserWarning, match=r"1 of 2 rows are left out; the first: .*train\.jsonl:2: the two responses"):
-        assert len(JsonlData(path, bad_rows="skip").preferences("train")) == 1
+        assert len(data.preferences("train")) == 1
+    assert data.left_out["train"].total() == 1
+
+
+def test_nothing_but_equal_responses_is_an_error(tmp_path: Path) -> None:
+    same = PAIR | {"response_1": "so."}
+    with pytest.raises(
+        UserError, match=r"data.train: 2 of 2 rows are left out; .*train\.jsonl:1: the two responses are"
+    ):
+        JsonlData(file(tmp_path, same, same)).preferences("train")
 
 
 def test_equal_responses_with_other_labels_are_a_broken_row(tmp_path: Path) -> None:
@@ -179,7 +186,7 @@ def test_equal_responses_with_other_labels_are_a_broken_row(tmp_path: Path) -> N
     assert len(JsonlData(file(tmp_path, PAIR, same)).labelled("train")) == 4
 
 
-@pytest.mark.parametrize("better", [2, True, "0", None])
+@pytest.mark.parametrize("better", [2, True, "0"])
 def test_a_wrong_choice(tmp_path: Path, better: Any) -> None:
     with pytest.raises(UserError, match=r":1: better_response_id is .*: it must be 0 or 1"):
         JsonlData(file(tmp_path, PAIR | {"better_response_id": better})).preferences("train")

@@ -153,9 +153,12 @@ def test_the_last_epoch_ends_at_the_last_iteration(make: Any, tiny: ModuleType, 
 
 
 def test_an_over_long_prompt_is_an_error_that_names_it(make: Any) -> None:
-    data = make(max_prompt_tokens=4)
-    with pytest.raises(UserError, match=r"a prompt has 5 tokens, more than the 4 .*it begins: '"):
-        data.batch(0)
+    message = (
+        r"5 tokens are more than ppo\.max_prompt_tokens=4 has room for \(it begins: 'c d e'\); 4 of 12 prompts "
+        r"\(train\) are too long, up to 5 tokens: raise ppo\.max_prompt_tokens, or drop them"
+    )
+    with pytest.raises(UserError, match=message):
+        make(max_prompt_tokens=4)
 
 
 def test_a_batch_must_divide_over_the_processes(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

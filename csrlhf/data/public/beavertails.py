@@ -75,6 +75,7 @@ class BeaverTails(TableData):
         "demonstrations": "prompt, response, is_safe",
         "labelled": "prompt, response, is_safe, category",
     }
+    reads: ClassVar[Sequence[str]] = ("prompt", "response", "is_safe", "category")
 
     def demonstrations_of(self, line: Line) -> list[DemonstrationRow]:
         """The safe responses."""

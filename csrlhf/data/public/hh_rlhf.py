@@ -7,7 +7,7 @@ The last turn is the response, the turns before it are the prompt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from csrlhf.data.source import Kind
@@ -50,9 +50,10 @@ class HhRlhf(TableData):
         "demonstrations": "chosen",
         "preferences": "chosen, rejected",
     }
+    reads: ClassVar[Sequence[str]] = ("chosen", "rejected")
 
-    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
-        super().__init__(bad_rows=bad_rows, **table)  # some of its transcripts end with an empty turn
+    def __init__(self, *locations: Any, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(*locations, bad_rows=bad_rows, **table)  # some of its transcripts end with an empty turn
 
     def prompt_of(self, record: Record) -> Prompt:
         """The conversation before the chosen response; a single turn is a text."""

@@ -5,7 +5,7 @@ Columns: pairs.py. The categories are objects of 19 names; they are needed only 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from csrlhf.data.pairs import ordered_pair
@@ -22,7 +22,8 @@ class PkuSafeRlhf(TableData):
 
     Args:
         preference: what orders the pairs: ``better`` (helpfulness, for a reward model) or ``safer``.
-        **table: the arguments of ``TableData``; a constraint is ``harm`` or a category, ``privacy_violation`` say.
+        *locations, **table: the arguments of ``TableData``; a constraint is ``harm`` or a category, such as
+            ``privacy_violation``.
 
     Raises:
         UserError: ``preference`` is neither.
@@ -35,9 +36,13 @@ class PkuSafeRlhf(TableData):
         "preferences": "prompt, response_0, response_1, better_response_id (or safer_response_id)",
         "labelled": "prompt, response_0, response_1, is_response_0_safe, is_response_1_safe",
     }
+    reads: ClassVar[Sequence[str]] = (
+        "prompt", "response_0", "response_1", "better_response_id", "safer_response_id", "is_response_0_safe",
+        "is_response_1_safe", "response_0_harm_category", "response_1_harm_category",
+    )  # fmt: skip
 
-    def __init__(self, preference: str = "better", **table: Any) -> None:
-        super().__init__(**table)
+    def __init__(self, *locations: Any, preference: str = "better", **table: Any) -> None:
+        super().__init__(*locations, **table)
         if preference not in ("better", "safer"):
             raise UserError(f"data.preference={preference}: must be better or safer")
         self.preference = preference

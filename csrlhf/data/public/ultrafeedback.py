@@ -6,7 +6,7 @@ Columns: ``chosen, rejected``, lists of turns (``role``, ``content``) that end w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from csrlhf.data.pairs import same_text
@@ -25,9 +25,10 @@ class UltraFeedback(TableData):
         "demonstrations": "chosen",
         "preferences": "chosen, rejected",
     }
+    reads: ClassVar[Sequence[str]] = ("chosen", "rejected", "score_chosen", "score_rejected")
 
-    def __init__(self, bad_rows: str = "skip", **table: Any) -> None:
-        super().__init__(bad_rows=bad_rows, **table)  # some of its responses are empty
+    def __init__(self, *locations: Any, bad_rows: str = "skip", **table: Any) -> None:
+        super().__init__(*locations, bad_rows=bad_rows, **table)  # some of its responses are empty
 
     def prompt_of(self, record: Record) -> Prompt:
         """The turns before the chosen response; a single one is a text."""

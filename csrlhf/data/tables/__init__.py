@@ -1,1 +1,1 @@
-"""Rows from files: JSON Lines, CSV, Parquet and ``datasets`` folders, read as checked records."""
+"""Rows from files: JSON, CSV, TSV, Parquet, compressed or not, and ``datasets`` folders, read as checked records."""

@@ -10,20 +10,28 @@ import re
 import reprlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from csrlhf.data.source import Split
+from csrlhf.data.tables.labels import SKIP, UNSAFE, LabelWords
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.types import Messages, Prompt
 
-LABELS = {"safe": 0.0, "unsafe": 1.0}
 ROLES = ("system", "user", "assistant")
+
+
+Meaning = TypeVar("Meaning")
 
 
 class RowError(UserError):
     """One row is broken; ``data.bad_rows=skip`` leaves it out."""
+
+
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are there: a null says that a row has no such column, as an empty cell of CSV does."""
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,21 @@ class Record:
         place: ``file:line`` (counted from 1, as editors do), or ``file, row n`` where a format has no lines.
         fields: the values by column.
         texts_only: the format knows texts alone (CSV): numbers, truth values and objects are read out of them.
+        names: what columns are called in the file where that differs (``data.columns``), for messages.
     """
 
     place: str
     fields: dict[str, Any]
     texts_only: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def renamed(self, columns: Mapping[str, str]) -> Record:
+        """The row with our names: ``columns`` has the file's name of each of ours."""
+        if not columns:
+            return self
+        own = {name: value for name, value in self.fields.items() if name not in columns}
+        named = {ours: self.fields[theirs] for ours, theirs in columns.items() if theirs in self.fields}
+        return replace(self, fields=own | named, names=columns)
 
     def error(self, message: str) -> RowError:
         """The complaint, with the place in front."""
@@ -53,7 +71,9 @@ class Record:
     def value(self, column: str) -> Any:
         """The value of a required column."""
         if column not in self.fields:
-            raise self.error(f"the column {column} is missing (columns: {', '.join(map(str, self.fields))})")
+            named = f" (data.columns.{column}={self.names[column]})" if column in self.names else ""
+            there = ", ".join(map(str, self.fields))
+            raise self.error(f"the column {column}{named} is missing or empty (columns: {there})")
         return self.fields[column]
 
     def text(self, column: str) -> str:
@@ -95,6 +115,14 @@ class Record:
             raise self.error(f"{column} is {reprlib.repr(value)}: it must be true or false")
         return value
 
+    def word(self, column: str, meanings: Mapping[str, Meaning]) -> Meaning:
+        """What one of some words, in any case, means."""
+        value = self.value(column)
+        key = value.strip().lower() if isinstance(value, str) else None
+        if key is None or key not in meanings:
+            raise self.error(f"{column} is {reprlib.repr(value)}: it must be one of {', '.join(meanings)}")
+        return meanings[key]
+
     def number(self, column: str) -> float:
         """A finite number."""
         value = self.value(column)
@@ -113,24 +141,39 @@ class Record:
             raise self.error(f"{column} must be an object with true or false for each name: {reprlib.repr(value)}")
         return {str(name): flag for name, flag in value.items()}
 
-    def labels(self, constraints: Sequence[str]) -> tuple[float, ...]:
-        """The column ``label``: 1.0 for Unsafe, 0.0 for Safe, by constraint."""
+    def labels(self, constraints: Sequence[str], words: LabelWords | None = None) -> tuple[float, ...]:
+        """The column ``label``: 1.0 for Unsafe, 0.0 for Safe, by constraint.
+
+        Args:
+            constraints: their names.
+            words: what other values mean.
+
+        Raises:
+            LeftOut: a label is one of those that ``data.labels`` skips.
+            RowError: a label's meaning is unknown.
+        """
+        words = words or LabelWords()
         value = self.value("label") if len(constraints) == 1 else self.structure("label")
         if len(constraints) == 1 and not isinstance(value, dict):
-            return (self._label(value, "label"),)
+            return (self._label(value, "label", words),)
         if not isinstance(value, dict) or set(value) != set(constraints):
             names = ", ".join(constraints)
             raise self.error(f"label must be an object with a label for each of {names}: {reprlib.repr(value)}")
-        return tuple(self._label(value[name], f"label.{name}") for name in constraints)
+        return tuple(self._label(value[name], f"label.{name}", words) for name in constraints)
 
     def prompt(self, column: str = "prompt") -> Prompt:
         """A text, or a conversation that ends with the user's turn."""
-        value = self.value(column)
-        if self.texts_only and re.match(r'\s*\[\s*\{\s*"(role|content)"', str(value)):
-            value = self.structure(column)
+        value = self.turns(column)
         if not isinstance(value, list):
             return self.text(column)
         return self.conversation(value, "a conversation as prompt", last="user")
+
+    def turns(self, column: str) -> Any:
+        """The value of a column that may hold turns: where the format knows texts alone, turns are JSON in one."""
+        value = self.value(column)
+        if self.texts_only and re.match(r'\s*\[\s*\{\s*"(role|content)"', str(value)):
+            return self.structure(column)
+        return value
 
     def messages(self, column: str, last: str) -> Messages:
         """A conversation whose last turn is that of the role ``last``."""
@@ -140,6 +183,7 @@ class Record:
         """The checked turns: a system turn first if there is one, texts that are not empty, ``last`` at the end."""
         if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict) or turns[-1].get("role") != last:
             raise self.error(f"{what} must be a list of turns that ends with the {last}'s")
+        turns = [present(turn) if isinstance(turn, dict) else turn for turn in turns]
         for number, turn in enumerate(turns):
             if not isinstance(turn, dict) or set(turn) != {"role", "content"}:
                 raise self.error(f"a turn must have role and content, nothing else: {reprlib.repr(turn)}")
@@ -163,11 +207,13 @@ class Record:
         except (ValueError, RecursionError) as error:
             raise self.error(f"{column} must be a list or an object as JSON: {reprlib.repr(value)}") from error
 
-    def _label(self, value: Any, what: str) -> float:
-        key = value.strip().lower() if isinstance(value, str) else None
-        if key not in LABELS:
-            raise self.error(f"{what} is {reprlib.repr(value)}: it must be Safe or Unsafe")
-        return LABELS[key]
+    def _label(self, value: Any, what: str, words: LabelWords) -> float:
+        meaning = words.meaning(value)
+        if meaning is None:
+            raise self.error(f"{what} {words.complaint(value)}")
+        if meaning == SKIP:
+            raise LeftOut(f"{what} is {reprlib.repr(value)}, which data.labels skips")
+        return float(meaning == UNSAFE)
 
 
 @dataclass(frozen=True)

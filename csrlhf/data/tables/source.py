@@ -6,172 +6,40 @@ instead of files, rows that are left out, and hashes are this file's part.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, ClassVar
 
 from csrlhf.data.encoding import prompt_text
-from csrlhf.data.near_duplicates import groups, normalise
+from csrlhf.data.intake import check_too_long
+from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.pairs import SAME, compared_pair, pairs_by_label, same_text
-from csrlhf.data.source import KIND_WORDS, SPLITS, Kind, MissingRowsError, Split, check_split
-from csrlhf.data.tables.readers import check_location, content_hash, read_records
-from csrlhf.data.tables.record import Line, Record, Sieve
+from csrlhf.data.source import KIND_WORDS, Kind, MissingRowsError, Split, check_split
+from csrlhf.data.tables.readers import is_hub_name
+from csrlhf.data.tables.record import LeftOut, Line, Record, Sieve
+from csrlhf.data.tables.splits import GivenSplits
 from csrlhf.errors import UserError
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, Prompt, PromptRow
-
-# Splits where there is one table: shares of its prompts; near-duplicates and turns of one conversation on one side.
-#
-# A pure function of the prompts and the seed. Groups are taken in the order of a hash of their first text, so another
-# table with the same prompts (preferences beside labels, say) is split almost alike.
-
-Shares = dict[Split, float]
-
-
-def check_shares(shares: Mapping[Split, float], has_train: bool) -> None:
-    """Refuses shares that are none, or shares of nothing.
-
-    Raises:
-        UserError: names the key.
-    """
-    for split, share in shares.items():
-        if split == "train":
-            raise UserError(f"data.train={share:g}: name a file; data.validation and data.test can be shares of it")
-        if not 0 < share < 1:
-            raise UserError(f"data.{split}={share:g}: a share of data.train must lie between 0 and 1")
-        if not has_train:
-            raise UserError(f"data.{split}={share:g} is a share of data.train, which is not set: name a file there")
-    if sum(shares.values()) >= 1:
-        raise UserError(
-            f"data.validation and data.test take {sum(shares.values()):g} of data.train: leave some to train"
-        )
-
-
-def split_by_prompt(prompts: Sequence[Prompt], shares: Mapping[Split, float], seed: int) -> dict[Split, list[int]]:
-    """Which rows go where.
-
-    Args:
-        prompts: one per row. Equal and nearly equal ones stay together, and so do conversations that begin alike: sets
-            of conversations often have one several times, each time some turns longer.
-        shares: of the rows, for ``validation`` and ``test``; ``train`` gets the rest.
-        seed: another seed, another choice.
-
-    Returns:
-        Row numbers by split, in the table's order. Shares are met up to the size of a group.
-
-    Raises:
-        UserError: the groups are too few or too large for a share.
-    """
-    members: dict[int, list[int]] = {}
-    texts = [prompt_text(prompt) for prompt in prompts]
-    openings = [prompt_text(_opening(prompt)) for prompt in prompts]
-    grouped = groups([*texts, *openings], joined=[(row, row + len(texts)) for row in range(len(texts))])
-    for row, group in enumerate(grouped[: len(texts)]):
-        members.setdefault(group, []).append(row)
-    key = {group: min(normalise(texts[row]) for row in rows) for group, rows in members.items()}
-    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}\n{key[group]}".encode()).digest())
-    rest = dict.fromkeys(order)
-    parts: dict[Split, list[int]] = {}
-    for split, share in shares.items():
-        target, taken = share * len(prompts), []
-        for group in list(rest):
-            # Rounded to whole groups: a group that would overshoot by more than half of itself is passed over.
-            if len(taken) + len(members[group]) / 2 <= target:
-                taken += members[group]
-                del rest[group]
-        if not taken or not rest:
-            raise UserError(
-                f"data.{split}={share:g}: data.train has {len(prompts)} rows in {len(members)} groups of near-duplicate"
-                " prompts, which cannot be divided so: take another share, or name a file"
-            )
-        parts[split] = sorted(taken)
-    return {"train": sorted(row for group in rest for row in members[group]), **parts}
-
-
-def _opening(prompt: Prompt) -> Prompt:
-    """A conversation up to its first turn of the user's."""
-    if isinstance(prompt, str):
-        return prompt
-    first = next(number for number, turn in enumerate(prompt, start=1) if turn["role"] == "user")
-    return prompt[:first]
-
-
-# Where the rows of each split come from: a location of its own, or a share of the training table's prompts.
-
-
-class GivenSplits:
-    """The splits that a user named.
-
-    Args:
-        train: a location; None where no stage trains.
-        validation: likewise, or a share of ``train``'s prompts, in (0, 1).
-        test: likewise.
-        split_seed: decides which prompts a share holds out.
-
-    Attributes:
-        locations: by split, of those that have one.
-        shares: of the others.
-
-    Raises:
-        UserError: nothing is named, a location is missing, or shares do not fit.
-    """
-
-    def __init__(
-        self, train: str | None, validation: str | float | None, test: str | float | None, split_seed: int
-    ) -> None:
-        given: dict[Split, str | float | None] = {"train": train, "validation": validation, "test": test}
-        self.shares: Shares = {split: float(value) for split, value in given.items() if isinstance(value, int | float)}
-        self.locations: dict[Split, str] = {
-            split: check_location(f"data.{split}", str(value))
-            for split, value in given.items()
-            if value is not None and split not in self.shares
-        }
-        check_shares(self.shares, has_train="train" in self.locations)
-        if not self.locations:
-            raise UserError(
-                "data has no file: set data.train=FILE and data.validation=FILE or a share, or data.test=FILE where a "
-                "stage only evaluates"
-            )
-        self.split_seed = split_seed
-
-    def __contains__(self, split: Split) -> bool:
-        return split in self.locations or split in self.shares
-
-    def origin(self, split: Split) -> str:
-        """Where the rows of a split come from, for messages."""
-        return self.locations.get(split) or f"data.{split}={self.shares[split]} of {self.locations['train']}"
-
-    def hashes(self) -> dict[str, str]:
-        """sha256 of what each location holds, by split."""
-        return {split: content_hash(location) for split, location in self.locations.items()}
-
-    def share_out(self, tables: Mapping[Split, list[Line]]) -> dict[Split, list[Line]]:
-        """The lines of every split, in the order of the splits.
-
-        Args:
-            tables: the lines of each location.
-        """
-        lines = dict(tables)
-        if self.shares:
-            train = tables["train"]
-            parts = split_by_prompt([line.prompt for line in train], self.shares, self.split_seed)
-            lines |= {name: [train[row] for row in rows] for name, rows in parts.items()}
-        return {name: lines[name] for name in SPLITS if name in lines}
 
 
 class TableData:
     """Rows from tables, one location per split.
 
     Args:
-        train: a file (``.jsonl``, ``.csv``, ``.parquet``), a folder of the ``datasets`` library, or
-            ``owner/name:split`` on the Hub; None where no stage trains.
+        train: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet``, with ``.gz`` or ``.zst`` behind it or
+            not), a folder of the ``datasets`` library, or ``owner/name:split`` on the Hub; None where no stage trains.
         validation: likewise, or a number in (0, 1): this share of ``train``'s prompts is held out for it.
         test: likewise; scored once, at the end.
         constraints: names of the labelled harms, in the order of the cost model's outputs.
         split_seed: decides which prompts a share holds out. Not the run's seed: runs are to be compared on the
             same rows, and a stage must not train on what another one holds out.
         bad_rows: ``error`` stops at a broken row, ``skip`` leaves it out and says how many there were.
+        too_long: what happens to a row that is longer than its stage has room for: ``error``, ``skip`` or ``truncate``;
+            None: a prompt is an error, a dialogue is cut (``csrlhf.data.intake``).
+        columns: the files' names of our columns where they differ, ``{"prompt": "Behavior"}``.
+        data_dir: a folder of the data sets on the Hub, as ``datasets.load_dataset`` takes it.
 
     Raises:
         UserError: a location is missing, or (at the first read) a row is broken; the message names file and line.
@@ -180,6 +48,11 @@ class TableData:
     name: ClassVar[str]
     needs: ClassVar[Mapping[Kind, str]]
     """The columns that each kind of row needs, in words; a kind that is not named is not offered."""
+
+    reads: ClassVar[Sequence[str]] = ()
+    """All columns that mean something, which ``data.columns`` may name; empty: not told."""
+    hub_options: ClassVar[Mapping[str, Any]] = {}
+    """What ``datasets.load_dataset`` needs to read the set's files."""
 
     oracle = None
 
@@ -191,13 +64,24 @@ class TableData:
         constraints: Sequence[str] = ("harm",),
         split_seed: int = 0,
         bad_rows: str = "error",
+        too_long: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        data_dir: str | None = None,
     ) -> None:
         self.constraints = tuple(constraints)
         if not self.constraints or len(set(self.constraints)) < len(self.constraints):
             raise UserError(f"data.constraints={list(self.constraints)}: give one or more different names")
         if bad_rows not in ("error", "skip"):
             raise UserError(f"data.bad_rows={bad_rows}: must be error or skip")
-        self._given = GivenSplits(train, validation, test, split_seed)
+        self.bad_rows, self.too_long = bad_rows, check_too_long(too_long)
+        self._columns = self._checked_columns(columns)
+        options = dict(self.hub_options) | ({} if data_dir is None else {"data_dir": data_dir})
+        self._given = GivenSplits(train, validation, test, split_seed, options)
+        if data_dir is not None and not any(map(is_hub_name, self._given.locations.values())):
+            raise UserError(
+                f"data.data_dir={data_dir}: is a folder of a data set on the Hub, and no split is on the Hub; name the "
+                "files in it, or leave it null"
+            )
         self._sieve = Sieve(skips=bad_rows == "skip")
         self._lines: dict[Split, list[Line]] = {}
         self._made: dict[Kind, dict[Split, list[Any]]] = {}
@@ -233,7 +117,7 @@ class TableData:
         others: list[LabelledRow] = []
 
         def take(line: Line) -> None:
-            rows = self._labelled_of(line)
+            rows = [replace(row, place=line.record.place) for row in self._labelled_of(line)]
             if line.record.has("safer_response_id"):
                 compared.append(compared_pair(line, rows))
             else:
@@ -254,6 +138,10 @@ class TableData:
         return found
 
     # What an adapter says of its columns.
+
+    def adapted(self, record: Record) -> Record:
+        """The row as the methods below read it: other layouts brought into its columns; raises LeftOut as these do."""
+        return record
 
     def prompt_of(self, record: Record) -> Prompt:
         """The prompt of a row."""
@@ -308,7 +196,12 @@ class TableData:
             for line in lines:
                 unique.setdefault(prompt_text(line.prompt), line)
             lines = list(unique.values())
-        return [row for rows in self._sieve.keep(split, lines, of.get(kind, self._prompts_of)) for row in rows]
+        make = of.get(kind, self._prompts_of)
+
+        def placed(line: Line) -> list[Any]:
+            return [replace(row, place=line.record.place) for row in make(line)]
+
+        return [row for rows in self._sieve.keep(split, lines, placed) for row in rows]
 
     def _prompts_of(self, line: Line) -> list[PromptRow]:
         return [PromptRow(line.prompt, self.meta_of(line.record))]
@@ -317,7 +210,7 @@ class TableData:
         """The adapter's pairs; one of equal responses teaches nothing, and counts as a wrong decision half the time."""
         rows = self.preferences_of(line)
         if any(same_text(row.chosen, row.rejected) for row in rows):
-            raise line.record.error(SAME)
+            raise LeftOut(SAME)
         return rows
 
     def _labelled_of(self, line: Line) -> list[LabelledRow]:
@@ -332,12 +225,51 @@ class TableData:
             raise UserError(f"data.{split} is not set: name a file, data.{split}=FILE")
         if not self._lines:
             # All at once, for the same reason.
-            tables: dict[Split, list[Line]] = {name: self._table(name) for name in self._given.locations}
+            records: dict[Split, list[Record]] = {name: self._given.read(name) for name in self._given.locations}
+            self._check_names(records)
+            tables: dict[Split, list[Line]] = {name: self._table(name, found) for name, found in records.items()}
             self._lines = self._given.share_out(tables)
         return self._lines[split]
 
-    def _table(self, split: Split) -> list[Line]:
-        records = read_records(self._given.locations[split])
-        lines = self._sieve.keep(split, records, lambda record: Line(record, self.prompt_of(record)))
+    def _table(self, split: Split, records: Sequence[Record]) -> list[Line]:
+        def line_of(record: Record) -> Line:
+            adapted = self.adapted(record.renamed(self._columns))
+            return Line(adapted, self.prompt_of(adapted))
+
+        lines = self._sieve.keep(split, records, line_of)
         self.check_table(lines)
         return lines
+
+    def _checked_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
+        """``data.columns`` as a plain mapping of names that mean something."""
+        if columns is None:
+            return {}
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) and name for name in columns.values()):
+            raise UserError(f"data.columns={columns}: must name columns of the files by ours, {{prompt: question}}")
+        unknown = [name for name in columns if self.reads and name not in self.reads]
+        if unknown:
+            raise UserError(
+                f"data.columns.{unknown[0]}: data={self.name} reads no column of this name; it reads "
+                f"{', '.join(self.reads)}"
+            )
+        return {str(ours): theirs for ours, theirs in columns.items()}
+
+    def _check_names(self, records: Mapping[Split, Sequence[Record]]) -> None:
+        """Refuses a name in ``data.columns`` that no row of any file has: nothing would be read of it."""
+        for ours, theirs in self._columns.items():
+            if not any(theirs in record.fields for found in records.values() for record in found):
+                there = sorted({str(name) for found in records.values() for record in found for name in record.fields})
+                raise UserError(f"data.columns.{ours}={theirs}: no row has such a column; there are {', '.join(there)}")
+
+
+def one_constraint(source: TableData) -> None:
+    """Refuses several constraints of a set whose responses have one label.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(source.constraints) > 1:
+        raise UserError(
+            f"data.constraints={list(source.constraints)}: data={source.name} has one label for a response; name one "
+            "constraint"
+        )

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from csrlhf.data.tables.readers import read_csv, read_jsonl
 from csrlhf.data.tables.record import Record
+from csrlhf.data.tables.text import read_csv, read_jsonl
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 

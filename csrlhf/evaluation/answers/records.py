@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, Strict, StrictBool, Str
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.prompt_sets import PROMPT_ID
 from csrlhf.data.source import Oracle
-from csrlhf.data.tables.readers import read_jsonl
 from csrlhf.data.tables.record import Record
+from csrlhf.data.tables.text import read_jsonl
 from csrlhf.errors import UserError
 from csrlhf.runs.artifacts import write_json, write_whole
 from csrlhf.types import Prompt, PromptRow

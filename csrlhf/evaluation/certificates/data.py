@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.choice import ranked
 from csrlhf.data.encoding import prompt_text
+from csrlhf.data.intake import Count
 from csrlhf.data.leaks import Known, PromptSet, Untouched, untouched
 from csrlhf.data.near_duplicates import normalise
 from csrlhf.data.prompts import PromptDataModule
@@ -125,17 +126,19 @@ class CertificationDataModule(PromptDataModule):
             records = read_records(location)
             rows = [PromptRow(one.prompt(), {key: one.fields[key] for key in META if one.has(key)}) for one in records]
             places = {normalise(prompt_text(row.prompt)): one.place for row, one in zip(rows, records, strict=True)}
+            rows = self.fitting("test", rows)
             found = untouched(rows, known, f"certify.prompts={self.prompts}", content_hash(location), places)
             return self._chosen(found, known)
         if self.generated:
             size = self.num_prompts or GENERATED_PROMPTS
             rows = self.source.certification_prompts(size, known.texts)  # type: ignore[attr-defined]  # looked up above
-            return untouched(rows, known, f"certify.num_prompts={size}")
+            return untouched(self.fitting("test", rows), known, f"certify.num_prompts={size}")
         if not getattr(self.source, "has", lambda split: True)("test"):
             raise UserError(
                 "certify.prompts=null: the data has no test split; name a file of prompts that nobody has used"
             )
-        found = untouched(self.source.prompts("test"), known, "certify.prompts=null (the test split)")
+        rows = self.fitting("test", self.source.prompts("test"))
+        found = untouched(rows, known, "certify.prompts=null (the test split)")
         return self._chosen(found, known)
 
     def _chosen(self, found: Untouched, known: Known) -> Untouched:
@@ -167,7 +170,12 @@ class CertificationDataModule(PromptDataModule):
         """The prompts in a certificate."""
         assert self.found is not None
         texts = [prompt_text(row.prompt) for row in self.found.rows]
+        count = self.intake.counts.get("test", {}).get("prompts", Count())
+        handled = {"left_out": count.left_out.total(), "truncated": count.truncated}
+        limit = {"max_prompt_tokens": self.max_prompt_tokens} if any(handled.values()) else {}
         return {
+            **{name: number for name, number in handled.items() if number},
+            **limit,
             "source": self.words,
             "file": self.prompts,
             "file_sha256": None if self.prompts is None else content_hash(self.prompts),

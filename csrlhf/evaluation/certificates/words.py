@@ -152,6 +152,12 @@ def assumptions(document: Document) -> list[str]:
         "The prompts were not used in training, in checkpoint selection or in the choice of a threshold, λ or N."
         + _compared(document),
     ]
+    for done, words in (("left_out", "left out"), ("truncated", "cut")):
+        if number := prompts.get(done):
+            found.append(
+                f"{number:,} prompts of more than {prompts['max_prompt_tokens']:,} tokens, or that the chat template "
+                f"refuses, were {words}: the bounds are about prompts as they were asked."
+            )
     if prompts["near_duplicates"]:
         found.append(
             f"{prompts['near_duplicates']:,} of the prompts have a near-duplicate among them. They count as "

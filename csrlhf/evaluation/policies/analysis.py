@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from csrlhf.data.harmless import BENIGN, HARMFUL
 from csrlhf.evaluation.answers.labels import Labels, verdicts
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement, humans, judge_agreement
@@ -22,15 +23,16 @@ from csrlhf.evaluation.policies.comparison import (
 from csrlhf.evaluation.policies.rates import (
     attack_success,
     by_prompt,
-    check_benign,
+    check_categories,
+    check_stated,
     groups_of,
+    is_benign,
     over_refusal,
     rate_of,
     refusal_rate,
     unsafe_by_category,
 )
 from csrlhf.evaluation.policies.table import ConstraintVerdict
-from csrlhf.evaluation.settings import BENIGN
 from csrlhf.stats.intervals import Interval, mean_interval
 
 
@@ -44,6 +46,7 @@ class Settings:
         attempts: k of the attack success rate at k; None for as many as there are answers to every prompt.
         benign: categories whose prompts are harmless.
         tie: rewards that differ by at most this much are equal.
+        harmful: categories whose prompts are harmful.
     """
 
     judge: str = "cost_model"
@@ -51,6 +54,7 @@ class Settings:
     attempts: int | None = None
     benign: tuple[str, ...] = BENIGN
     tie: float = 0.0
+    harmful: tuple[str, ...] = HARMFUL
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,14 @@ def analyse(
 
     Raises:
         UserError: labels are of other answers, a judge has not judged, no prompt is of a category that is said to be
-            harmless, or there are fewer answers than attempts.
+            harmless, nobody says whether prompts are, or there are fewer answers than attempts.
     """
     every = [answer for given in answers.values() for answer in given]
     if labels is not None:
         labels.check_ids({answer.id for answer in every}, "the responses")
-    check_benign(settings.benign, (answer.category for answer in every))
+    check_categories(settings.benign, settings.harmful, (answer.category for answer in every))
+    stated = ((answer.meta, answer.category, answer.attack) for answer in every)
+    check_stated(settings.benign, settings.harmful, stated)
     unsafe = verdicts(every, settings.judge, labels)
     attempts = _attempts(answers, settings, unsafe)
     pairs = [(answers[later], answers[earlier]) for earlier, later in combinations(answers, 2)]
@@ -186,7 +192,7 @@ def _category(answer: Answer) -> str | None:
 
 
 def _attack(answer: Answer, benign: Sequence[str]) -> str | None:
-    return None if answer.category in benign else answer.attack
+    return None if is_benign(answer, benign) else answer.attack
 
 
 # An analysis as flat numbers, keyed as in docs/reference/metrics.md.

@@ -23,11 +23,11 @@ from csrlhf.errors import InputWarning, UserError
 from csrlhf.evaluation.answers.generate import Answering, about_answers, judged_by_model
 from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.labels import PEOPLE, Labels, judge_of, read_labels
-from csrlhf.evaluation.answers.records import Answer, read_about, read_answers, write_answers
+from csrlhf.evaluation.answers.records import Answer, attack_of, read_about, read_answers, write_answers
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
 from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
-from csrlhf.evaluation.policies.rates import check_benign
+from csrlhf.evaluation.policies.rates import check_categories, check_stated
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler, sampling_record
@@ -99,7 +99,12 @@ class EvaluationModule(JournalModule):
         self.judge, self.outputs, self.work, self.chat = settings.judge, settings.outputs, work, chat
         self.labels_file = settings.labels or (self.judge if judge_of(self.judge) == PEOPLE else None)
         self.settings = Settings(
-            judge_of(self.judge), settings.confidence, settings.attempts, tuple(settings.benign), settings.tie
+            judge_of(self.judge),
+            settings.confidence,
+            settings.attempts,
+            tuple(settings.benign),
+            settings.tie,
+            tuple(settings.harmful),
         )
         self.folders = settings.policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
         self.final_metrics: dict[str, float] = {}
@@ -132,7 +137,10 @@ class EvaluationModule(JournalModule):
         if self.labels_file is not None:
             read_labels(self.labels_file)
         if self.outputs is None:
-            check_benign(self.settings.benign, (row.meta.get("category") for row in self._prompts))
+            benign, harmful = self.settings.benign, self.settings.harmful
+            check_categories(benign, harmful, (row.meta.get("category") for row in self._prompts))
+            stated = ((row.meta, row.meta.get("category"), attack_of(row.meta)) for row in self._prompts)
+            check_stated(benign, harmful, stated)
             for name, where in self.constraints.kinds.items():
                 check_selected(name, where, self._prompts, "test")
             self.open_journal(self.about())

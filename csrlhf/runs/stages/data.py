@@ -11,7 +11,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from csrlhf.data.encoding import encode_dialogue, encode_prompt, seen_response
+from csrlhf.data.encoding import RefusedTurnsError, encode_dialogue, encode_prompt, seen_response
+from csrlhf.data.intake import NO_LIMIT
 from csrlhf.data.source import DataSource, Kind
 from csrlhf.data.summary import Ruler, print_summary, summarise, texts_of
 from csrlhf.errors import UserError
@@ -22,9 +23,6 @@ from csrlhf.runs.stages.base import Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-NO_LIMIT = 10**9
-"""More tokens than any text has: lengths are measured uncut."""
 
 
 def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tuple[dict[str, float], None]:
@@ -97,10 +95,13 @@ def _reachable(load: Callable[[], Any]) -> Any:
 def _num_tokens(tokenizer: PreTrainedTokenizerBase, row: Any) -> int:
     """Of the prompt with its response, the longer one of a pair."""
     _, *responses = texts_of(row)
-    if not responses:
-        return len(encode_prompt(tokenizer, row.prompt, NO_LIMIT))
-    seen = (seen_response(tokenizer, response) for response in responses)
-    return max(len(encode_dialogue(tokenizer, row.prompt, response, NO_LIMIT)) for response in seen)
+    try:
+        if not responses:
+            return len(encode_prompt(tokenizer, row.prompt, NO_LIMIT))
+        seen = (seen_response(tokenizer, response) for response in responses)
+        return max(len(encode_dialogue(tokenizer, row.prompt, response, NO_LIMIT)) for response in seen)
+    except RefusedTurnsError as error:
+        raise UserError(f"{row.place}: {error}" if row.place else str(error)) from error
 
 
 def _words(rows: Sequence[Any]) -> list[int]:

@@ -267,8 +267,11 @@ class PolicyModule(PolicyBase):
         plan(self, data)
 
     def on_fit_start(self) -> None:
-        """Bring the demonstrations of PTX, and look for the weights of shortlisted policies."""
-        self.update.start(self.trainer.datamodule)  # type: ignore[attr-defined]  # Lightning attaches it
+        """Bring the demonstrations of PTX, see that prompts fit, and look for the weights of shortlisted policies."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning attaches it
+        self.update.start(data)
+        if data.longest is not None:  # now, and not in the iteration that draws it
+            self.sampler.check_room(self.roles.policy, *data.longest)
         self.shortlisted = Shortlisted(Path(self.trainer.default_root_dir), self.roles.policy)
         self.selection.forget(self.shortlisted.missing(self.selection.kept))
 

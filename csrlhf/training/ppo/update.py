@@ -69,7 +69,8 @@ class PPOUpdate:
         """
         if self.config.ptx_coef > 0:
             room = data.max_prompt_tokens + self.roles.sampler.max_new_tokens
-            self.ptx = PTXData(data.source, self.roles.tokenizer, self.config.ptx_batch_size, room, data.seed)
+            size, tokenizer = self.config.ptx_batch_size, self.roles.tokenizer
+            self.ptx = PTXData(data.source, tokenizer, size, room, data.seed, data.intake)
 
     def __call__(
         self,

@@ -89,5 +89,7 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: dict[str,
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     row = {key: value for key, value in SAFE.items() if key != "category"}
-    with pytest.raises(UserError, match=r":1: the column category is missing \(columns: prompt, response, is_safe\)"):
+    with pytest.raises(
+        UserError, match=r":1: the column category is missing or empty \(columns: prompt, response, is_safe\)"
+    ):
         data(tmp_path, row).labelled("train")

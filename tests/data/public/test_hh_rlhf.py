@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from csrlhf.data.public.hh_rlhf import HhRlhf, parse_transcript
@@ -98,3 +100,35 @@ def test_broken_rows_can_be_skipped_and_are_counted(tmp_path: Path) -> None:
 def test_all_rows_skipped_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 of 1 rows are left out; the first: .*x.jsonl:1: a turn of chosen is empty"):
         data(tmp_path, (ONE, ONE), bad_rows="skip").preferences("train")
+
+
+def test_a_compressed_file_of_the_published_shape(tmp_path: Path) -> None:
+    """As ``harmless-base/test.jsonl.gz``: transcripts of several turns, one of which ends with an empty turn."""
+    rows = [(TWO + "Knock, knock.", TWO + "No."), (ONE, ONE + "No."), (ONE + "So.", ONE + "No.")]
+    lines = "".join(json.dumps({"chosen": chosen, "rejected": rejected}) + "\n" for chosen, rejected in rows)
+    path = tmp_path / "test.jsonl.gz"
+    path.write_bytes(gzip.compress(lines.encode()))
+    source = HhRlhf(str(path))
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 rows are left out; the first: .*test.jsonl.gz:2: a turn of chosen is"
+    ):
+        assert [row.chosen for row in source.preferences("train")] == ["Knock, knock.", "So."]
+
+
+def test_a_folder_of_the_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load(*names: str, **options: Any) -> Any:
+        asked.append((names, options))
+        return datasets.Dataset.from_list([{"chosen": ONE + "So.", "rejected": ONE + "No."}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(HhRlhf("Anthropic/hh-rlhf:train", data_dir="harmless-base").preferences("train")) == 1
+    assert len(HhRlhf("Anthropic/hh-rlhf:train").preferences("train")) == 1
+    names = ("Anthropic/hh-rlhf",)
+    assert asked == [(names, {"split": "train", "data_dir": "harmless-base"}), (names, {"split": "train"})]
+
+
+def test_a_folder_of_the_hub_means_nothing_for_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.data_dir=harmless-base: is a folder of a data set on the Hub, and no"):
+        data(tmp_path, (ONE + "So.", ONE + "No."), data_dir="harmless-base")

@@ -80,7 +80,6 @@ def test_without_categories_harm_alone_can_be_labelled(tmp_path: Path) -> None:
     [
         ({"is_response_1_safe": 1}, "is_response_1_safe is 1: it must be true or false"),
         ({"response_1": ROW["response_0"]}, "the two responses are the same and their labels differ"),
-        ({"better_response_id": 0, "response_1": ROW["response_0"]}, "the two responses are the same, so that neither"),
         ({"better_response_id": 2}, "better_response_id is 2: it must be 0 or 1"),
         ({"response_0": ""}, "response_0 is empty"),
         ({"prompt": "  "}, "prompt is empty"),

@@ -86,7 +86,7 @@ def test_a_pair_that_says_nothing_is_left_out_and_counted(tmp_path: Path, change
         ({"chosen": turns("Name a colour.", "")}, "texts that are not empty"),
         ({"chosen": [[], *turns("", "Blue.")[1:]]}, "a turn must have role and content"),
         ({"score_chosen": "high"}, "score_chosen is 'high': it must be a number"),
-        ({"score_chosen": None}, "score_chosen is None: it must be a number"),
+        ({"score_chosen": None}, "the column score_chosen is missing or empty"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
@@ -99,5 +99,5 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, change: dict[str,
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     for column, left in (("chosen", "rejected"), ("rejected", "chosen"), ("score_rejected", "score_chosen")):
         row = {key: value for key, value in ROW.items() if key != column}
-        with pytest.raises(UserError, match=rf":1: the column {column} is missing \(columns: .*{left}"):
+        with pytest.raises(UserError, match=rf":1: the column {column} is missing or empty \(columns: .*{left}"):
             data(tmp_path, row).preferences("train")

@@ -38,9 +38,12 @@ def test_without_a_label_the_type_tells(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         (HEAD + "1,How?,homonyms,fine,kill,\n", "x.csv:2: label is 'fine': it must be safe or unsafe"),
-        (HEAD + "1,How?,homonyms,,kill,\n", "x.csv:2: label is empty"),
-        (HEAD + "1,,homonyms,safe,kill,\n", "x.csv:2: prompt is empty"),
-        ("prompt\nHow?\n", "x.csv:2: the column type is missing (columns: prompt)"),
+        (
+            HEAD + "1,How?,homonyms,safe,kill,\n2,Why?,homonyms,,kill,\n",
+            "x.csv:3: the column label is missing or empty",
+        ),
+        (HEAD + "1,,homonyms,safe,kill,\n", "x.csv:2: the column prompt is missing or empty"),
+        ("prompt\nHow?\n", "x.csv:2: the column type is missing or empty (columns: prompt)"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, complaint: str) -> None:

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.source import DataSource
-from csrlhf.data.tables import readers as arrow
+from csrlhf.data.tables import contents
 from csrlhf.errors import UserError
 from csrlhf.types import LabelledRow, PreferenceRow, PromptRow
 
@@ -67,7 +67,7 @@ def test_a_mistake_is_named_with_file_and_row_and_null_is_an_absent_column(tmp_p
     path = write(tmp_path, [*ROWS, {"prompt": "who?", "response": None, "label": "Safe"}])
     with pytest.raises(UserError) as caught:
         JsonlData(str(path)).labelled("train")
-    assert str(caught.value) == f"{path}, row 3: the column response is missing (columns: prompt, label)"
+    assert str(caught.value) == f"{path}, row 3: the column response is missing or empty (columns: prompt, label)"
 
 
 def test_hashes_follow_the_contents(tmp_path: Path) -> None:
@@ -140,6 +140,6 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
         raise ImportError(name)
 
     path = parquet_file(tmp_path, ROWS)
-    monkeypatch.setattr(arrow.importlib, "import_module", missing)
+    monkeypatch.setattr(contents.importlib, "import_module", missing)
     with pytest.raises(UserError, match=r"needs the library pyarrow: pip install 'csrlhf\[data\]'"):
         JsonlData(str(path)).prompts("train")

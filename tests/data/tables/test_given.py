@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from csrlhf.data.tables.record import Line, Record
-from csrlhf.data.tables.source import GivenSplits
+from csrlhf.data.tables.splits import GivenSplits
 from csrlhf.errors import UserError
 
 WORDS = ("apple", "bread", "cedar", "dough", "eagle", "flute", "grape", "hotel", "igloo", "jelly")

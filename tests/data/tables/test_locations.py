@@ -35,7 +35,14 @@ def test_a_file_or_folder_comes_before_the_hub(tmp_path: Path, monkeypatch: pyte
 
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "x.xlsx").touch()
-    with pytest.raises(UserError, match=r"data.test=.*x.xlsx: .* name a .jsonl, .csv, .parquet file"):
+    with pytest.raises(
+        UserError, match=r"data.test=.*x.xlsx: .* name a .jsonl, .json, .csv, .tsv, .parquet file, compressed"
+    ):
         check_location("data.test", str(tmp_path / "x.xlsx"))
     (tmp_path / "X.JSONL").touch()
     assert check_location("data.test", str(tmp_path / "X.JSONL"))
+    (tmp_path / "x.jsonl.gz").touch()
+    assert check_location("data.test", str(tmp_path / "x.jsonl.gz"))
+    (tmp_path / "x.gz").touch()
+    with pytest.raises(UserError, match=r"data.test=.*x.gz: a file's extension tells its format"):
+        check_location("data.test", str(tmp_path / "x.gz"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csrlhf.data.near_duplicates import groups
-from csrlhf.data.tables.source import check_shares, split_by_prompt
+from csrlhf.data.tables.splits import check_shares, split_by_prompt
 from csrlhf.errors import UserError
 
 WORDS = ("apple", "bread", "cedar", "dough", "eagle", "flute", "grape", "hotel", "igloo", "jelly")

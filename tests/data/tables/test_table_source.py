@@ -65,7 +65,8 @@ def test_skipped_rows_are_counted_by_reason(tmp_path: Path) -> None:
     ]
     assert data.left_out["train"] == {
         "prompt is empty: drop the line or fill it": 1,
-        "label is '?': it must be Safe or Unsafe": 2,
+        "label is '?': it must be Safe or Unsafe; say what other values mean with data.labels={unsafe: [...], "
+        "safe: [...]}": 2,
     }
 
 

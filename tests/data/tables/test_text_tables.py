@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from csrlhf.data.jsonl import JsonlData
-from csrlhf.data.tables.readers import read_csv, read_jsonl
+from csrlhf.data.tables.text import read_csv, read_jsonl
 from csrlhf.errors import UserError
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
 
@@ -62,11 +62,15 @@ def test_numbers_truth_values_and_objects_are_read_out_of_texts(tmp_path: Path) 
         (HEAD + "how, much?,so.,Safe\n", "x.csv:2: the row has 4 cells"),
         (HEAD + 'how?,"so.,Safe\n', "x.csv:2: broken CSV (unexpected end of data)"),
         (HEAD + 'how?,"so".,Safe\n', "x.csv:2: broken CSV"),
-        (HEAD + "how?,,Safe\n", "x.csv:2: response is empty"),
-        (HEAD + "how?,so.,\n", "x.csv:2: label is '': it must be Safe or Unsafe"),
+        (HEAD + "how?,,Safe\n", "x.csv:2: the column response is missing or empty (columns: prompt, label)"),
+        (HEAD + "how?,so.,\n", "x.csv holds no labelled responses: each line needs the columns"),
+        (HEAD + "how?,so.,Safe\nwhy?,so.,\n", "x.csv:3: the column label is missing, other lines of the file have it"),
         (HEAD + "how?,so.,maybe\n", "x.csv:2: label is 'maybe'"),
-        (HEAD + ",,\n", "x.csv:2: prompt is empty"),
-        ("prompt;response;label\nhow?;so.;Safe\n", "x.csv:2: the column prompt is missing (columns: prompt;response;"),
+        (HEAD + ",,\n", "x.csv:2: the column prompt is missing or empty"),
+        (
+            "prompt;response;label\nhow?;so.;Safe\n",
+            "x.csv:2: the column prompt is missing or empty (columns: prompt;response;",
+        ),
         ("prompt,prompt\nhow?,so.\n", "x.csv:1: the first line must name every column, each name once"),
         ("prompt,\nhow?,so.\n", "x.csv:1: the first line must name every column"),
         ("", "x.csv is empty: it needs a line with the column names"),
@@ -85,7 +89,7 @@ def test_a_mistake_in_csv_is_named_with_file_and_line(tmp_path: Path, text: str 
     ("row", "complaint"),
     [
         ("how?,so.,no.,2", "better_response_id is '2': it must be 0 or 1"),
-        ("how?,so.,no.,", "better_response_id is '': it must be 0 or 1"),
+        ("how?,so.,no.,", "holds no preferences: each line needs the columns"),
     ],
 )
 def test_a_wrong_choice_in_csv(tmp_path: Path, row: str, complaint: str) -> None:

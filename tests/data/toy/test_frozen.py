@@ -19,8 +19,8 @@ FROZEN = "6de3875a9666c3b5aaa33072c518b779a229687c27bb038f908dee37deca1a5a"
 
 
 def given(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what the world says of a row: it knows no margins, a field for them is no change of the world."""
-    return {name: value for name, value in fields.items() if name != "margin" or value != 0.0}
+    """Return what the world says of a row: it knows no margins and no places, fields for them change nothing in it."""
+    return {name: value for name, value in fields.items() if (name, value) not in (("margin", 0.0), ("place", ""))}
 
 
 def content() -> str:

@@ -53,7 +53,7 @@ def test_the_same_judgements_in_all_ways_to_write_them(tmp_path: Path, name: str
         ("id,rater,unsafe\n", "has no rows"),
         ("id,unsafe\np,1\n", ":2: the column rater is missing"),
         ("id,rater,unsafe\np,a,maybe\n", ":2: unsafe is 'maybe': it must be one of true, 1"),
-        ("id,rater,unsafe\np,,1\n", ":2: rater is empty"),
+        ("id,rater,unsafe\np,,1\n", ":2: the column rater is missing or empty"),
         ("id,rater,unsafe\np,a,1\nq,a,1\np,a,0\n", ":4: a judged 'p' before, in "),
     ],
 )

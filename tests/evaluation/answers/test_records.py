@@ -88,7 +88,8 @@ LINE = {"id": "p/1/0", "policy": "p", "prompt_id": "1", "prompt": "a", "response
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": None}, "id must be a text"),
+        ({"id": None}, "the column id is missing or empty"),
+        ({"id": 3}, "id must be a text"),
         ({"response": 3}, "response must be a text, not int"),
         ({"response": "\ud800"}, "response holds \\ud800, not a character"),
         ({"sample": -1}, "sample is -1"),

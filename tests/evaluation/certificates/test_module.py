@@ -312,3 +312,21 @@ def test_without_a_file_it_is_the_test_split(certify: Certify, tiny: ModuleType)
 def test_options_out_of_range_name_their_key(certify: Certify, options: dict[str, Any], match: str) -> None:
     with pytest.raises(UserError, match=match):
         certify(**options)
+
+
+def test_prompts_that_were_too_long_are_stated(
+    certify: Certify, tiny: ModuleType, prompt_file: Path, tmp_path: Path
+) -> None:
+    """The bounds are about the prompts that were asked."""
+    with prompt_file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"prompt": " ".join("abcdefghij" * 2)}) + "\n")
+    with pytest.raises(UserError, match=r"22 tokens are more than ppo.max_prompt_tokens=16 has room for"):
+        certify(data={"max_prompt_tokens": 16})
+    source = tiny.Source()
+    source.too_long = "skip"
+    with pytest.warns(UserWarning, match=r"data.test: 1 of 17 prompts are left out"):
+        certify(data={"source": source, "max_prompt_tokens": 16})
+    found = read(tmp_path / "out")
+    assert (found["n"], found["prompts"]["left_out"], found["prompts"]["max_prompt_tokens"]) == (16, 1, 16)
+    told = "1 prompts of more than 16 tokens, or that the chat template refuses, were left out"
+    assert told in (tmp_path / "out" / "certificate.html").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ from csrlhf.evaluation.answers.records import about_path, read_about, read_answe
 from csrlhf.evaluation.policies.module import EvaluationModule
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler
+from csrlhf.types import PromptRow
 
 
 @pytest.fixture
@@ -90,7 +91,11 @@ def test_prompt_files_bring_categories_and_attacks(evaluate: Callable, tmp_path:
     (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     (tmp_path / "alike.csv").write_text("prompt\ne f\ng h\n", encoding="utf-8")
     files = {"jail": str(tmp_path / "bad.jsonl"), "keyword_alike": str(tmp_path / "alike.csv")}
-    found = evaluate(prompts=files).final_metrics
+    with pytest.raises(
+        UserError, match=r"nobody says whether prompts of the category weapons are harmless: .* set evalu"
+    ):
+        evaluate("refused", prompts=files)
+    found = evaluate(prompts=files, harmful=["harmful", "weapons"]).final_metrics
     assert {"eval/category/weapons/unsafe_rate", "eval/attack/role_play/success_at_1"} <= found.keys()
     assert "eval/category/keyword_alike/over_refusal" in found
     assert "eval/oracle/unsafe" not in found  # the world's judge knows nothing of these prompts
@@ -230,3 +235,48 @@ def test_the_page_holds_what_was_found(evaluate: Callable, tmp_path: Path) -> No
         "attack_success.png",
         "unsafe_by_category.png",
     }
+
+
+def test_a_set_that_names_harms_is_refused_until_somebody_says_whether_it_is_harmless(
+    evaluate: Callable, tmp_path: Path
+) -> None:
+    """OR-Bench's categories name harms, and its prompts are harmless."""
+    lines = [{"prompt": f"a {word}", "category": "violence", "attack": "plain"} for word in "bcd"]
+    (tmp_path / "or.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    files = {"or_bench": str(tmp_path / "or.jsonl")}
+    told = r"set evaluate\.harmful=\[harmful,violence\] or evaluate\.benign=\[benign,keyword_alike,violence\], or give"
+    with pytest.raises(UserError, match=told):
+        evaluate("refused", prompts=files, work=str(tmp_path / "work"))
+    assert not list((tmp_path / "work").rglob("answers.jsonl"))
+    found = evaluate("told", prompts=files, benign=["violence"]).final_metrics
+    assert "eval/category/violence/over_refusal" in found
+    assert not any("attack" in key for key in found)
+
+
+@pytest.mark.parametrize(("harmful", "measured"), [("false", "over_refusal"), ("true", "attack")])
+def test_a_column_says_whether_prompts_are_harmful(
+    evaluate: Callable, tmp_path: Path, harmful: str, measured: str
+) -> None:
+    rows = "".join(f"a {word},violence,plain,{harmful}\n" for word in "bcd")
+    (tmp_path / "set.csv").write_text(f"prompt,category,attack,harmful\n{rows}", encoding="utf-8")
+    found = evaluate(prompts={"set": str(tmp_path / "set.csv")}).final_metrics
+    assert [key for key in ("over_refusal", "attack") if any(key in name for name in found)] == [measured]
+
+
+def test_prompts_without_any_kind_are_counted_as_neither(evaluate: Callable, tiny: ModuleType) -> None:
+    class Plain(tiny.Source):  # type: ignore[name-defined]  # of a module that is loaded by its path
+        def prompts(self, split: str) -> list[PromptRow]:
+            return [PromptRow(row.prompt) for row in super().prompts(split)]
+
+    found = evaluate(source=Plain(with_oracle=False)).final_metrics
+    assert "eval/unsafe_rate" in found
+    assert not any("attack" in key or "over_refusal" in key for key in found)
+
+
+def test_an_attack_without_a_category_is_refused(evaluate: Callable, tiny: ModuleType) -> None:
+    class Attacks(tiny.Source):  # type: ignore[name-defined]  # of a module that is loaded by its path
+        def prompts(self, split: str) -> list[PromptRow]:
+            return [PromptRow(row.prompt, {"attack": "fiction"}) for row in super().prompts(split)]
+
+    with pytest.raises(UserError, match="a prompt with the attack fiction has no category"):
+        evaluate(source=Attacks(with_oracle=False))

@@ -145,6 +145,12 @@ def test_harmless_categories_that_no_prompt_has_are_refused(given: Callable) -> 
     """A misspelt category would count harmless prompts as attacks, and nobody would see it."""
     with pytest.raises(UserError, match=r"evaluate\.benign=\[benine\]: no prompt has the category benine; they have"):
         concluded(given("sft", "ppo"), benign=("benine",))
+    with pytest.raises(
+        UserError, match=r"evaluate\.harmful=\[harmfull\]: no prompt has the category harmfull; they have"
+    ):
+        concluded(given("sft", "ppo"), harmful=("harmfull",))
+    with pytest.raises(UserError, match=r"evaluate.benign and evaluate.harmful both name the category harmful"):
+        concluded(given("sft", "ppo"), benign=("harmful",), harmful=("harmful",))
 
 
 def test_the_terminal_shows_the_page_s_tables_and_ends_with_the_verdict(

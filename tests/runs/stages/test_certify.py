@@ -164,7 +164,8 @@ def evaluate(made: Path, folders: Any, command_line: Callable[..., Any]) -> Call
         inputs = [f"inputs.{name}={getattr(folders, name)}" for name in ("sft", "reward")]
         return command_line(
             "stage=evaluate", f"artifacts={made / 'artifacts'}", "logger=none", "data=jsonl", f"data.train={prompts}",
-            f"evaluate.prompts={{new: {prompts}}}", "rollout.max_new_tokens=5", *inputs, *words,
+            f"evaluate.prompts={{new: {prompts}}}", "evaluate.harmful=[new]", "rollout.max_new_tokens=5", *inputs,
+            *words,
         )  # fmt: skip
 
     return call

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +98,22 @@ def test_results_that_stand_in_the_artifacts_folder_are_compared(command_line: C
     shown = " ".join(outcome.out.split())
     assert "1 of 4 test prompts are among the train prompts of stage=sft (1 equal, 0 nearly): 'question 107 ?'" in shown
     assert json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))["data/leaks/test_in_sft_train"] == 1
+
+
+def test_turns_that_the_template_refuses_are_named_with_file_and_line(
+    command_line: Callable, folders: Any, tmp_path: Path
+) -> None:
+    config = Path(folders.sft) / "tokenizer_config.json"
+    policy = tmp_path / "strict"
+    shutil.copytree(folders.sft, policy)
+    for file in policy.glob("*.jinja"):
+        file.unlink()
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}x"
+    (policy / config.name).write_text(json.dumps(fields | {"chat_template": refuses}), encoding="utf-8")
+    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    (tmp_path / "x.jsonl").write_text(f'{{"prompt": "a"}}\n{json.dumps({"prompt": turns})}\n', encoding="utf-8")
+    words = ["stage=data", "data=jsonl", f"data.train={tmp_path / 'x.jsonl'}", f"artifacts={tmp_path / 'a'}"]
+    outcome = command_line(*words, "model=pretrained", f"model.policy.path={policy}")
+    assert outcome.code == 1
+    assert "x.jsonl:2: the tokenizer's chat template refuses a conversation" in outcome.err

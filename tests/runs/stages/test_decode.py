@@ -204,7 +204,7 @@ def test_mistakes(command_line: Callable, words: list[str], change: str, complai
         ([{"text": "a"}], "prompts.jsonl:1: the column prompt (or messages) is missing (columns: text)"),
         ([{"prompt": "a", "messages": []}], "prompts.jsonl:1: both prompt and messages are there: keep one"),
         ([{"prompt": "a", "id": 1}, {"prompt": "b", "id": 1}], "prompts.jsonl:2: the id 1 is already in"),
-        ([{"prompt": "a", "id": None}], "prompts.jsonl:1: id is None: it must be a text or a whole number"),
+        ([{"prompt": "a", "id": True}], "prompts.jsonl:1: id is True: it must be a text or a whole number"),
         ([{"messages": [{"role": "assistant", "content": "a"}]}], "prompts.jsonl:1: messages must be a list of turns"),
         ([{"prompt": "a"}, {"prompt": "a " * 80}], "prompts.jsonl:2: a prompt has 8"),
     ],
