@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from csrlhf.models.cost_models import cost_scorer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -22,7 +23,6 @@ from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.answering import AnswerSpec, BestOfN, DecodeSpec, Plain
 from csrlhf.generation import Decoder
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.cost_models import cost_scorer
 from csrlhf.models.score_model import HEAD_WEIGHTS
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.types import PromptBatch, PromptRow
