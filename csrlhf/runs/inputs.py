@@ -80,9 +80,9 @@ def named_paths(cfg: DictConfig, paths: Mapping[str, tuple[str, ...]], scorers: 
     found: dict[str, str] = {}
     for key, sources in paths.items():
         if key in scorers:
-            *outer, last = key.split(".")
-            if OmegaConf.is_interpolation(OmegaConf.select(cfg, ".".join(outer)), last):
-                continue  # another key's, which is looked at under its own name
+            group, _, last = key.rpartition(".")
+            if last not in cfg[group] or OmegaConf.is_interpolation(cfg[group], last):
+                continue  # a choice of the group without this key; another key's, which is looked at under its own name
             _expand(cfg, key)
         given = OmegaConf.select(cfg, key)
         if key in scorers and OmegaConf.is_config(given):

@@ -205,8 +205,10 @@ def test_a_single_text_can_be_all_that_is_read(tmp_path: Path, given: str, told:
     assert float(scorer.score(["a b"], ["red blue"], [True])) == pytest.approx(float(logits[1] - logits[0]), abs=1e-5)
 
 
-def test_a_causal_tokenizer_without_a_template_does_not_say_what_it_reads(folders: Any, tmp_path: Path, tiny: Any) -> None:
-    tiny.tokenizer().save_pretrained(tmp_path)
+def test_a_causal_tokenizer_without_a_template_does_not_say_what_it_reads(tmp_path: Path, tiny: Any) -> None:
+    words = tiny.tokenizer()
+    words.chat_template = None
+    words.save_pretrained(tmp_path)
     config = AutoConfig.for_model(vocab_size=20, num_labels=1, **tiny.ARCHITECTURE)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="nothing says how it reads a dialogue; say it with input:"):

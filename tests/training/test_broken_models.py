@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from csrlhf.models.cost_models import cost_scorer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -25,6 +24,7 @@ from csrlhf.generation import Decoder
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.score_model import HEAD_WEIGHTS
 from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.costs import cost_scorer
 from csrlhf.types import PromptBatch, PromptRow
 
 PROMPTS = ("a b", "c d e")
