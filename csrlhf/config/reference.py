@@ -158,7 +158,12 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-OTHERS = {"debug": "true or false", "stage": "declared", "inputs": "folder; or null", "pipeline": "list of overrides"}
+OTHERS = {
+    "debug": "true or false",
+    "stage": "declared",
+    "inputs": "folder, scorer; or null",
+    "pipeline": "list of overrides",
+}
 """What keys of ``train.yaml`` without a dataclass take."""
 
 NOTES = {

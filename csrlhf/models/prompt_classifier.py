@@ -39,11 +39,11 @@ class PromptClassifier:
         texts = [prompt_text(row.prompt) for row in rows]
         fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
         if fresh:
-            if self._scorer is None:
+            if (scorer := self._scorer) is None:
                 options: dict[str, Any] = {"input": "prompt", "batch_size": self.batch_size}
-                if load_config(self.folder).num_labels > 1:  # the very label, or an error that lists them
+                if (load_config(self.folder).num_labels or 2) > 1:  # the very label, or an error that lists them
                     options["label"] = self.label
-                self._scorer = ClassifierScorer(self.folder, (self.label,), **options)
-            scores = self._scorer.score(fresh, [""] * len(fresh), [True] * len(fresh))[:, 0].tolist()
+                scorer = self._scorer = ClassifierScorer(self.folder, (self.label,), **options)
+            scores = scorer.score(fresh, [""] * len(fresh), [True] * len(fresh))[:, 0].tolist()
             self._known |= {text: score > self.above for text, score in zip(fresh, scores, strict=True)}
         return [self._known[text] for text in texts]

@@ -1,8 +1,9 @@
 """Which folders a stage reads: those the user names, else those in the artifacts folder.
 
 An input is one folder. The cost models may be several, as a mapping or a list; each then has a key of its own,
-``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``. Scorers
-may be descriptions (``scorers/specs.py``); then every model, function and URL in them has a key: ``cost.harm.model``.
+``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``.
+Scorers may be descriptions (``scorers/specs.py``); then every model, function and URL in them has a key:
+``cost.harm.model``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Builds the objects of every stage, without weights or data, before the first stage trains.
 
-A value out of range for the last stage would else show after all the others have run. Of scorers that no stage makes the
-weights are loaded as well, and two rows are scored: a wrong sign would show in nothing but a spoilt policy. ``python -m csrlhf.runs.rehearsal
-JSON``, in a process of its own: the waiting pipeline imports no torch.
+A value out of range for the last stage would else show after all the others have run. Of scorers that no stage makes
+the weights are loaded as well, and two rows are scored: a wrong sign would show in nothing but a spoilt policy.
+``python -m csrlhf.runs.rehearsal JSON``, in a process of its own: the waiting pipeline imports no torch.
 """
 
 from __future__ import annotations
@@ -47,8 +47,12 @@ def rehearse(stages: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 ROLES = {
-    "inputs.reward": "reward", "inputs.cost": "cost", "cost": "cost", "settings.judge": "cost", "settings.reward": "reward",
-}  # fmt: skip
+    "inputs.reward": "reward",
+    "inputs.cost": "cost",
+    "cost": "cost",
+    "settings.judge": "cost",
+    "settings.reward": "reward",
+}
 """Where the config of a stage's module has scorers, and their roles."""
 
 

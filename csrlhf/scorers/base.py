@@ -1,4 +1,4 @@
-"""The contract of a scorer: prompts, responses and whether they ended go in, ``[B, K]`` scores on a stated scale come out.
+"""The contract of a scorer: from prompts, responses and whether they ended to scores ``[B, K]`` on a stated scale.
 
 A cost of 0 means "unsafe with probability one half", more is more unsafe; a reward that is higher is better. What a
 scorer gives by itself (``raw_scores``) may be on another scale; keys of its description map it (:class:`Scale`).

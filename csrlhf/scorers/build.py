@@ -144,7 +144,8 @@ def _class_of(key: str, spec: Mapping[str, Any]) -> Any:
         close = difflib.get_close_matches(kind, KINDS, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(
-            f"{key}.scorer={kind}: must be one of {', '.join(KINDS)}, or a class of your own, package.module.Class{meant}"
+            f"{key}.scorer={kind}: must be one of {', '.join(KINDS)}, or a class of your own, "
+            f"package.module.Class{meant}"
         )
     try:
         made = getattr(importlib.import_module(module), word)
@@ -181,7 +182,7 @@ def _scale_of(key: str, spec: Mapping[str, Any], role: str, scorer: Scorer | Non
         raise UserError(f"{key}.higher={higher}: must be {wanted} or {contrary}, what a high score means")
     if not isinstance(spec.get("probe", True), bool):
         raise UserError(f"{key}.probe={spec['probe']}: must be true or false")
-    means = higher if higher is not None or scorer is None else scorer.high
+    means = scorer.high if scorer is not None and higher is None else higher
     if scorer is not None and means not in (wanted, contrary, "as asked"):
         said = (
             "nothing says whether a high score means" if means is None else f"by its own account high is {means}, not"
@@ -194,8 +195,8 @@ def _scale_of(key: str, spec: Mapping[str, Any], role: str, scorer: Scorer | Non
         str(spec.get("scale", "logit")), spec.get("threshold"), spec.get("unit", 1.0), -1 if means == contrary else 1
     )
     scale.check(key)
-    stated = scorer is None or scorer.has_threshold or spec.get("threshold") is not None or scale.kind == "probability"
-    if role == COST and not stated:
+    stated = spec.get("threshold") is not None or scale.kind == "probability"
+    if role == COST and scorer is not None and not (stated or scorer.has_threshold):
         raise UserError(
             f"{key}={scorer.name}: nothing says which of its scores count as unsafe; say it with threshold: (the score "
             "at which a response is as likely unsafe as not), or scale: probability"

@@ -41,8 +41,8 @@ class ClassifierScorer(Scorer):
     """Logits of (prompt, response) texts by a classifier of transformers.
 
     One label: its logit. Labels that exclude each other: the log-odds of those that count, ``log Σ exp z_in - log Σ exp
-    z_out``, of two labels therefore the difference of their logits. Labels that do not (``multi_label_classification``):
-    the highest logit of those that count.
+    z_out``, of two labels therefore the difference of their logits. Labels that do not
+    (``multi_label_classification``): the highest logit of those that count.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class ClassifierScorer(Scorer):
 
     def raw_scores(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Logits or log-odds [B, K]; arguments as in :meth:`Scorer.raw_scores`."""
-        parts = [
-            self._logits(*(part[start : start + self.batch_size] for part in (prompts, responses, ended)))
-            for start in range(0, len(prompts), self.batch_size)
-        ]
+        parts = []
+        for start in range(0, len(prompts), self.batch_size):
+            end = start + self.batch_size
+            parts.append(self._logits(prompts[start:end], responses[start:end], ended[start:end]))
         logits_BL = torch.cat(parts)
         logits_BL = logits_BL.to(torch.promote_types(logits_BL.dtype, torch.float32))
         return torch.stack([combined(logits_BL, chosen, self.exclusive) for chosen in self.selection.labels], dim=1)
@@ -146,11 +146,10 @@ class ClassifierScorer(Scorer):
 
             def render(turns: Turns, said: str) -> list[int]:
                 whole = [*turns, {"role": "assistant", "content": said}]
-                # Nothing stands behind an answer that was cut off: the template's end of a turn would say that it ended.
+                # Nothing stands behind an answer that was cut off: the template's end of a turn would be a lie.
                 open_end = {} if ended or not said.strip() else {"continue_final_message": True}
-                return self.tokenizer.encode(
-                    chat_text(self.tokenizer, whole, self.name, **open_end), add_special_tokens=False
-                )
+                text = chat_text(self.tokenizer, whole, self.name, **open_end)
+                return self.tokenizer.encode(text, add_special_tokens=False)
 
             return fitting(self.tokenizer, render, prompt, response, self.max_tokens, self.name)[0]
         text = prompt_text(tuple(turns_of(prompt))) if self.input == "prompt" else response
@@ -205,7 +204,8 @@ def load_frozen(kind: Any, model: str | Path, dtype: str, key: str) -> PreTraine
     found, info = loaded
     if info["missing_keys"]:
         raise UserError(
-            f"{key}={model}: holds no trained classifier ({', '.join(sorted(info['missing_keys'])[:2])} would be drawn at "
+            f"{key}={model}: holds no trained classifier ({', '.join(sorted(info['missing_keys'])[:2])} would be "
+            "drawn at "
             "random); name a reward or cost model"
         )
     return found.requires_grad_(False).eval()

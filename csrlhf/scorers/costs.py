@@ -21,7 +21,7 @@ from csrlhf.scorers.specs import as_spec, is_single, label
 from csrlhf.types import Prompt
 
 CostScorers = Any
-"""One scorer; scorers by the name of the constraint that they score; or scorers that cover the constraints (specs.py)."""
+"""One scorer; scorers by the constraint that they score; or a list of scorers that cover the constraints (specs.py)."""
 
 
 class Columns(Scorer):

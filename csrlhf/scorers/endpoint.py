@@ -1,8 +1,8 @@
 """An HTTP endpoint as a scorer: a model that is served elsewhere, or a service.
 
-One POST for each batch, with the JSON object ``{"prompts": [turns, ...], "responses": [...], "ended": [...]}`` and, where
-one is named, ``"model"``. The answer is ``{"scores": [...]}`` or the list alone: a number for each response, or a row of
-numbers, one for each constraint.
+One POST for each batch, with the JSON object ``{"prompts": [turns, ...], "responses": [...], "ended": [...]}`` and,
+where one is named, ``"model"``. The answer is ``{"scores": [...]}`` or the list alone: a number for each response, or a
+row of numbers, one for each constraint.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ class EndpointScorer(KeptScorer):
             if attempt < self.retries:
                 time.sleep(min(wait, LONGEST_WAIT))
         raise UserError(
-            f"{self.name}: gives no answer ({problem}; tried {self.retries + 1} times, {self.timeout:g} s each); start it, "
-            "or give it more time with timeout: and retries:"
+            f"{self.name}: gives no answer ({problem}; tried {self.retries + 1} times, {self.timeout:g} s each); "
+            "start it, or give it more time with timeout: and retries:"
         )
 
 

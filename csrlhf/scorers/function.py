@@ -1,7 +1,7 @@
 """A Python function as a scorer: ``(prompts, responses) -> scores``.
 
-Prompts are turns, responses texts; the scores are a list, an array or a tensor, one number for each response, or a row of
-numbers, one for each constraint. A function with an argument ``ended`` is told which responses came to their end.
+Prompts are turns, responses texts; the scores are a list, an array or a tensor, one number for each response, or a row
+of numbers, one for each constraint. A function with an argument ``ended`` is told which responses came to their end.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ class GuardScorer(Scorer):
         check_vocabulary(self.model, self.tokenizer, str(model))
         if self.style.template is None and self.tokenizer.chat_template is None:
             raise UserError(
-                f"{key}={model}: its tokenizer has no chat template; say how it is asked with style:, or template: (a text "
-                "with {prompt} and {response})"
+                f"{key}={model}: its tokenizer has no chat template; say how it is asked with style:, or template: (a "
+                "text with {prompt} and {response})"
             )
         self.max_tokens = most_tokens(self.model, self.tokenizer, max_tokens, f"{key}.max_tokens")
         chat = self.style.template is None
@@ -156,8 +156,8 @@ class GuardScorer(Scorer):
         unsafe, safe = self._first(self.style.unsafe), self._first(self.style.safe)
         if unsafe == safe:
             raise UserError(
-                f"{self.name}: {self.style.unsafe!r} and {self.style.safe!r} begin with the same token; say with unsafe: "
-                "and safe: how its two answers begin, white space included"
+                f"{self.name}: {self.style.unsafe!r} and {self.style.safe!r} begin with the same token; say with "
+                "unsafe: and safe: how its two answers begin, white space included"
             )
         self._look_at_mass(logits_BV, [unsafe, safe])
         if self.kind == "difference":
@@ -196,9 +196,9 @@ class GuardScorer(Scorer):
         if mass < LEAST_MASS and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self.name}: gives {self.style.unsafe!r} and {self.style.safe!r} together a probability of {mass:.2g}: it "
-                "was trained on another template, or answers in other words; say them with style:, or template:, unsafe: "
-                "and safe:",
+                f"{self.name}: gives {self.style.unsafe!r} and {self.style.safe!r} together a probability of "
+                f"{mass:.2g}: it was trained on another template, or answers in other words; say them with style:, or "
+                "with template:, unsafe: and safe:",
                 InputWarning,
                 stacklevel=2,
             )
@@ -226,14 +226,15 @@ def _style(name: str | None, given: Mapping[str, Any], score: str, key: str) -> 
         raise UserError(f"{key}.style={name}: must be one of {', '.join(STYLES)}, or null with unsafe: and safe: given")
     if name is None and (given["unsafe"] is None or given["safe"] is None):
         raise UserError(
-            f"{key}: nothing says how the guard answers; set style: to one of {', '.join(STYLES)}, or unsafe: and safe: to "
-            "the beginnings of its two answers"
+            f"{key}: nothing says how the guard answers; set style: to one of {', '.join(STYLES)}, or unsafe: and "
+            "safe: to the beginnings of its two answers"
         )
-    base = vars(STYLES[name] if name is not None else Style())
-    found = base | {word: value for word, value in given.items() if value is not None}
+    base: dict[str, Any] = vars(STYLES[name] if name is not None else Style())
+    found: dict[str, Any] = base | {word: value for word, value in given.items() if value is not None}
     questions = found["questions"]
     if isinstance(questions, str) or not questions:
         raise UserError(
             f"{key}.questions={questions!r}: takes a list of texts, the last of which is the one that counts"
         )
-    return Style(**found | {"questions": tuple(str(one) for one in questions)})
+    found["questions"] = tuple(str(one) for one in questions)
+    return Style(**found)

@@ -9,7 +9,7 @@ from csrlhf.scorers.specs import as_spec, description_hash, is_description, labe
 
 
 def scorer_hash(given: Any) -> str:
-    """sha256 over the files of a scorer's models, the source of its function or its URL, and the keys of its description.
+    """sha256 over the files of a scorer's models, the source of its function, its URL, and the keys that describe it.
 
     Raises:
         UserError: a model's files are not here, so that nothing says which version its name stands for.

@@ -2,7 +2,8 @@
 
 A cost: a plainly harmful prompt with a compliant answer is worse than a plainly harmless one, which counts as safe. A
 reward: the harmless prompt's answer is not worse than its words in another order. ``probe: false`` in a description
-leaves the comparison out, for scorers of something else (privacy, a language, a style); numbers are asked for all the same.
+leaves the comparison out, for scorers of something else (privacy, a language, a style); numbers are asked for all the
+same.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def probe(key: str, scorer: Scorer, role: str) -> None:
     if not asked_of(scorer):
         return
     rows = (HARMFUL, HARMLESS) if role == COST else (SALAD, HARMLESS)
-    prompts, responses = zip(*rows, strict=True)
+    prompts, responses = [prompt for prompt, _ in rows], [response for _, response in rows]
     scores_BK = scorer.score(prompts, responses, [True] * len(rows)).double().cpu()
     if scores_BK.shape != (len(rows), len(scorer.outputs)):
         raise UserError(

@@ -89,16 +89,18 @@ def takes_parts(tokenizer: PreTrainedTokenizerBase, name: str, **arguments: Any)
             if all(mark in text for mark in MARKS) and "'text'" not in text:
                 return parts
     raise problem or UserError(
-        f"{name}: its chat template leaves out the prompt or the response; give it one of your own, with {{prompt}} and "
-        "{response}"
+        f"{name}: its chat template leaves out the prompt or the response; give it a template of your own, with "
+        "{prompt} and {response}"
     )
 
 
 def fitting(
     tokenizer: PreTrainedTokenizerBase, render: Render, prompt: Prompt, response: str, max_tokens: int, name: str
 ) -> tuple[list[int], bool]:
-    """The ids of a dialogue, cut where it is too long: earlier turns first, then the prompt's beginning, as far as half
-    of the room, then the response's end. What the template says itself is never cut.
+    """The ids of a dialogue, cut where it is too long.
+
+    Earlier turns go first, then the prompt's beginning, as far as half of the room, then the response's end. What the
+    template says itself is never cut.
 
     Returns:
         At most ``max_tokens`` ids, and whether the response has lost its end.
@@ -118,8 +120,8 @@ def fitting(
     while len(ids) > max_tokens:
         if room < 2:
             raise UserError(
-                f"{name}: its template alone has {overhead} tokens, and it takes {max_tokens}; shorten the template, or "
-                "raise max_tokens"
+                f"{name}: its template alone has {overhead} tokens, and it takes {max_tokens}; shorten the template, "
+                "or raise max_tokens"
             )
         asked_room = min(len(asked), max(room - len(said), room // 2))
         said_room = min(len(said), room - asked_room)

@@ -1,7 +1,7 @@
 """PKU's score models (safe-rlhf's ``LlamaForScore``): a head on the last token, and a normaliser behind it.
 
-Their checkpoints say what they are: ``score_type`` is ``reward`` or ``cost`` (above 0 is unsafe), ``do_normalize`` whether
-the normaliser counts. Rewards are shifted and divided, costs are divided only, so that their sign stays.
+Their checkpoints say what they are: ``score_type`` is ``reward`` or ``cost`` (above 0 is unsafe), ``do_normalize``
+whether the normaliser counts. Rewards are shifted and divided, costs are divided only, so that their sign stays.
 
 Legend: B dialogues, S tokens, H features, K outputs.
 """
@@ -33,15 +33,15 @@ BEGIN = "BEGINNING OF CONVERSATION:"
 
 
 class _Normaliser(nn.Module):
-    """The running mean and variance of the scores in training, as checkpoints name them."""
+    """The mean and variance of the scores in training, as checkpoints name them."""
 
-    def __init__(self, config: PretrainedConfig, size: int) -> None:
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, size: int) -> None:
         super().__init__()
-        for name, default in (("mean", 0.0), ("var", 1.0)):
-            given = getattr(config, name, None)
-            value = torch.full((size,), default) if given is None else torch.tensor(given, dtype=torch.float32)
-            self.register_buffer(name, value.reshape(size))
-        self.register_buffer("count", torch.zeros(1, dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
 
 
 class ScoreHead(PreTrainedModel):
@@ -49,8 +49,6 @@ class ScoreHead(PreTrainedModel):
 
     config_class = PretrainedConfig
     base_model_prefix = "model"
-    # What older checkpoints lack: then the configuration's numbers count, or none.
-    _keys_to_ignore_on_load_missing = [r"normalizer\..*"]  # noqa: RUF012  # transformers reads a list
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -61,7 +59,8 @@ class ScoreHead(PreTrainedModel):
         self.score_head = nn.Linear(
             config.get_text_config().hidden_size, size, bias=bool(getattr(config, "bias", False))
         )
-        self.normalizer = _Normaliser(config, size)
+        # Only where it counts: then a checkpoint without it is refused, as one without a head is.
+        self.normalizer = _Normaliser(size) if getattr(config, "do_normalize", False) else None
         self.post_init()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -71,10 +70,10 @@ class ScoreHead(PreTrainedModel):
         last_B = attention_mask.sum(1) - 1
         hidden_BH = hidden_BSH[torch.arange(len(last_B), device=last_B.device), last_B]
         scores_BK = F.linear(hidden_BH, self.score_head.weight, self.score_head.bias).float()
-        if not getattr(self.config, "do_normalize", False):
+        if self.normalizer is None:
             return scores_BK
         shift = self.normalizer.mean if getattr(self.config, "score_type", "reward") == "reward" else 0.0
-        return (scores_BK - shift) / self.normalizer.var.sqrt()  # type: ignore[operator]  # buffers
+        return (scores_BK - shift) / self.normalizer.var.sqrt()
 
 
 class ScoreHeadScorer(Scorer):
@@ -136,7 +135,8 @@ class ScoreHeadScorer(Scorer):
         return self._ids(prompt, response, ended)[1]
 
     def _ids(self, prompt: Prompt, response: str, ended: bool) -> tuple[list[int], bool]:
-        end = [] if not ended or self.tokenizer.eos_token_id is None else [int(self.tokenizer.eos_token_id)]
+        end_id: Any = self.tokenizer.eos_token_id
+        end = [] if not ended or end_id is None else [int(end_id)]
 
         def render(turns: Turns, said: str) -> list[int]:
             return text_ids(self.tokenizer, conversation(turns, said, str(self.tokenizer.eos_token or "")))
@@ -146,7 +146,7 @@ class ScoreHeadScorer(Scorer):
 
 
 def conversation(turns: Turns, response: str, end: str) -> str:
-    """safe-rlhf's template: ``BEGINNING OF CONVERSATION: USER: ... ASSISTANT:...``, the end token behind earlier answers.
+    """safe-rlhf's template: ``BEGINNING OF CONVERSATION: USER: ... ASSISTANT:...``, an end token behind early answers.
 
     A system turn, for which it has no place, stands in front of the user's words.
     """

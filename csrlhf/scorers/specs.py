@@ -1,8 +1,9 @@
 """What a config says of a scorer: a folder, a description, or several of these. Imports no torch.
 
-A text is a model's folder or its name on the Hub; ``http://...`` stands for an endpoint, ``FILE.py:name`` for a function.
-A description is a mapping with the key ``scorer``, which names the kind (``build.KINDS``) or a class of somebody else's.
-Any other mapping goes from constraints to scorers, and a list holds scorers that share the constraints out.
+A text is a model's folder or its name on the Hub; ``http://...`` stands for an endpoint, ``FILE.py:name`` for a
+function. A description is a mapping with the key ``scorer``, which names the kind (``build.KINDS``) or a class of
+somebody else's. Any other mapping goes from constraints to scorers, and a list holds scorers that share the constraints
+out.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def test_scorers_of_others_are_asked_about_two_rows(parts: Callable, scores: str
 
 
 def test_a_key_that_no_scorer_has_shows_before_the_first_stage(parts: Callable, scores: str) -> None:
-    with pytest.raises((UserError, InstantiationException), match=r"inputs\.cost\.treshold=1: .*did you mean threshold"):
+    with pytest.raises(
+        (UserError, InstantiationException), match=r"inputs\.cost\.treshold=1: .*did you mean threshold"
+    ):
         rehearse(parts(f"inputs.cost={{scorer: function, function: '{scores}:cost', treshold: 1}}"))
 
 

@@ -79,7 +79,7 @@ def test_ppo_learns_from_a_function_and_an_endpoint(
     assert record["config"]["inputs"]["cost"]["harm"]["model"] == "guard"
     with (folder / "history.csv").open(encoding="utf-8") as history:
         rows = list(csv.DictReader(history))
-    assert {float(row["eval/unsafe_rate"]) for row in rows if row.get("eval/unsafe_rate")} == {0.0}  # nobody says poison
+    assert {float(row["constraint/harm/cost"]) for row in rows if row.get("constraint/harm/cost")} == {0.0}
     rewards = [float(row["train/reward"]) for row in rows if row.get("train/reward")]
     assert rewards
     assert all(value == pytest.approx(round(4 * value) / 4) for value in rewards)  # of four answers, in words
@@ -91,16 +91,24 @@ def test_a_run_whose_endpoint_fails_goes_on_without_asking_twice(
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     good, words = served.answers[0], without(ppo, "inputs.cost")
     endpoint = f"scorer: endpoint, url: '{served.url}', batch_size: 2"
-    served.answers = [good, good, lambda body: (503, {})]  # the probe, two answers of the first evaluation, then nothing
+    served.answers = [
+        good,
+        good,
+        lambda body: (503, {}),
+    ]  # the probe, two answers of the first evaluation, then nothing
     stopped = command_line(*words, f"inputs.cost={{{endpoint}, retries: 1}}")
     assert stopped.code == 1
     assert f"{served.url}: gives no answer (HTTP 503" in stopped.err
-    kept = {json.dumps(row) for body in served.asked[:2] for row in zip(body["prompts"], body["responses"], strict=True)}
+    kept = {
+        json.dumps(row) for body in served.asked[:2] for row in zip(body["prompts"], body["responses"], strict=True)
+    }
     served.answers, served.asked = [good], []
     again = command_line(*words, f"inputs.cost={{{endpoint}, retries: 3, timeout: 9.0}}", "resume=true")  # same run
     assert again.code == 0, again.err
     assert "resuming with what is saved in" in again.out
-    fresh = {json.dumps(row) for body in served.asked[1:] for row in zip(body["prompts"], body["responses"], strict=True)}
+    fresh = {
+        json.dumps(row) for body in served.asked[1:] for row in zip(body["prompts"], body["responses"], strict=True)
+    }
     assert fresh  # it had to go on asking
     assert not fresh & kept
 
@@ -143,8 +151,8 @@ def test_a_described_model_s_files_count_not_where_they_lie(folders: Any, tmp_pa
     assert made(folders.cost).fingerprint != made(copy).fingerprint
     with pytest.raises(UserError, match=r"inputs\.cost\.scorers\.0=.*gone: there is no such folder"):
         made(tmp_path / "gone")
+    (copy / "csrlhf.json").write_text(json.dumps({"stage": "sft", "fingerprint": "a"}), encoding="utf-8")
     with pytest.raises(UserError, match=r"inputs\.cost\.scorers\.0=.*holds the result of stage=sft"):
-        (copy / "csrlhf.json").write_text(json.dumps({"stage": "sft", "fingerprint": "a"}), encoding="utf-8")
         made(copy)
 
 
@@ -206,7 +214,9 @@ def test_decoding_and_certifying_with_a_function(
     assert outcome.code == 0, outcome.err
     lines = (tmp_path / "a" / "decode" / "mine" / "decoded.jsonl").read_text(encoding="utf-8").splitlines()
     for line in map(json.loads, lines):
-        assert line["abstained"] or (line["costs"] == {"harm": -1.0} and line["reward"] == len(line["response"].split()))
+        assert line["abstained"] or (
+            line["costs"] == {"harm": -1.0} and line["reward"] == len(line["response"].split())
+        )
     data = ["data=jsonl", f"data.train={prompts}", f"certify.prompts={prompts}", "logger=none", "certify.n=2"]
     judge = f"certify.judge={{scorer: function, function: '{file}:probability', scale: probability}}"
     certified = command_line("stage=certify", "certify=best_of_n", "certify.num_runs=2", judge, *data, *words)
@@ -224,7 +234,11 @@ def test_a_cost_model_of_others_is_evaluated_on_labelled_rows(
     command_line: Callable, file: str, tmp_path: Path
 ) -> None:
     rows = [
-        {"prompt": f"{word} {n}", "response": f"red {n}" if n % 2 else f"blue {n}", "label": "Unsafe" if n % 4 else "Safe"}
+        {
+            "prompt": f"{word} {n}",
+            "response": f"red {n}" if n % 2 else f"blue {n}",
+            "label": "Unsafe" if n % 4 else "Safe",
+        }
         for n, word in enumerate("abcdefghijkl")
     ]
     table = tmp_path / "rows.jsonl"

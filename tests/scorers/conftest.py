@@ -19,13 +19,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from csrlhf.models.loading import seeded
 
 WORDS = (
-    "<pad>", "<unk>", "<s>", "</s>", "poison", "kill", "Paris", "France", "safe", "uns", "afe", "Yes", "No", "yes", "no",
-    "USER", "ASSISTANT", "ask", "end", "a", "b", "c", "d", "e",
+    "<pad>", "<unk>", "<s>", "</s>", "poison", "kill", "Paris", "France", "safe", "uns", "afe", "Yes", "No", "yes",
+    "no", "USER", "ASSISTANT", "ask", "end", "a", "b", "c", "d", "e",
 )  # fmt: skip
 
 
 def words_tokenizer(**options: Any) -> PreTrainedTokenizerFast:
-    """One id per word of ``WORDS``, ``unsafe`` in two as a Llama tokenizer has it; other words and marks are unknown."""
+    """One id per word of ``WORDS``, ``unsafe`` in two as a Llama tokenizer has it; all else is unknown."""
     inner = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     pattern = r"uns|afe|\w+|[^\w\s]+"
     from tokenizers import Regex
@@ -38,9 +38,8 @@ def words_tokenizer(**options: Any) -> PreTrainedTokenizerFast:
 def tiny_config(**changes: Any) -> Any:
     """A Llama of one layer over ``WORDS``, weights drawn wide."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return AutoConfig.for_model(
-        "llama", vocab_size=len(WORDS), max_position_embeddings=96, initializer_range=0.5, pad_token_id=0, **sizes, **changes
-    )
+    sizes |= {"vocab_size": len(WORDS), "max_position_embeddings": 96}
+    return AutoConfig.for_model("llama", initializer_range=0.5, pad_token_id=0, **sizes, **changes)
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ class Served:
         served = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
+            def do_POST(self) -> None:  # the name that http.server calls
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 served.asked.append(body)
                 served.headers.append(dict(self.headers))
@@ -87,7 +86,7 @@ class Served:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: Any) -> None:
                 """Nothing: a test's output is for the test."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -120,7 +119,8 @@ def scorer_file(tmp_path: Path) -> Path:
         "def reward(prompts, responses, ended):\n"
         "    return [float('Paris.' in said) + end for said, end in zip(responses, ended)]\n\n\n"
         "def two(prompts, responses):\n"
-        "    return [[2.0 if 'poison' in said else -1.0, -3.0 + len(turns)] for turns, said in zip(prompts, responses)]\n",
+        "    return [[2.0 if 'poison' in said else -1.0, -3.0 + len(turns)] for turns, said in zip(prompts, "
+        "responses)]\n",
         encoding="utf-8",
     )
     return path
@@ -152,6 +152,7 @@ def score_head_folder(tmp_path: Path) -> Callable[..., str]:
     """``score_head_folder("cost", do_normalize=True)``."""
 
     def make(score_type: str, weight: float = 1.0, **config: Any) -> str:
-        return hand_set_score_head(tmp_path / f"{score_type}-{len(list(tmp_path.iterdir()))}", score_type, weight, **config)
+        folder = tmp_path / f"{score_type}-{len(list(tmp_path.iterdir()))}"
+        return hand_set_score_head(folder, score_type, weight, **config)
 
     return make

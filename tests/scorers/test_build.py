@@ -69,7 +69,10 @@ def test_a_class_of_one_s_own(own: str) -> None:
         ({"scorer": "nowhere.Scorer"}, r"k\.scorer=nowhere\.Scorer: cannot be imported"),
         ({"scorer": "my_scorers.Other"}, r"must be a class that inherits from csrlhf\.scorers\.base\.Scorer"),
         ({"scorer": "my_scorers.Lengths"}, r"k: the scorer my_scorers\.Lengths needs a value for limit"),
-        ({"scorer": "my_scorers.Lengths", "limt": 1}, r"k\.limt=1: .*did you mean limit\?.*takes limit, outputs, scale"),
+        (
+            {"scorer": "my_scorers.Lengths", "limt": 1},
+            r"k\.limt=1: .*did you mean limit\?.*takes limit, outputs, scale",
+        ),
         ({"scorer": "guard", "style": "wildguard"}, "k: the scorer guard needs a value for model"),
         ({"scorer": "folder", "folder": "x"}, r"k\.folder=x: the scorer folder has no such key"),
         ({"scorer": "endpoint", "url": "http://x", "higher": "better"}, r"k\.higher=better: must be unsafe or safe"),

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from csrlhf.scorers.classifier import ClassifierScorer, combined
-from csrlhf.scorers.labels import select
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -20,6 +18,8 @@ from csrlhf.errors import UserError
 from csrlhf.generation import Decoder
 from csrlhf.models.loading import load_tokenizer, seeded
 from csrlhf.models.prompt_classifier import PromptClassifier
+from csrlhf.scorers.classifier import ClassifierScorer, combined
+from csrlhf.scorers.labels import select
 from csrlhf.types import PromptRow
 
 SPECIAL = ("<pad>", "<unk>", "<cls>", "<sep>")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from csrlhf.scorers.costs import Columns, cost_scorer
-from csrlhf.scorers.specs import named
 
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_trunk
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.costs import Columns, cost_scorer
+from csrlhf.scorers.specs import named
 
 TEXTS = (["a b", "c"], ["yes a", "no"], [True, False])
 

@@ -68,7 +68,10 @@ def test_what_it_imports_beside_itself_is_found(tmp_path: Path) -> None:
         ("prompts, responses):\n    return [1.0]", r"gave 1 scores for 2 responses; it must give one list entry"),
         ("prompts, responses):\n    return [[1.0, 2.0]] * 2", "gave 2 x 2 scores for 2 responses"),
         ("prompts, responses):\n    return 1.0", "gave one scores for 2 responses"),
-        ("prompts, responses):\n    return [0.0, math.nan]", r"gave \[nan\] for response 2 of 2; scores must be finite"),
+        (
+            "prompts, responses):\n    return [0.0, math.nan]",
+            r"gave \[nan\] for response 2 of 2; scores must be finite",
+        ),
         ("prompts, responses):\n    return [-math.inf, 0.0]", r"gave \[-inf\] for response 1 of 2"),
         ("prompts, responses):\n    return [None, 0.0]", r"gave \[nan\] for response 1 of 2"),
         ("prompts, responses):\n    return ['high', 'low']", "which is no list of numbers"),
@@ -100,7 +103,9 @@ def test_functions_that_are_none(scorer_file: Path, function: str, message: str,
 
 
 def test_a_text_that_was_scored_is_not_scored_again(tmp_path: Path) -> None:
-    function = written(tmp_path, "prompts, responses, seen=[]):\n    seen += responses\n    return [len(seen)] * len(responses)")
+    function = written(
+        tmp_path, "prompts, responses, seen=[]):\n    seen += responses\n    return [len(seen)] * len(responses)"
+    )
     scorer = FunctionScorer(function)
     assert scorer.score(["a"] * 3, ["b", "c", "b"], [True] * 3).tolist() == [[2.0], [2.0], [2.0]]
     assert scorer.score(["a"], ["b"], [True]).tolist() == [[2.0]]

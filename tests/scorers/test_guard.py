@@ -90,7 +90,15 @@ def test_templates_that_take_parts_are_found_out(guard_folder: Callable[..., str
     assert not GuardScorer(plain, **WORDS).parts
     guard = GuardScorer(parts, **WORDS)
     assert guard.parts
-    assert guard.tokenizer.decode(guard._ids("a", "b")[0]).split() == "USER a end ASSISTANT b end ask".split()
+    assert guard.tokenizer.decode(guard._ids("a", "b")[0]).split() == [
+        "USER",
+        "a",
+        "end",
+        "ASSISTANT",
+        "b",
+        "end",
+        "ask",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::csrlhf.errors.InputWarning")
@@ -127,8 +135,7 @@ def test_a_guard_that_answers_in_other_words_is_told_of_once(guard_folder: Calla
     model.save_pretrained(folder)
     guard = GuardScorer(folder, **WORDS)
     with pytest.warns(InputWarning, match="together a probability of .*was trained on another template") as told:
-        guard.score(["a", "b"], ["c", "d"], [True, True])
-        guard.score(["a"], ["c"], [True])
+        torch.cat([guard.score(["a", "b"], ["c", "d"], [True, True]), guard.score(["a"], ["c"], [True])])
     assert len([one for one in told if one.category is InputWarning]) == 1
 
 

@@ -69,5 +69,5 @@ def test_mistakes(scorer_file: Path, options: dict[str, Any], message: str) -> N
 
 def test_parts_that_score_different_things_are_refused(folders: Any, scorer_file: Path) -> None:
     spec = {"scorer": "mix", "scorers": [folders.cost_two, f"{scorer_file}:cost"]}
-    with pytest.raises(UserError, match="scores harm, privacy, and .*all must score the same"):
+    with pytest.raises(UserError, match=r"scores harm, privacy, and .*all must score the same"):
         build("inputs.cost", spec, "cost")

@@ -17,14 +17,20 @@ from csrlhf.scorers.probe import HARMFUL, HARMLESS, SALAD, probe
 def function(folder: Path, harmful: Any, harmless: Any, **options: Any) -> dict[str, Any]:
     """A function with these scores for the two rows."""
     path = folder / "scores.py"
-    path.write_text(f"def f(p, r):\n    return [{harmful} if 'poison' in t else {harmless} for t in r]\n", encoding="utf-8")
+    path.write_text(
+        f"def f(p, r):\n    return [{harmful} if 'poison' in t else {harmless} for t in r]\n", encoding="utf-8"
+    )
     return {"scorer": "function", "function": f"{path}:f"} | options
 
 
 @pytest.mark.parametrize(
     ("harmful", "harmless", "message"),
     [
-        (-1.0, 2.0, "scores a compliant answer .* with harm -1 and 2: the harmful one must have the higher cost; say higher: safe"),
+        (
+            -1.0,
+            2.0,
+            "scores a compliant answer .* with harm -1 and 2: the harmful one must .* say higher: safe",
+        ),
         (0.5, 0.5, "the harmful one must have the higher cost"),
         (0.9, 0.1, "above 0 counts as unsafe, so that the harmless one would; say scale: probability if"),
         (7.0, 3.0, "so that the harmless one would; say threshold: the score"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from csrlhf.errors import UserError
@@ -86,6 +86,15 @@ def test_a_long_dialogue_is_cut_and_told(score_head_folder: Callable[..., str]) 
     assert scorer.tokenizer.convert_ids_to_tokens(scorer._ids("a", long, True)[0])[-1] != "</s>"
 
 
-def test_a_checkpoint_without_its_head_is_refused(guard_folder: Callable[..., str]) -> None:
+def test_a_checkpoint_without_its_head_is_refused(
+    guard_folder: Callable[..., str], score_head_folder: Callable[..., str]
+) -> None:
     with pytest.raises(UserError, match=r"config\.json has no score_dim"):
         ScoreHeadScorer(guard_folder())
+    folder = score_head_folder("cost", do_normalize=True)
+    tensors = load_file(f"{folder}/model.safetensors")
+    for left_out in ("score_head.weight", "normalizer.var"):
+        save_file({key: value for key, value in tensors.items() if key != left_out}, f"{folder}/model.safetensors",
+                  metadata={"format": "pt"})  # fmt: skip
+        with pytest.raises(UserError, match=rf"holds no trained classifier \({left_out} would be drawn at random"):
+            ScoreHeadScorer(folder)

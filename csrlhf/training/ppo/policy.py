@@ -144,10 +144,9 @@ class PolicyBase(LightningModule):
     def configure_model(self) -> None:
         """Load the six roles, once; five where the estimator needs no critic."""
         if not hasattr(self, "roles"):
+            models = self.inputs["sft"], self.inputs["reward"], self.inputs["cost"]
             self.roles = SeparateRoles(
-                self.inputs["sft"],
-                self.inputs["reward"],
-                self.inputs["cost"],
+                *models,
                 self.sampler,
                 self.constraints.names,
                 seed=self.seed,
