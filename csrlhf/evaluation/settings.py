@@ -22,8 +22,8 @@ class EvaluateSettings(EvaluationPrompts):
     Attributes:
         policies: folders by name; None compares the SFT policy with the trained one.
         attempts: k of attack success at k; None for all answers to a prompt.
-        judge: who says what is unsafe: None for the cost model, another scorer (a folder, a description, or some by
-            constraint: scorers/specs.py), ``oracle``, a labels file.
+        judge: who says what is unsafe: None for the cost model, another scorer (docs/how-to/your_scorer.md),
+            ``oracle``, a labels file.
         labels: a file of people's judgements, which every automatic judge is compared with.
         benign: categories whose prompts are harmless.
         tie: rewards that differ by at most this much are equal.
