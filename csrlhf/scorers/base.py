@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,8 @@ class Scorer(nn.Module):
         high: what a high raw score means by the scorer's own account: ``unsafe``, ``safe``, ``better``, ``worse``;
             None where that is unknown, ``as asked`` where it is what its role wants.
         has_threshold: whether raw scores are logits, or known to be cut at 0.
+        own_dtype: whether it computes in its weights' dtype, whatever autocast the trainer is in: small differences of
+            large logits would be lost.
         scale: from raw scores to ours.
         probed: whether our two rows are asked before the work (``probe.py``).
     """
@@ -103,6 +106,7 @@ class Scorer(nn.Module):
     name: str
     high: str | None = "as asked"
     has_threshold = True
+    own_dtype = False
     scale = Scale()
     probed = True
 
@@ -122,7 +126,11 @@ class Scorer(nn.Module):
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Scores ``[B, K]`` on our scale, in float32 or wider, in the order given; arguments as of ``raw_scores``."""
-        raw_BK = self.raw_scores(prompts, responses, ended)
+        kinds = {parameter.device.type for parameter in self.parameters()} if self.own_dtype else ()
+        with ExitStack() as exact:
+            for kind in kinds:
+                exact.enter_context(torch.autocast(kind, enabled=False))
+            raw_BK = self.raw_scores(prompts, responses, ended)
         return self.scale(raw_BK.to(torch.promote_types(raw_BK.dtype, torch.float32)), self.name)
 
     def scores_and_features(

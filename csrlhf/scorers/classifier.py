@@ -45,6 +45,8 @@ class ClassifierScorer(Scorer):
     (``multi_label_classification``): the highest logit of those that count.
     """
 
+    own_dtype = True
+
     def __init__(
         self,
         model: str | Path,

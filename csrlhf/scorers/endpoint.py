@@ -116,7 +116,7 @@ class EndpointScorer(KeptScorer):
                 time.sleep(min(wait, LONGEST_WAIT))
         raise UserError(
             f"{self.name}: gives no answer ({problem}; tried {self.retries + 1} times, {self.timeout:g} s each); "
-            "start it, or give it more time with timeout: and retries:"
+            f"start it, or give it more time with timeout: and retries:{self.kept_note}"
         )
 
 

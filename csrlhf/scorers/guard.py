@@ -45,6 +45,7 @@ class GuardScorer(Scorer):
     """``z_unsafe - z_safe`` where the guard's answer begins, or ``logit P(unsafe)`` over the whole vocabulary."""
 
     high = "unsafe"
+    own_dtype = True
 
     def __init__(
         self,

@@ -88,6 +88,13 @@ class KeptScorer(Scorer):
                     ) from error
         self._file = folder / f"{stem}-{os.getpid()}.jsonl"
 
+    @property
+    def kept_note(self) -> str:
+        """What an error adds where scores are kept for a run that goes on."""
+        return (
+            "" if self._file is None else "; what is scored so far is kept: the same command with resume=true goes on"
+        )
+
     def _keep(self, fresh: dict[str, list[float]]) -> None:
         self._known |= fresh
         if self._file is not None:

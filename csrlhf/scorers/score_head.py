@@ -79,6 +79,8 @@ class ScoreHead(PreTrainedModel):
 class ScoreHeadScorer(Scorer):
     """A score model in safe-rlhf's layout, which reads safe-rlhf's template."""
 
+    own_dtype = True
+
     def __init__(
         self,
         model: str | Path,

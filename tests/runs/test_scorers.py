@@ -99,6 +99,7 @@ def test_a_run_whose_endpoint_fails_goes_on_without_asking_twice(
     stopped = command_line(*words, f"inputs.cost={{{endpoint}, retries: 1}}")
     assert stopped.code == 1
     assert f"{served.url}: gives no answer (HTTP 503" in stopped.err
+    assert "what is scored so far is kept: the same command with resume=true goes on" in stopped.err
     kept = {
         json.dumps(row) for body in served.asked[:2] for row in zip(body["prompts"], body["responses"], strict=True)
     }
@@ -201,6 +202,15 @@ def test_evaluation_with_scorers_and_a_judge_of_others(
     assert set(record["inputs"]) >= {"reward.function", "cost.function", "evaluate.judge.url"}
     about = json.loads((folder / "answers.about.json").read_text(encoding="utf-8"))
     assert isinstance(about["judge_model"], str)
+    kept = [
+        f"evaluate.outputs={folder / 'answers.jsonl'}",
+        f"artifacts={tmp_path / 'again'}",
+        f"evaluate.judge={file}:cost",
+    ]
+    again = command_line(*[word for word in judged if not word.startswith(("artifacts", "evaluate.po"))], *kept)
+    assert again.code == 0, again.err  # a text stands for a description here as well
+    [record] = (tmp_path / "again" / "evaluate").glob("*/csrlhf.json")
+    assert "evaluate.judge.function" in json.loads(record.read_text(encoding="utf-8"))["inputs"]
 
 
 def test_decoding_and_certifying_with_a_function(

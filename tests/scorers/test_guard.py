@@ -163,3 +163,12 @@ def test_a_guard_named_like_a_classifier_says_what_is_missing(guard_folder: Call
     folder = guard_folder(ASKS)
     with pytest.raises(UserError, match=r"is a language model.*scorer: guard, model: .*style: llama_guard"):
         build("inputs.cost", folder, "cost")
+
+
+@pytest.mark.filterwarnings("ignore::csrlhf.errors.InputWarning")
+def test_a_trainer_s_half_precision_does_not_reach_it(guard_folder: Callable[..., str]) -> None:
+    guard, texts = GuardScorer(guard_folder(ASKS), **WORDS), (["a b"], ["c"], [True])
+    exact = guard.score(*texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(guard.score(*texts), exact)
+        assert not torch.equal(guard.raw_scores(*texts), exact)
