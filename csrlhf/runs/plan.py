@@ -24,7 +24,7 @@ from csrlhf.runs import artifacts
 from csrlhf.runs.artifacts import file_hash, fingerprint, installed
 from csrlhf.runs.inputs import input_fingerprint, named_paths, put, resolve
 from csrlhf.runs.stages.base import Stage, declaration
-from csrlhf.scorers.specs import FUNCTION, without_delivery
+from csrlhf.scorers.specs import FUNCTION, decisive
 
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
@@ -156,10 +156,10 @@ def _consumed(cfg: DictConfig, declared: Stage, input_fingerprints: dict[str, st
     for key in declared.consumes:
         value = OmegaConf.select(marked, key, throw_on_missing=True)
         consumed[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    consumed = without_delivery(consumed)
+    consumed = decisive(consumed)
     for key, left_out in (("module", ()), ("datamodule", ()), ("trainer", MACHINE), ("callbacks", DISPLAYS)):
         whole: Any = OmegaConf.to_container(marked[key], resolve=True)
-        consumed[f"{key}."] = without_delivery({name: value for name, value in whole.items() if name not in left_out})
+        consumed[f"{key}."] = decisive({name: value for name, value in whole.items() if name not in left_out})
     consumed["stage."] = {key: str(marked.stage[key]) for key in ("monitor", "mode", "steps")}
     return _with_contents(consumed, declared)
 

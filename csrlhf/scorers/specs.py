@@ -143,12 +143,22 @@ def code_file(function: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
-def without_delivery(value: Any) -> Any:
-    """Containers whose descriptions lack what changes no score (``DELIVERY``)."""
+def decisive(value: Any) -> Any:
+    """Containers whose descriptions hold what decides scores: none of ``DELIVERY``, and a template's text, not its file."""
     if isinstance(value, Mapping):
-        left_out = DELIVERY if SCORER in value else ()
-        return {name: without_delivery(item) for name, item in value.items() if name not in left_out}
-    return [without_delivery(item) for item in value] if isinstance(value, list) else value
+        described = SCORER in value
+        return {
+            name: _template(item) if described and name == "template" else decisive(item)
+            for name, item in value.items()
+            if not (described and name in DELIVERY)
+        }
+    return [decisive(item) for item in value] if isinstance(value, list) else value
+
+
+def _template(given: Any) -> Any:
+    if not isinstance(given, str) or "{response}" in given or not (path := Path(given).expanduser()).is_file():
+        return given
+    return path.read_text(encoding="utf-8")
 
 
 def fingerprint(spec: Any) -> Any:
@@ -165,7 +175,7 @@ def fingerprint(spec: Any) -> Any:
 
 def description_hash(spec: Mapping[str, Any], of_source: Any) -> str:
     """sha256 of a description in which every source is replaced by ``of_source(key, source)``."""
-    marked = json.loads(json.dumps(without_delivery(dict(spec)), default=str))
+    marked = json.loads(json.dumps(decisive(dict(spec)), default=str))
     for key, source in sources(spec, ""):
         put_at(marked, key.lstrip("."), of_source(key, source))
     return hashlib.sha256(json.dumps(marked, sort_keys=True).encode()).hexdigest()

@@ -78,6 +78,16 @@ def test_fingerprints_see_code_and_keys_but_not_how_answers_are_waited_for(score
     assert specs.fingerprint({"harm": endpoint}) == {"harm": specs.fingerprint(endpoint)}
 
 
+def test_a_template_s_text_counts_not_its_file(tmp_path: Path) -> None:
+    text = "ask {prompt} end {response}"
+    file = tmp_path / "asked.txt"
+    file.write_text(text, encoding="utf-8")
+    guard = {"scorer": "guard", "model": "owner/name", "template": text}
+    assert specs.fingerprint(guard | {"template": str(file)}) == specs.fingerprint(guard)
+    file.write_text(text + "!", encoding="utf-8")
+    assert specs.fingerprint(guard | {"template": str(file)}) != specs.fingerprint(guard)
+
+
 @pytest.mark.parametrize("function", ["nowhere.py:cost", "no_such_package.cost", "word"])
 def test_a_function_that_is_not_there_is_refused(function: str) -> None:
     with pytest.raises(UserError, match=rf"cost\.function={function}: there is no such file or module"):
