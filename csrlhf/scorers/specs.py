@@ -144,7 +144,7 @@ def code_file(function: str) -> Path | None:
 
 
 def decisive(value: Any) -> Any:
-    """Containers whose descriptions hold what decides scores: none of ``DELIVERY``, and a template's text, not its file."""
+    """Containers whose descriptions hold what decides scores: none of ``DELIVERY``, a template's text for its file."""
     if isinstance(value, Mapping):
         described = SCORER in value
         return {
