@@ -12,7 +12,7 @@ FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 
 LAYERS = {
     "types": 0, "errors": 0, "settings": 0, "state": 0, "terminal": 0, "ops": 0,
-    "penalties": 1, "constraints": 1, "models": 1, "data": 1, "report": 1, "stats": 1,
+    "penalties": 1, "constraints": 1, "models": 1, "scorers": 1, "data": 1, "report": 1, "stats": 1,
     "runs.artifacts": 1,      # read by the rooms below: where results lie, and what they hash to
     "advantages": 2, "generation": 2,
     "training": 3, "tracking": 3,

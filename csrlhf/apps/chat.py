@@ -14,11 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.text import Text
+from yaml import YAMLError
 
 from csrlhf.apps import cli
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
+from csrlhf.scorers.specs import label, named
 from csrlhf.terminal import plain_console, printable
 
 if TYPE_CHECKING:
@@ -154,8 +158,8 @@ def settings(conversation: Conversation) -> str:
     sampling = sampling_record(decoder.speaker.sampler)
     lines = [
         f"policy     {decoder.specs['policy']}",
-        f"reward     {decoder.specs['reward'] or 'none'}",
-        f"cost       {decoder.specs['cost'] or 'none: nothing is rejected'}",
+        f"reward     {_names(decoder.specs['reward']) or 'none'}",
+        f"cost       {_names(decoder.specs['cost']) or 'none: nothing is rejected'}",
         f"rule       {decoder.rule} of {decoder.n}" + (f", cost logit of {limits}" if limits else ""),
         "sampling   " + ", ".join(f"{name} {value}" for name, value in sampling.items()),
         f"responses  {'as they are drawn' if decoder.can_stream else 'once they are accepted'}",
@@ -165,6 +169,10 @@ def settings(conversation: Conversation) -> str:
     if not conversation.remembers:
         lines.append("memory     none: the policy's chat template takes a single turn")
     return "\n".join(lines)
+
+
+def _names(given: Any) -> str:
+    return "" if given is None else ", ".join(label(one) for one in named(given).values())
 
 
 # The command line: from options to a decoder.
@@ -198,7 +206,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m csrlhf.chat", description="Talk to a policy (docs/how-to/decode.md).")
     add = parser.add_argument
     add("--policy", default=POLICY, help="folder or hub name (%(default)s)")
-    add("--reward", help=f"reward model, or none ({SCORERS['reward']} if it exists)")
+    kinds = "folder or hub name, http://URL, FILE.py:function, or a description {scorer: ...} as in inputs.cost="
+    add("--reward", help=f"reward model, or none ({SCORERS['reward']} if it exists): {kinds}")
     add("--cost", action="append", help=f"cost model, several times for several, or none ({SCORERS['cost']} likewise)")
     add("--best-of", type=int, default=1, metavar="N", help="the most candidates per response (%(default)s)")
     add(
@@ -231,8 +240,9 @@ def make_decoder(options: argparse.Namespace) -> Decoder:
     if options.policy == POLICY and not Path(POLICY).is_dir():
         raise UserError(f"--policy: there is no {POLICY} here; make one with: python train.py, or name a folder")
     reward = _scorer("reward", options.reward)
-    costs = [spec for spec in options.cost or [_scorer("cost", None)] if spec not in (None, "none")]
-    given = ("temperature", "top_k", "top_p", "max_new_tokens", "greedy", "refusal")
+    given = options.cost or [None]
+    costs = [spec for spec in (_scorer("cost", one) for one in given) if spec is not None]
+    names = ("temperature", "top_k", "top_p", "max_new_tokens", "greedy", "refusal")
     try:
         return Decoder(
             options.policy,
@@ -244,16 +254,22 @@ def make_decoder(options: argparse.Namespace) -> Decoder:
             seed=options.seed,
             device=options.device,
             chat=ChatSettings(chat_template=options.chat_template, system_prompt=options.system_prompt),
-            **{name: value for name in given if (value := getattr(options, name)) is not None},
+            **{name: value for name in names if (value := getattr(options, name)) is not None},
         )
     except UserError as error:
         raise UserError(_as_option(str(error))) from error
 
 
-def _scorer(role: str, given: str | None) -> str | None:
-    if given is not None:
+def _scorer(role: str, given: str | None) -> Any:
+    """What an option names: as a config would, a description in braces included."""
+    if given is None:
+        return SCORERS[role] if Path(SCORERS[role]).is_dir() else None
+    if not given.startswith("{"):
         return None if given == "none" else given
-    return SCORERS[role] if Path(SCORERS[role]).is_dir() else None
+    try:
+        return OmegaConf.to_container(OmegaConf.create(given))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"--{role}={given}: is no mapping; write {{scorer: guard, model: FOLDER, ...}}") from error
 
 
 def _threshold(text: str) -> Any:
@@ -273,7 +289,8 @@ def _as_option(message: str) -> str:
         "model.chat_template", "--chat-template"
     )
     word, equals, rest = message.partition("=")
+    word, point, part = word.partition(".")
     options = {"n": "best-of", "rule": "rule", "threshold": "threshold", "policy": "policy", "reward": "reward"}
     options |= {"cost": "cost", "temperature": "temperature", "top_k": "top-k", "top_p": "top-p"}
     options |= {"max_new_tokens": "max-new-tokens"}
-    return f"--{options[word]}={rest}" if equals and word in options else message
+    return f"--{options[word]}{point}{part}={rest}" if equals and word in options else message

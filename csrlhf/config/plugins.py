@@ -10,9 +10,11 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from csrlhf.scorers.specs import SCORER
 
 LIBRARIES = {
     *sys.stdlib_module_names, "csrlhf", "bitsandbytes", "datasets", "hydra", "lightning", "numpy", "omegaconf", "peft",
@@ -40,7 +42,19 @@ def is_foreign(target: str) -> bool:
     return target.partition(".")[0] not in LIBRARIES
 
 
-def code_of(config: Any, versions: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def scorers(config: Any) -> Iterator[str]:
+    """The dotted names of all classes of scorers in a config, under the key of ``csrlhf/scorers/specs.py``."""
+    if isinstance(config, Mapping):
+        if isinstance(name := config.get(SCORER), str) and "." in name:
+            yield name
+        for value in config.values():
+            yield from scorers(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from scorers(value)
+
+
+def code_of(config: Any, versions: Mapping[str, str], functions: Iterable[str] = ()) -> dict[str, dict[str, str]]:
     """What the foreign classes in a config are made from.
 
     A single file counts by itself, a package whole: a class rests on the helpers beside it.
@@ -48,12 +62,14 @@ def code_of(config: Any, versions: Mapping[str, str]) -> dict[str, dict[str, str
     Args:
         config: containers with ``_target_`` anywhere in them.
         versions: of installed plug-ins, by the name of their package.
+        functions: dotted names of functions that are called as well.
 
     Returns:
         By the name of the package or file: ``code``, a hash of its sources, and ``version`` where it is known. Nothing
         for one that is not found: building it will say so.
     """
-    names = {node["_target_"].partition(".")[0] for _, node in targets(config) if is_foreign(node["_target_"])}
+    used = [*(node["_target_"] for _, node in targets(config)), *scorers(config), *functions]
+    names = {name.partition(".")[0] for name in used if is_foreign(name)}
     found = {}
     for name in sorted(names):
         place = _located(name)

@@ -175,7 +175,9 @@ NOTES = {
     "stage.name": "of the stage, set by `stage=`",
     "stage.declaration": "where the stage is declared",
     **{f"inputs.{stage}": f"result of `stage={stage}` to build on; null: the one in the artifacts folder"
-       for stage in ("sft", "reward", "cost", "ppo")},
+       for stage in ("sft", "ppo")},
+    **{f"inputs.{role}": f"result of `stage={role}`, or another scorer (docs/how-to/your_scorer.md); null: the one in "
+       "the artifacts folder" for role in ("reward", "cost")},
     **{f"pipeline.{stage}": f"overrides for `stage={stage}` of the pipeline alone"
        for stage in ("sft", "reward", "cost", "ppo", "evaluate")},
 }  # fmt: skip

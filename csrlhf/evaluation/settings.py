@@ -20,7 +20,8 @@ class EvaluateSettings(EvaluationPrompts):
     Attributes:
         policies: folders by name; None compares the SFT policy with the trained one.
         attempts: k of attack success at k; None for all answers to a prompt.
-        judge: who says what is unsafe: None for the cost model, a folder of another one, ``oracle``, a labels file.
+        judge: who says what is unsafe: None for the cost model, another scorer (docs/how-to/your_scorer.md),
+            ``oracle``, a labels file.
         labels: a file of people's judgements, which every automatic judge is compared with.
         benign: categories whose prompts are harmless.
         harmful: categories whose prompts are harmful. A column ``harmful`` says it of each prompt, and comes first.
@@ -30,7 +31,7 @@ class EvaluateSettings(EvaluationPrompts):
 
     policies: Any = None
     attempts: int | None = setting(None, ">= 1")
-    judge: str | None = None
+    judge: Any = None
     labels: str | None = None
     benign: list[str] = field(default_factory=lambda: list(BENIGN))
     harmful: list[str] = field(default_factory=lambda: list(HARMFUL))
@@ -159,8 +160,8 @@ class CertifySettings(CertificateSettings):
         rule: which of them is the answer.
         threshold: the highest cost logit that is accepted, for all constraints or by name.
         refusal: what is said where no candidate is accepted.
-        reward: folder of a reward model; what ``certify.rule=best`` chooses by, a figure beside it otherwise.
-        judge: cost models whose verdicts count instead of ``inputs.cost``'s: one folder, or folders by constraint.
+        reward: a reward model; what ``certify.rule=best`` chooses by, a figure beside it otherwise.
+        judge: scorers whose verdicts count instead of ``inputs.cost``'s: one, or some by constraint.
         lambda_from: folders that tell of λ*: of a sweep, of dual runs.
         batch_size: prompts at a time.
     """
@@ -174,7 +175,7 @@ class CertifySettings(CertificateSettings):
     rule: Rule = Rule.best
     threshold: Any = 0.0
     refusal: str = REFUSAL
-    reward: str | None = None
+    reward: Any = None
     judge: Any = None
     lambda_from: Any = None
     batch_size: int = setting(16, ">= 1")

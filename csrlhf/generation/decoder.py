@@ -25,9 +25,11 @@ from csrlhf.generation.reading import seen_so_far
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import MOST_SAMPLES, Threshold, check_choice, make_sampler
 from csrlhf.generation.speaker import Pieces, Speaker
-from csrlhf.models.cost_models import CostFolders, named_folders
 from csrlhf.models.loading import model_folder, model_hash
 from csrlhf.models.settings import ChatSettings
+from csrlhf.scorers.costs import CostScorers
+from csrlhf.scorers.identity import scorer_hash
+from csrlhf.scorers.specs import named
 from csrlhf.types import PromptRow
 
 
@@ -52,21 +54,17 @@ def identity_of(
     Raises:
         UserError: a model's files are not here, so that nothing says which version its name stands for.
     """
-    cost = {} if specs["cost"] is None else named_folders(specs["cost"])
+    cost = {} if specs["cost"] is None else named(specs["cost"])
     return {
-        "policy": _hash(specs["policy"]),
-        "reward": _hash(specs["reward"]) if rule == "best" else None,
-        "cost": sorted({_hash(folder) for folder in cost.values()}),
+        "policy": model_hash(model_folder(str(specs["policy"]))),
+        "reward": scorer_hash(specs["reward"]) if rule == "best" else None,
+        "cost": sorted({scorer_hash(one) for one in cost.values()}),
         "rule": rule,
         "n": n,
         "threshold": dict(sorted(thresholds.items())),
         "sampling": sampling_record(sampler),
         **chat_record(chat),
     }
-
-
-def _hash(spec: str | Path) -> str:
-    return model_hash(model_folder(str(spec)))
 
 
 Jobs = Sequence[tuple[int, int]]
@@ -153,8 +151,8 @@ class Decoder:
     def __init__(
         self,
         policy: str | Path,
-        reward: str | Path | None = None,
-        cost: CostFolders | None = None,
+        reward: Any = None,
+        cost: CostScorers | None = None,
         n: int = 8,
         threshold: Threshold = 0.0,
         rule: str = "best",
@@ -169,8 +167,8 @@ class Decoder:
 
         Args:
             policy: a folder of ``stage=ppo`` or ``stage=sft``, or any causal model of transformers.
-            reward: a folder of ``stage=reward``, or a classifier of transformers with one label; ``best`` needs one.
-            cost: folders of ``stage=cost`` or classifiers, see ``load_costs``. None: every answer is accepted.
+            reward: a folder of ``stage=reward``, or any other scorer (scorers/specs.py); ``best`` needs one.
+            cost: folders of ``stage=cost``, or any other scorers. None: every answer is accepted.
             n: the most candidates per prompt.
             threshold: the highest cost logit that is accepted, for all constraints or by name.
             rule: ``best`` draws N and takes the accepted one with the highest reward, ``first`` the first accepted one.
@@ -293,8 +291,8 @@ class Decoder:
 def decode(
     policy: str | Path,
     prompts: Sequence[Any],
-    reward: str | Path | None = None,
-    cost: CostFolders | None = None,
+    reward: Any = None,
+    cost: CostScorers | None = None,
     **options: Any,
 ) -> list[Decoded]:
     """Answer prompts by best of N with abstention; see :class:`Decoder`, which keeps its models for more calls.

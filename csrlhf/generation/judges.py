@@ -1,36 +1,26 @@
 """The models that judge what was drawn: cost models say what may be shown, a reward model which of it is best.
 
-Score models of this project (``stage=reward``, ``stage=cost``), or any sequence classifier of transformers
-(``models/classifier.py``). The reward model sees accepted candidates only.
+Scorers of any origin (``scorers/specs.py``). The reward model sees accepted candidates only.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from csrlhf.data.encoding import encode_dialogue, encode_response, is_encoder_tokenizer, prompt_text
+from csrlhf.data.encoding import prompt_text
 from csrlhf.errors import InputWarning, UserError
 from csrlhf.generation.candidates import Candidate, accepts
 from csrlhf.generation.settings import Threshold, thresholds_of
-from csrlhf.models.classifier import ClassifierScorer
-from csrlhf.models.cost_models import CostFolders, CostModels
-from csrlhf.models.loading import resolve_path
-from csrlhf.models.score_model import HEAD_CONFIG
-from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.base import Scorer
+from csrlhf.scorers.costs import CostScorers, cost_scorer, reward_scorer
+from csrlhf.scorers.specs import as_spec, is_description, label, named
 from csrlhf.types import Prompt, Rollout
-
-REWARD = "reward"
-"""The output's name in a folder of ``stage=reward``."""
-
-NO_LIMIT = 10**9
-"""More tokens than any dialogue has."""
-
-Scorer = TextScorer | ClassifierScorer
 
 
 def model_path(key: str, spec: str | Path) -> str:
@@ -45,80 +35,21 @@ def model_path(key: str, spec: str | Path) -> str:
     return str(spec)
 
 
-def load_reward(spec: str | Path) -> Scorer:
-    """A model with one output, which is the reward.
-
-    Raises:
-        UserError: there is none, or it has other outputs (a cost model would be maximised without any complaint).
-    """
-    spec = model_path("reward", spec)
-    if _is_ours(spec):
-        return TextScorer(spec, outputs=(REWARD,))
-    return ClassifierScorer(spec, outputs=(REWARD,))
-
-
-def load_costs(spec: CostFolders) -> Scorer | CostModels:
-    """Cost models; all of their outputs are constraints.
-
-    Args:
-        spec: a folder or name; several, with different outputs; or a mapping from constraints to where they are scored.
-
-    Raises:
-        UserError: one is missing, is a reward model, or two have an output of the same name.
-    """
-    if isinstance(spec, str | Path):
-        return _costs(spec, None)
-    scorers: list[Scorer] = []
-    if isinstance(spec, Mapping):
-        names: dict[str, list[str]] = {}
-        for name, folder in spec.items():
-            names.setdefault(str(folder), []).append(str(name))
-        scorers = [_costs(folder, outputs) for folder, outputs in names.items()]
-    else:
-        scorers = [_costs(folder, None) for folder in spec]
-    if not scorers:
-        raise UserError("cost: names no cost model; name one, or give none at all: cost=None")
-    outputs = [name for scorer in scorers for name in scorer.outputs]
-    twice = sorted({name for name in outputs if outputs.count(name) > 1})
-    if twice:
-        raise UserError(
-            f"cost: several of {', '.join(str(scorer.folder) for scorer in scorers)} score {', '.join(twice)}; say "
-            "which is meant, as a mapping from constraints to folders"
-        )
-    if isinstance(spec, Mapping):
-        outputs = [str(name) for name in spec]
-    return scorers[0] if len(scorers) == 1 else CostModels(scorers, outputs)  # type: ignore[arg-type]  # they score alike
-
-
-def cut_short(scorer: Scorer | CostModels, prompt: Prompt, response: str, ended: bool) -> bool:
-    """Whether a scorer reads the response without its end, because the dialogue is longer than it takes."""
-    if isinstance(scorer, CostModels):
-        return any(cut_short(one, prompt, response, ended) for one in scorer.scorers)  # type: ignore[arg-type]
-    room = scorer.max_tokens - (3 if is_encoder_tokenizer(scorer.tokenizer) else 0)
-    if len(encode_response(scorer.tokenizer, response, ended)) <= room - room // 2:  # the prompt gives way to it
-        return False
-    return len(encode_dialogue(scorer.tokenizer, prompt, response, NO_LIMIT, ended)) > scorer.max_tokens
-
-
-def _costs(spec: str | Path, outputs: Sequence[str] | None) -> Scorer:
-    spec = model_path("cost", spec)
-    scorer = TextScorer(spec, outputs=outputs) if _is_ours(spec) else ClassifierScorer(spec, outputs)
-    if outputs is None and scorer.outputs == (REWARD,):
-        raise UserError(f"cost={spec}: is a reward model: a high score would be taken for harm; name a cost model")
-    return scorer
-
-
-def _is_ours(spec: str) -> bool:
-    """Whether a folder holds a score model of ours: with its head in a file of its own."""
-    return (Path(resolve_path(spec)) / HEAD_CONFIG).is_file()
+def _here(key: str, given: Any) -> Any:
+    """The scorers, where folders that they name are folders."""
+    spec = as_spec(given)
+    for one in named(spec).values():
+        if not is_description(one):
+            model_path(key, str(one))
+    return spec
 
 
 class Judges:
     """The judges of a decoder. A problem with one of them is reported once: it recurs in every batch.
 
     Args:
-        reward: see ``load_reward``; None ranks nothing.
-        cost: see ``load_costs``; None rejects nothing but empty answers.
+        reward: a scorer; None ranks nothing.
+        cost: one scorer or several; None rejects nothing but empty answers.
         threshold: the highest cost logit that is accepted, for all constraints or by name.
         device: where they compute.
 
@@ -129,13 +60,15 @@ class Judges:
         UserError: a model is missing or the wrong one, or a threshold does not fit the constraints.
     """
 
-    def __init__(
-        self, reward: str | Path | None, cost: CostFolders | None, threshold: Threshold, device: torch.device
-    ) -> None:
-        self.reward = None if reward is None else load_reward(reward)
-        self.cost = None if cost is None else load_costs(cost)
+    def __init__(self, reward: Any, cost: CostScorers | None, threshold: Threshold, device: torch.device) -> None:
+        self.reward: Scorer | None = None if reward is None else reward_scorer(_here("reward", reward), "reward")
+        self.cost: Scorer | None = None if cost is None else cost_scorer(_here("cost", cost), None, "cost")
         self.thresholds = thresholds_of(threshold, self.outputs)
-        self._names = {"reward": f"reward={reward}", "cost": f"cost={cost}"}
+        self._names = {
+            key: f"{key}={', '.join(label(one) for one in named(given).values())}"
+            for key, given in (("reward", reward), ("cost", cost))
+            if given is not None
+        }
         self._warned: set[str] = set()
         self.to(device)
 
@@ -149,6 +82,12 @@ class Judges:
         for model in (self.reward, self.cost):
             if model is not None:
                 model.to(device)
+
+    def keep_in(self, folder: Path) -> None:
+        """Let scorers keep what they are given from far (``scorers/kept.py``)."""
+        for model in (self.reward, self.cost):
+            if model is not None:
+                model.keep_in(folder)
 
     def __call__(self, rollout: Rollout, samples: Sequence[int]) -> list[Candidate]:
         """What was drawn as judged candidates.
@@ -181,7 +120,7 @@ class Judges:
     ) -> list[dict[str, float]]:
         if self.cost is None:
             return [{} for _ in prompts]
-        if any(cut_short(self.cost, *one) for one in zip(prompts, responses, ended, strict=True)):
+        if any(self.cost.cut_short(*one) for one in zip(prompts, responses, ended, strict=True)):
             self._warn(
                 "cut",
                 f"{self._names['cost']}: judged the beginning of some responses alone, as the dialogues are longer "

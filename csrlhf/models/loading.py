@@ -26,7 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from csrlhf.data.chat_format import format_of
-from csrlhf.data.chat_templates import furnish
+from csrlhf.data.chat_templates import furnish, template_of
 from csrlhf.errors import UserError
 from csrlhf.models.adapters import base_of, holds_adapters, merge_adapters
 from csrlhf.models.gguf import converted, is_gguf
@@ -121,7 +121,7 @@ def as_user_error(spec: str | Path) -> Iterator[None]:
 
 
 def load_tokenizer(
-    spec: str | Path, chat: ChatSettings | None = None, own_template: bool = False
+    spec: str | Path, chat: ChatSettings | None = None, own_template: bool = False, as_it_is: bool = False
 ) -> PreTrainedTokenizerBase:
     """The tokenizer saved with a model; a missing pad token becomes the end token, a missing template the default one.
 
@@ -129,6 +129,7 @@ def load_tokenizer(
         spec: where it is (``resolve_path``).
         chat: how conversations are written; None as its folder says. Its template reads a fixed day in either case.
         own_template: the model is no policy: its template need not read all arguments that the policy's reads.
+        as_it_is: the model is somebody else's: it gets no template where it has none.
 
     Raises:
         UserError: there is none at ``spec``, or it does not take a setting.
@@ -138,7 +139,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    furnish(tokenizer, chat, str(spec), own_template)
+    if not as_it_is or template_of(tokenizer) is not None:
+        furnish(tokenizer, chat, str(spec), own_template)
     return tokenizer
 
 

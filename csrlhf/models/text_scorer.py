@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from csrlhf.data.encoding import encode_dialogue, pad, pad_id
+from csrlhf.data.encoding import encode_dialogue, encode_response, is_encoder_tokenizer, pad, pad_id
 from csrlhf.errors import UserError
 from csrlhf.models.checks import check_vocabulary
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.score_model import ScoreModel
+from csrlhf.scorers.base import Scorer
 from csrlhf.types import Prompt
 
+NO_LIMIT = 10**9
+"""More tokens than any dialogue has."""
 
-class TextScorer(nn.Module):
+
+class TextScorer(Scorer):
     """Scores of (prompt, response) texts by a model folder.
 
     Args:
@@ -51,7 +55,7 @@ class TextScorer(nn.Module):
         check_vocabulary(self.model.backbone, self.tokenizer, str(folder))
         self.max_tokens = max_tokens or self.model.max_tokens
         self.batch_size = batch_size
-        self.folder = folder
+        self.folder, self.name = folder, str(folder)
         self.choose(self.model.outputs if outputs is None else outputs)
 
     def choose(self, outputs: Sequence[str]) -> None:
@@ -70,8 +74,7 @@ class TextScorer(nn.Module):
         """What the head's logits are divided by, in the order of ``outputs``."""
         return self.model.temperature_K[self._columns]
 
-    @torch.no_grad()
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
+    def raw_scores(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Scores in the order given.
 
         Args:
@@ -82,13 +85,26 @@ class TextScorer(nn.Module):
         Returns:
             ``[B, K]`` in float32 or wider, one column per name in ``outputs``, on the model's device.
         """
-        return self.scores_and_features(prompts, responses, ended)[0]
+        return self._pooled(prompts, responses, ended)[0]
+
+    def cut_short(self, prompt: Prompt, response: str, ended: bool) -> bool:
+        """Whether it reads the response without its end, because the dialogue is longer than it takes."""
+        room = self.max_tokens - (3 if is_encoder_tokenizer(self.tokenizer) else 0)
+        if len(encode_response(self.tokenizer, response, ended)) <= room - room // 2:  # the prompt gives way to it
+            return False
+        return len(encode_dialogue(self.tokenizer, prompt, response, NO_LIMIT, ended)) > self.max_tokens
 
     @torch.no_grad()
     def scores_and_features(
         self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]
     ) -> tuple[Tensor, Tensor]:
         """As ``score``, and the backbone's pooled states ``[B, H]`` that the scores are made of."""
+        raw_BK, features_BH = self._pooled(prompts, responses, ended)
+        return self.scale(raw_BK, self.name), features_BH
+
+    def _pooled(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]
+    ) -> tuple[Tensor, Tensor]:
         self.model.eval()  # a parent module's train() must not switch dropout on in a frozen model
         dialogues = [
             encode_dialogue(self.tokenizer, prompt, response, self.max_tokens, bool(end))

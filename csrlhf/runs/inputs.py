@@ -2,6 +2,8 @@
 
 An input is one folder. The cost models may be several, as a mapping or a list; each then has a key of its own,
 ``cost.<name>`` or ``cost.<position>``, so that every folder has one fingerprint and one entry in ``csrlhf.json``.
+Scorers may be descriptions (``scorers/specs.py``); then every model, function and URL in them has a key:
+``cost.harm.model``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.stages.base import Input
+from csrlhf.scorers import specs
 
 TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 """How names of files end."""
@@ -22,6 +25,9 @@ TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 
 def resolve(cfg: DictConfig, inputs: Iterable[Input], command: str) -> dict[str, str]:
     """The folder of each input under its name, or the folders of several cost models under ``cost.<name>``.
+
+    What scorers rest on has the keys of ``specs.sources``; texts that stand for a description are replaced by it in the
+    config.
 
     Args:
         cfg: the composed config of the stage.
@@ -33,9 +39,17 @@ def resolve(cfg: DictConfig, inputs: Iterable[Input], command: str) -> dict[str,
     """
     found: dict[str, str] = {}
     for one in inputs:
-        name, given = one.name, cfg.inputs[one.name]
+        name = one.name
+        if one.scorer:
+            _expand(cfg, f"inputs.{name}")
+        given = cfg.inputs[name]
         if given is None:
             found[name] = _standing(cfg, one, command)
+        elif one.scorer and OmegaConf.is_config(given) and _has_description(given):
+            if not one.several and not specs.is_description(given):
+                raise UserError(f"inputs.{name}={given}: takes one scorer; several are a mix: {{scorer: mix, ...}}")
+            parts = list(specs.sources(specs.plain(given), name))
+            found |= {key: _given_source(one, key, source) for key, source in parts}
         elif not OmegaConf.is_config(given):
             found[name] = _given(one, name, given)
         elif not one.several:
@@ -50,7 +64,7 @@ def resolve(cfg: DictConfig, inputs: Iterable[Input], command: str) -> dict[str,
     return found
 
 
-def named_paths(cfg: DictConfig, paths: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def named_paths(cfg: DictConfig, paths: Mapping[str, tuple[str, ...]], scorers: Sequence[str] = ()) -> dict[str, str]:
     """Folders and files that keys of the configuration name: ``evaluate.labels``, ``evaluate.policies.mine``.
 
     A key holds nothing, one path, or a mapping of names to paths. What is neither on the disk nor looks like a path is
@@ -59,27 +73,78 @@ def named_paths(cfg: DictConfig, paths: Mapping[str, tuple[str, ...]]) -> dict[s
     Args:
         cfg: the composed config of the stage.
         paths: the keys, as the stage declares them.
+        scorers: those of them that name scorers.
 
     Raises:
         UserError: there is no such file or folder, or a folder holds the result of another stage.
     """
     found: dict[str, str] = {}
     for key, sources in paths.items():
+        if key in scorers:
+            group, _, last = key.rpartition(".")
+            if last not in cfg[group] or OmegaConf.is_interpolation(cfg[group], last):
+                continue  # a choice of the group without this key; another key's, which is looked at under its own name
+            _expand(cfg, key)
         given = OmegaConf.select(cfg, key)
-        parts = {f"{key}.{name}": path for name, path in given.items()} if OmegaConf.is_dict(given) else {key: given}
+        if key in scorers and OmegaConf.is_config(given):
+            parts = dict(specs.sources(specs.plain(given), key))
+        else:
+            parts = (
+                {f"{key}.{name}": path for name, path in given.items()} if OmegaConf.is_dict(given) else {key: given}
+            )
         for part, path in parts.items():
             if path is None and part == key:
                 continue
-            if "." in part.removeprefix(key)[1:]:
+            if key not in scorers and "." in part.removeprefix(key)[1:]:
                 raise UserError(f"{part}={path}: a name with a point; use letters, digits, - and _")
             place = Path(str(path)).expanduser()
             if place.is_dir():
                 _check_source(part, place, sources)
             elif not place.is_file() and (str(path).startswith((".", "/", "~")) or place.suffix in TABLES):
                 raise UserError(f"{part}={path}: there is no such file or folder")
-            if place.exists():
-                found[part] = str(place)
+            if place.exists() or (key in scorers and part.rpartition(".")[2] in ("function", "url")):
+                found[part] = str(path) if not place.exists() else str(place)
     return found
+
+
+def input_fingerprint(cfg: DictConfig, key: str, path: str) -> str:
+    """The fingerprint of what :func:`resolve` or :func:`named_paths` found under a key.
+
+    Of a folder from its record or its files, of a function from the file that it stands in; an endpoint's is its URL
+    with the model's name, a hub model's is its name.
+    """
+    *parents, last = key.split(".")
+    if last == "url":
+        node: Any = cfg.inputs if parents[0] in cfg.inputs else cfg
+        for word in parents:
+            node = node[int(word)] if OmegaConf.is_list(node) else node[word]
+        return specs.endpoint_name(path, node.get("model"))
+    return specs.source_fingerprint(key, path)
+
+
+def _expand(cfg: DictConfig, key: str) -> None:
+    """Replaces texts that stand for a description."""
+    given = OmegaConf.select(cfg, key)
+    plain = specs.plain(OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given)
+    if given is not None and specs.as_spec(given) != plain:
+        with open_dict(cfg):
+            OmegaConf.update(cfg, key, specs.as_spec(given), merge=False)
+
+
+def _has_description(given: Any) -> bool:
+    """Whether some scorer in it is described, rather than named by its folder."""
+    if specs.is_description(given):
+        return True
+    parts = given.values() if OmegaConf.is_dict(given) else given
+    return any(specs.is_description(part) for part in parts)
+
+
+def _given_source(one: Input, key: str, source: str) -> str:
+    """A model, a function or a URL of a described scorer."""
+    last = key.rpartition(".")[2]
+    if last == "function":
+        specs.check_source(f"inputs.{key}", source)
+    return source if last in ("function", "url") else _given(one, key, source)
 
 
 def put(cfg: DictConfig, key: str, value: str) -> None:
@@ -87,16 +152,8 @@ def put(cfg: DictConfig, key: str, value: str) -> None:
 
     Keys of inputs start with the input's name, all others are keys of the configuration.
     """
-    name, _, part = key.partition(".")
-    if name not in cfg.inputs:
-        with open_dict(cfg):
-            OmegaConf.update(cfg, key, value)
-    elif not part:
-        cfg.inputs[name] = value
-    elif OmegaConf.is_list(cfg.inputs[name]):
-        cfg.inputs[name][int(part)] = value
-    else:
-        cfg.inputs[name][part] = value
+    with open_dict(cfg):
+        specs.put_at(cfg.inputs if key.partition(".")[0] in cfg.inputs else cfg, key, value)
 
 
 def standing_folder(root: Path, stage: str) -> Path:

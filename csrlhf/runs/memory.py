@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from csrlhf.errors import UserError
+from csrlhf.scorers import specs
 
 SFT = "the-sft-folder"
 """Stands for the SFT folder, which need not exist yet: its models have the policy's configuration."""
@@ -66,6 +67,30 @@ def score_config(cfg: DictConfig) -> Any:
 
     backbone = cfg.model.score.backbone
     return policy_config(cfg) if backbone == SFT else load_config(backbone)
+
+
+def scorer_rows(cfg: DictConfig, role: str, num_outputs: int) -> list[Row]:
+    """What PPO's reward or cost models hold: those that are named, else one like those that are trained here.
+
+    Functions and endpoints hold nothing that could be counted; a guard's row has its language head.
+    """
+    from csrlhf.models import footprint
+    from csrlhf.models.loading import load_config
+
+    weight, _ = precision(cfg)
+    given = cfg.inputs[role]
+    if given is None:
+        trunk = footprint.empty_trunk(score_config(cfg))
+        return [held("ppo", f"{role} model", footprint.held_bytes(trunk, weight, None, num_outputs))]
+    rows = []
+    for key, source in specs.sources(specs.as_spec(given), role):
+        if key.rpartition(".")[2] not in ("url", "function"):
+            config: Any = load_config(source)
+            guard = any(str(name).endswith("ForCausalLM") for name in config.architectures or ())
+            model = footprint.empty_policy(config) if guard else footprint.empty_trunk(config)
+            outputs = 0 if guard else num_outputs
+            rows.append(held("ppo", f"{role} model {source}", footprint.held_bytes(model, weight, None, outputs)))
+    return rows
 
 
 def score_model(cfg: DictConfig, stage: str, num_outputs: int, rows_per_example: int) -> list[Row]:

@@ -22,8 +22,9 @@ from csrlhf.config import contracts, plugins, search_path
 from csrlhf.errors import UserError
 from csrlhf.runs import artifacts
 from csrlhf.runs.artifacts import file_hash, fingerprint, installed
-from csrlhf.runs.inputs import named_paths, put, resolve
+from csrlhf.runs.inputs import input_fingerprint, named_paths, put, resolve
 from csrlhf.runs.stages.base import Stage, declaration
+from csrlhf.scorers.specs import FUNCTION, decisive
 
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "log_every_n_steps", "profiler")
 """Trainer keys that say where and how a stage runs, and must not change what comes out."""
@@ -78,17 +79,18 @@ def make_plan(cfg: DictConfig, choices: dict[str, str], command: str) -> Plan:
     declared = declaration(cfg.stage.declaration)
     referenced = _referenced_inputs(cfg, declared)
     inputs = resolve(cfg, [one for one in declared.inputs if one.name in referenced], command)
-    paths = named_paths(cfg, declared.paths)
-    inputs |= {key: path for key, path in paths.items() if Path(path).is_dir()}
+    paths = named_paths(cfg, declared.paths, declared.scorers)
+    inputs |= {key: path for key, path in paths.items() if not Path(path).is_file()}
     files = {key: file_hash(Path(path)) for key, path in paths.items() if key not in inputs}
-    input_fingerprints = {name: artifacts.fingerprint_of(path) for name, path in inputs.items()}
+    input_fingerprints = {name: input_fingerprint(cfg, name, path) for name, path in inputs.items()}
     consumed = _consumed(cfg, declared, input_fingerprints | files)
     data: dict[str, str] = {}
     if "data" in consumed:
         contracts.check("data", consumed["data"])
         data = dict(instantiate(cfg.data).hashes())
     data |= files
-    if code := plugins.code_of(consumed, search_path.plugin_versions()):
+    functions = [path for key, path in inputs.items() if key.endswith(".function") and not FUNCTION.fullmatch(path)]
+    if code := plugins.code_of(consumed, search_path.plugin_versions(), functions):
         consumed["plugins."] = code
     digest = fingerprint(cfg.stage.name, consumed, input_fingerprints, data, __version__)
     folder, work = folders(cfg, declared, choices, inputs, digest)
@@ -154,9 +156,10 @@ def _consumed(cfg: DictConfig, declared: Stage, input_fingerprints: dict[str, st
     for key in declared.consumes:
         value = OmegaConf.select(marked, key, throw_on_missing=True)
         consumed[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    consumed = decisive(consumed)
     for key, left_out in (("module", ()), ("datamodule", ()), ("trainer", MACHINE), ("callbacks", DISPLAYS)):
         whole: Any = OmegaConf.to_container(marked[key], resolve=True)
-        consumed[f"{key}."] = {name: value for name, value in whole.items() if name not in left_out}
+        consumed[f"{key}."] = decisive({name: value for name, value in whole.items() if name not in left_out})
     consumed["stage."] = {key: str(marked.stage[key]) for key in ("monitor", "mode", "steps")}
     return _with_contents(consumed, declared)
 

@@ -101,3 +101,15 @@ def test_the_figures_in_the_docs_are_the_program_s(
     shown = page.split("```\nMemory per device")[1].split("```")[0].splitlines()[1:]
     assert len(shown) > 20
     assert [line for line in shown if line not in printed] == []
+
+
+def test_scorers_of_others_are_counted_by_their_own_configuration(model: str, tmp_path: Path) -> None:
+    def ppo(*words: str) -> dict[str, memory.Row]:
+        return {row.what: row for row in memory.rows_of(["model=pretrained", model, *words]) if row.stage == "ppo"}
+
+    guard = tmp_path / "guard"
+    config = AutoConfig.for_model("llama", vocab_size=100, architectures=["LlamaForCausalLM"], **SIZES)
+    config.save_pretrained(guard)
+    rows = ppo(f"inputs.cost={{scorer: guard, model: {guard}, style: llama_guard}}", "inputs.reward=http://there/score")
+    assert rows[f"cost model {guard}"].weights == 4 * (COUNT + 100 * 64)  # its language head is not tied
+    assert not [what for what in rows if what.startswith("reward model") or what == "cost model"]

@@ -63,7 +63,7 @@ def test_a_threshold_that_nothing_passes_refuses_everything(make: Any, prompts: 
         ({"reward": "COST"}, "scores harm and not reward"),
         ({"cost": ["COST", "COST_TWO"]}, "score harm; say which is meant"),
         ({"cost": []}, "cost: names no cost model"),
-        ({"reward": "SFT"}, "holds no trained classifier"),
+        ({"reward": "SFT"}, "without its score head"),
     ],
 )
 def test_mistakes(folders: Any, make: Any, options: dict[str, Any], message: str) -> None:

@@ -28,11 +28,56 @@ def parts() -> Callable[..., dict[str, Any]]:
     return build
 
 
-def test_the_defaults_pass(parts: Callable) -> None:
+def test_the_defaults_pass(parts: Callable, folders: Any) -> None:
     rehearse(parts())
     rehearse(parts("data.constraints=[harm,privacy]", "constraint=harm_privacy", "penalty=lagrangian"))
-    rehearse(parts("constraint=harm_privacy", "inputs.cost=elsewhere"))  # a cost model with outputs of its own
-    rehearse(parts("constraint=harm_cvar_privacy", "inputs.cost={harm: here, privacy: there}"))
+    rehearse(parts("constraint=harm_privacy", f"inputs.cost={folders.cost_two}"))  # with outputs of its own
+    both = f"inputs.cost={{harm: {folders.cost}, privacy: {folders.cost_privacy}}}"
+    rehearse(parts("constraint=harm_cvar_privacy", both))
+
+
+SCORES = """
+import math
+asked = []
+
+def cost(prompts, responses):
+    asked.append(responses)
+    return [2.0 if "poison" in said else -1.0 for said in responses]
+
+def reward(prompts, responses):
+    return [float("is Paris" in said) for said in responses]
+
+def contrary(prompts, responses):
+    return [-one for one in cost(prompts, responses)]
+"""
+
+
+@pytest.fixture
+def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file of functions as scorers, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("scores.py").write_text(SCORES, encoding="utf-8")
+    return "scores.py"
+
+
+def test_scorers_of_others_are_asked_about_two_rows(parts: Callable, scores: str) -> None:
+    """One that evaluate and ppo share is asked once; each role and place in its own way."""
+    function = f"scorer: function, function: '{scores}:cost'"
+    rehearse(parts(f"inputs.cost={scores}:cost", f"inputs.reward={scores}:reward"))
+    rehearse(parts(f"evaluate.judge={{{function}, threshold: 1.5}}"))
+    with pytest.raises(UserError, match=r"inputs\.cost=scores\.py:contrary: scores a compliant answer .* higher: safe"):
+        rehearse(parts(f"inputs.cost={scores}:contrary"))
+    with pytest.raises(UserError, match=r"evaluate\.judge=scores\.py:contrary"):
+        rehearse(parts(f"evaluate.judge={scores}:contrary"))
+    with pytest.raises((UserError, InstantiationException), match="there is no function nan in"):
+        rehearse(parts(f"inputs.reward={scores}:nan"))
+
+
+def test_a_key_that_no_scorer_has_shows_before_the_first_stage(parts: Callable, scores: str) -> None:
+    with pytest.raises(
+        (UserError, InstantiationException), match=r"inputs\.cost\.treshold=1: .*did you mean threshold"
+    ):
+        rehearse(parts(f"inputs.cost={{scorer: function, function: '{scores}:cost', treshold: 1}}"))
 
 
 @pytest.mark.parametrize(

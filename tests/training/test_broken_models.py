@@ -22,9 +22,9 @@ from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.certificates.answering import AnswerSpec, BestOfN, DecodeSpec, Plain
 from csrlhf.generation import Decoder
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.cost_models import cost_scorer
 from csrlhf.models.score_model import HEAD_WEIGHTS
 from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.costs import cost_scorer
 from csrlhf.types import PromptBatch, PromptRow
 
 PROMPTS = ("a b", "c d e")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,13 +28,14 @@ from csrlhf.evaluation.answers.labels import JUDGE_LOGITS
 from csrlhf.evaluation.answers.records import Answer, answer_to, attack_of, prompt_id_of
 from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler, sampling_record
-from csrlhf.models.cost_models import cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.settings import ChatSettings
-from csrlhf.models.text_scorer import TextScorer
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1
 from csrlhf.runs.artifacts import fingerprint_of
+from csrlhf.scorers import specs
+from csrlhf.scorers.base import Scorer
+from csrlhf.scorers.costs import cost_scorer, finite_scores, reward_scorer
 from csrlhf.types import PromptBatch, Rollout
 
 
@@ -45,7 +45,7 @@ def about_answers(
     """Fingerprints of everything that takes part in answering, and how answers are drawn.
 
     Args:
-        inputs: folders of the stages ``sft``, ``reward`` and ``cost``.
+        inputs: the folder ``sft``, and the scorers ``reward`` and ``cost``.
         folders: of the policies, by name.
         sampler: that draws.
         chat: how conversations are written, where that is not as the SFT folder has it.
@@ -53,18 +53,9 @@ def about_answers(
     return {
         "csrlhf": __version__,
         "policies": {name: fingerprint_of(str(folder)) for name, folder in folders.items()},
-        "inputs": {name: _fingerprints(inputs[name]) for name in ("sft", "reward", "cost")},
+        "inputs": {name: specs.fingerprint(inputs[name]) for name in ("sft", "reward", "cost")},
         "decoding": sampling_record(sampler) | chat_record(chat),
     }
-
-
-def _fingerprints(given: Any) -> Any:
-    """Of a folder, or of several cost models' folders."""
-    if isinstance(given, Mapping):
-        return {name: fingerprint_of(str(folder)) for name, folder in given.items()}
-    if isinstance(given, str | Path):
-        return fingerprint_of(str(given))
-    return [fingerprint_of(str(folder)) for folder in given]
 
 
 TEST_NOISE = -2
@@ -75,7 +66,7 @@ class Answering(nn.Module):
     """Policies by name, with the reference, the reward model and the cost models that score what they say.
 
     Args:
-        inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (one or several, see ``cost_scorer``).
+        inputs: the folder ``sft``, and the scorers ``reward`` and ``cost`` (one or several, see ``cost_scorer``).
         folders: of the policies, by name.
         constraints: by name, one per output of the cost model.
         sampler: draws responses, for all policies alike.
@@ -107,7 +98,7 @@ class Answering(nn.Module):
                 loaded[folder] = load_policy(folder)
         self.policies = nn.ModuleDict({name: loaded[folder] for name, folder in folders.items()})
         self.reference = loaded[inputs["sft"]]
-        self.reward_model = TextScorer(inputs["reward"], outputs=("reward",))
+        self.reward_model = reward_scorer(inputs["reward"])
         self.cost_model = cost_scorer(inputs["cost"], constraints.names)
 
     def _check_vocabularies(self, sft: str, folders: Mapping[str, str], chat: ChatSettings | None) -> None:
@@ -173,7 +164,7 @@ class Answering(nn.Module):
 
 
 @torch.no_grad()
-def judged_by_model(judge: TextScorer, answers: Sequence[Answer]) -> list[Answer]:
+def judged_by_model(judge: Scorer, answers: Sequence[Answer]) -> list[Answer]:
     """The answers with the logits of a judge that is another cost model.
 
     Raises:

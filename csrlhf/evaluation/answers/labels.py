@@ -156,10 +156,12 @@ NAMED = {"cost_model": "the cost model", "judge_model": "another cost model", "o
          PEOPLE: "people"}  # fmt: skip
 
 
-def judge_of(given: str | None) -> str:
+def judge_of(given: Any) -> str:
     """The judge that ``evaluate.judge`` names: a key of ``AUTOMATIC``, or ``labels``."""
     if given is None:
         return "cost_model"
+    if not isinstance(given, str):
+        return "judge_model"
     if given == "oracle":
         return "oracle"
     return PEOPLE if Path(given).suffix.lower() in READERS else "judge_model"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,10 +28,9 @@ from csrlhf.generation.candidates import Candidate, answer, check_rule, choose, 
 from csrlhf.generation.decoder import Decoder
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.generation.settings import check_choice, thresholds_of
-from csrlhf.models.cost_models import CostFolders, cost_scorer, finite_scores
 from csrlhf.models.loading import load_policy, load_tokenizer
 from csrlhf.models.settings import ChatSettings
-from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.costs import CostScorers, cost_scorer, finite_scores, reward_scorer
 from csrlhf.types import Prompt, PromptBatch, PromptRow
 
 
@@ -60,7 +60,7 @@ class DecodeSpec:
             raise UserError(f"certify.decode={self.decode}: must be {' or '.join(Decoding)}")
         check_rule(self.rule, "certify.rule")
 
-    def check_reward(self, reward: str | None) -> None:
+    def check_reward(self, reward: Any) -> None:
         """Raises a UserError where responses are chosen by a reward model, and there is none."""
         if self.decode == "best_of_n" and self.rule == "best" and reward is None:
             raise UserError(
@@ -132,17 +132,17 @@ class AnswerSpec:
         cost: one or several cost models: they choose in best of N, and count where there is no judge.
         judge: one or several cost models that count; None without one.
         constraints: which of their outputs are certified.
-        reward: folder of a reward model; None without one.
+        reward: a reward model; None without one.
         sampler: how responses are drawn.
         seed: of the draws.
         chat: how conversations are written; None as the policy's folder has it.
     """
 
     policy: str
-    cost: CostFolders
-    judge: CostFolders | None
+    cost: CostScorers
+    judge: CostScorers | None
     constraints: tuple[str, ...]
-    reward: str | None
+    reward: Any
     sampler: Sampler
     seed: int
     chat: ChatSettings | None = None
@@ -159,8 +159,14 @@ class Plain:
         self.policy = load_policy(spec.policy).requires_grad_(False).eval()
         self.tokenizer = load_tokenizer(spec.policy, spec.chat)
         self.key = "inputs.cost" if spec.judge is None else "certify.judge"
-        self.cost = cost_scorer(spec.cost if spec.judge is None else spec.judge, spec.constraints)
-        self.reward = None if spec.reward is None else TextScorer(spec.reward, outputs=("reward",))
+        self.cost = cost_scorer(spec.cost if spec.judge is None else spec.judge, spec.constraints, self.key)
+        self.reward = None if spec.reward is None else reward_scorer(spec.reward, "certify.reward")
+
+    def keep_in(self, folder: Path) -> None:
+        """Let scorers keep what they are given from far (``scorers/kept.py``)."""
+        for scorer in (self.cost, self.reward):
+            if scorer is not None:
+                scorer.keep_in(folder)
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
         """Answer a chunk."""
@@ -188,7 +194,7 @@ class BestOfN:
             spec.policy, spec.reward, spec.cost, decode.n, decode.threshold, decode.rule, decode.refusal, spec.seed,
             device="cpu", chat=spec.chat, **sampling_record(spec.sampler),
         )  # fmt: skip
-        self.judge = None if spec.judge is None else cost_scorer(spec.judge, spec.constraints)
+        self.judge = None if spec.judge is None else cost_scorer(spec.judge, spec.constraints, "certify.judge")
         outputs = spec.constraints if self.judge is not None else self.decoder.judges.outputs
         missing = [name for name in spec.constraints if name not in outputs]
         if missing:
@@ -200,6 +206,12 @@ class BestOfN:
     def identity(self) -> dict[str, Any]:
         """What the responses' distribution depends on."""
         return self.decoder.identity()
+
+    def keep_in(self, folder: Path) -> None:
+        """Let scorers keep what they are given from far (``scorers/kept.py``)."""
+        self.decoder.judges.keep_in(folder)
+        if self.judge is not None:
+            self.judge.keep_in(folder)
 
     def answer(self, prompts: PromptBatch, device: torch.device) -> list[Spoken]:
         """Answer a chunk. All N are drawn, so that abstention is known for every smaller N, too."""

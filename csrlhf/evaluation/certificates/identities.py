@@ -10,29 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from csrlhf.errors import UserError
-from csrlhf.models.cost_models import CostFolders, named_folders
-from csrlhf.models.loading import model_folder, model_identity, weights_hash
+from csrlhf.models.loading import model_identity
 from csrlhf.runs import artifacts
+from csrlhf.scorers.costs import CostScorers
+from csrlhf.scorers.identity import scorer_identity, words_of
+from csrlhf.scorers.specs import label, named
 
 
-def models_record(inputs: Mapping[str, Any], reward: str | None, judge: CostFolders | None = None) -> dict[str, Any]:
+def models_record(inputs: Mapping[str, Any], reward: Any, judge: CostScorers | None = None) -> dict[str, Any]:
     """Models that must be the same for a certificate to cover a policy, and what the policy was trained against.
 
     Args:
-        inputs: folders ``ppo``, the policy, and ``cost``, one or several cost models.
-        reward: folder of a reward model; None without one.
+        inputs: the folder ``ppo``, the policy, and ``cost``, one or several cost models.
+        reward: the reward model; None without one.
         judge: cost models that count in place of ``cost``; None without.
     """
-    judges = None if judge is None else {name: model_identity(one) for name, one in named_folders(judge).items()}
-    costs = {name: model_identity(folder) for name, folder in named_folders(inputs["cost"]).items()}
+    judges = None if judge is None else {name: scorer_identity(one) for name, one in named(judge).items()}
+    costs = {name: scorer_identity(one) for name, one in named(inputs["cost"]).items()}
     against = _trained_against(Path(str(inputs["ppo"])))
     return {
         "policy": model_identity(str(inputs["ppo"])),
         "cost": costs,
         "judge": judges,
-        "reward": None if reward is None else model_identity(reward),
+        "reward": None if reward is None else scorer_identity(reward),
         "trained_against": sorted(
-            name for name, one in (judges or costs).items() if against & {one["fingerprint"], one["sha256"]}
+            name for name, one in named(inputs["cost"] if judge is None else judge).items() if against & words_of(one)
         ),
     }
 
@@ -44,7 +46,7 @@ def _trained_against(policy: Path) -> set[str]:
     return {one["fingerprint"] for name, one in found if name.partition(".")[0] == "cost"}
 
 
-def check_judge(judge: CostFolders | None, cost: CostFolders, decode: str) -> None:
+def check_judge(judge: CostScorers | None, cost: CostScorers, decode: str) -> None:
     """Raises where a judge is not here, or is the cost model that chooses in best of N, under whatever path.
 
     Args:
@@ -52,30 +54,26 @@ def check_judge(judge: CostFolders | None, cost: CostFolders, decode: str) -> No
         cost: ``inputs.cost``.
         decode: ``certify.decode``.
     """
-    for folder in {} if judge is None else named_folders(judge).values():
+    judging: list[tuple[str, set[str]]] = []
+    for one in {} if judge is None else named(judge).values():
         try:
-            model_folder(folder)
+            judging.append((label(one), words_of(one)))
         except UserError as error:
             raise UserError(f"certify.judge={error}") from error
     if judge is None or decode != "best_of_n":
         return
-    choosing = {word: folder for folder in named_folders(cost).values() for word in _words_of(folder)}
-    for folder in named_folders(judge).values():
-        if same := [choosing[word] for word in _words_of(folder) if word in choosing]:
+    choosing = {word: label(one) for one in named(cost).values() for word in words_of(one)}
+    for name, words in judging:
+        if same := sorted(choosing[word] for word in words if word in choosing):
             raise UserError(
-                f"certify.judge={folder}: is the cost model by which best of N chooses ({same[0]}, by its "
+                f"certify.judge={name}: is the cost model by which best of N chooses ({same[0]}, by its "
                 "fingerprint or weights): whatever it accepts it finds safe, so its verdict on that says nothing; name "
                 "another one, or give labels (certify.labels)"
             )
 
 
-def _words_of(folder: str) -> set[str]:
-    identity = model_identity(folder)
-    return {word for word in (identity["fingerprint"], identity["sha256"], weights_hash(folder)) if word}
-
-
 def check_models(
-    about: Mapping[str, Any], outputs: str, inputs: Mapping[str, Any], judge: CostFolders | None = None
+    about: Mapping[str, Any], outputs: str, inputs: Mapping[str, Any], judge: CostScorers | None = None
 ) -> None:
     """Raises where kept responses are of another policy or cost model, or were judged by another judge.
 
@@ -98,8 +96,8 @@ def check_models(
             )
 
 
-def _hashes(models: CostFolders | None) -> set[str]:
-    return set() if models is None else {model_identity(one)["sha256"] for one in named_folders(models).values()}
+def _hashes(models: CostScorers | None) -> set[str]:
+    return set() if models is None else {scorer_identity(one)["sha256"] for one in named(models).values()}
 
 
 def _recorded(models: Mapping[str, Any] | None) -> set[str]:

@@ -49,6 +49,8 @@ from csrlhf.generation.settings import thresholds_of
 from csrlhf.models.loading import load_tokenizer, model_identity
 from csrlhf.models.settings import ChatSettings
 from csrlhf.runs import artifacts
+from csrlhf.scorers.base import COST, REWARD
+from csrlhf.scorers.build import check as check_scorer
 from csrlhf.types import PromptBatch
 
 
@@ -83,6 +85,12 @@ class CertificationModule(JournalModule):
         given = settings.lambda_from
         self.lambda_from: list[str] = [given] if isinstance(given, str) else list(given or ())
         self.decode = DecodeSpec(settings.decode, settings.n, settings.rule, settings.threshold, settings.refusal)
+        for key, given, role in (
+            ("inputs.cost", inputs["cost"], COST),
+            ("certify.judge", settings.judge, COST),
+            ("certify.reward", self.reward, REWARD),
+        ):
+            check_scorer(key, given, role)
         if self.outputs is None:
             self.decode.check_reward(self.reward)
             names = list(self.constraints.names) if settings.judge is None else None
@@ -144,6 +152,8 @@ class CertificationModule(JournalModule):
             models = self.inputs["ppo"], cost, judge, names, self.reward
             spec = AnswerSpec(*models, self.sampler, self.seed, self.chat)
             self.decoder = Plain(spec) if self.decode.decode == "plain" else BestOfN(spec, self.decode)
+            if self.work is not None:
+                self.decoder.keep_in(Path(self.work) / artifacts.KEPT)
 
     def on_test_start(self) -> None:
         """Looks at what a killed run has kept, and whether it is of these models, prompts and settings."""

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
 from csrlhf.data.encoding import seen_response
 from csrlhf.data.score_data import JudgedSplit
 from csrlhf.data.seen import COST_MODEL, Seen
+from csrlhf.data.thoughts import split_thought
 from csrlhf.errors import InputWarning
 from csrlhf.evaluation.answers.journal import JournalModule
 from csrlhf.evaluation.answers.records import Answer, read_answers
@@ -43,9 +43,11 @@ from csrlhf.evaluation.cost_model.result import (
     notes_on,
 )
 from csrlhf.evaluation.settings import CostEvaluationSettings
-from csrlhf.models.cost_models import CostFolders, CostModels, cost_scorer, named_folders, temperatures
-from csrlhf.models.loading import load_tokenizer
-from csrlhf.models.text_scorer import TextScorer
+from csrlhf.runs.artifacts import KEPT
+from csrlhf.scorers.base import COST, Scorer
+from csrlhf.scorers.build import check as check_scorer
+from csrlhf.scorers.costs import CostScorers, cost_scorer, parts_of, temperatures
+from csrlhf.scorers.specs import fingerprint, label, named
 from csrlhf.stats.cost_report import cost_report, of_split, split_area
 from csrlhf.stats.drift import Drift, drift_numbers, warning_of
 from csrlhf.training.ranks import num_ranks
@@ -86,7 +88,7 @@ class CostEvaluationModule(JournalModule):
     """Runs once over labelled rows.
 
     Args:
-        cost: folder (or folders, see ``cost_scorer``) of ``stage=cost``.
+        cost: one scorer or several (see ``cost_scorer``): a folder of ``stage=cost``, as a rule.
         settings: the group ``evaluate``, of a cost model.
         work: folder where scores are kept as soon as they are there.
 
@@ -99,24 +101,23 @@ class CostEvaluationModule(JournalModule):
 
     def __init__(
         self,
-        cost: CostFolders,
+        cost: CostScorers,
         settings: CostEvaluationSettings,
         work: str | None = None,
     ) -> None:
         super().__init__()
+        check_scorer("inputs.cost", cost, COST)
         self.cost, self.settings, self.outputs, self.work = cost, settings, settings.outputs, work
         self.final_metrics: dict[str, float] = {}
         self.result: CostResult | None = None
 
     @property
     def folders(self) -> list[str]:
-        """The cost models' folders, each once."""
-        return list(dict.fromkeys(named_folders(self.cost).values()))
+        """Where the cost models come from, each once."""
+        return list(dict.fromkeys(label(one) for one in named(self.cost).values()))
 
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The first cost model's."""
-        return load_tokenizer(self.folders[0])
+    tokenizer = None
+    """Rows are handed to scorers as texts."""
 
     @property
     def source(self) -> JudgedSplit:
@@ -124,15 +125,16 @@ class CostEvaluationModule(JournalModule):
         return self.trainer.datamodule.source  # type: ignore[attr-defined]  # Lightning attaches it at run time
 
     @property
-    def scorers(self) -> list[TextScorer]:
+    def scorers(self) -> list[Scorer]:
         """The cost models."""
-        model = self.cost_model
-        return list(model.scorers) if isinstance(model, CostModels) else [model]  # type: ignore[arg-type]  # scorers
+        return parts_of(self.cost_model)
 
     def configure_model(self) -> None:
         """Load the cost models, once."""
         if not hasattr(self, "cost_model"):
-            self.cost_model: nn.Module = cost_scorer(self.cost, self.source.constraints)
+            self.cost_model = cost_scorer(self.cost, self.source.constraints)
+            if self.work is not None:
+                self.cost_model.keep_in(Path(self.work) / KEPT)
 
     def setup(self, stage: str) -> None:
         """Read the policies' answers before anything is scored: a broken line should not surface afterwards."""
@@ -146,11 +148,13 @@ class CostEvaluationModule(JournalModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge labelled rows."""
         rows = self.source.labelled("test")
-        dialogues = [
-            (rows[row].prompt, seen_response(self.scorers[0].tokenizer, rows[row].response), True)
-            for row in batch["rows"]
-        ]
+        dialogues = [(rows[row].prompt, self._seen(rows[row].response), True) for row in batch["rows"]]
         self.journal.batch("rows", batch["rows"], lambda: self._scores(dialogues))
+
+    def _seen(self, response: str) -> str:
+        """What a user sees of a response, unless the first scorer's folder says that thoughts are scored."""
+        tokenizer: Any = getattr(self.scorers[0], "tokenizer", None)  # a function or an endpoint has none
+        return split_thought(response, opened=False)[1] if tokenizer is None else seen_response(tokenizer, response)
 
     def _scores(self, dialogues: Sequence[Dialogue]) -> list[Scores]:
         """Every scorer reads every dialogue once."""
@@ -243,4 +247,5 @@ class CostEvaluationModule(JournalModule):
         return notes
 
     def _hashes(self) -> dict[str, str]:
-        return hashes_of(self.folders, self.source, self.outputs)
+        models = {label(one): fingerprint(one) for one in named(self.cost).values()}
+        return hashes_of(models, self.source, self.outputs)

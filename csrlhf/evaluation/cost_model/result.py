@@ -21,9 +21,9 @@ from csrlhf.data.score_data import JudgedSplit
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
 from csrlhf.evaluation.cost_model.evaluation import CostEvaluation
-from csrlhf.models.text_scorer import TextScorer
 from csrlhf.runs import artifacts
 from csrlhf.runs.artifacts import write_json
+from csrlhf.scorers.base import Scorer
 from csrlhf.stats.drift import FILE, Drift, Reference, drift_of
 from csrlhf.types import LabelledRow, Prompt
 
@@ -142,16 +142,16 @@ def _known_split(folder: str, source: JudgedSplit) -> str | None:
     return split if shared and split != "test" else None
 
 
-def hashes_of(folders: Sequence[str], source: JudgedSplit, outputs: str | None) -> dict[str, str]:
+def hashes_of(models: Mapping[str, str], source: JudgedSplit, outputs: str | None) -> dict[str, str]:
     """sha256 or fingerprint of everything that goes in, by name.
 
     Args:
-        folders: of the cost models.
+        models: fingerprints of the cost models by their folders (or where else they come from).
         source: of the labelled rows.
         outputs: a file of policies' answers; None for none.
     """
     found = {f"data {name}": digest for name, digest in source.hashes().items()}
-    found |= {f"cost model {folder}": artifacts.fingerprint_of(folder) for folder in folders}
+    found |= {f"cost model {name}": digest for name, digest in models.items()}
     if outputs is not None:
         found["outputs"] = hashlib.sha256(Path(outputs).expanduser().read_bytes()).hexdigest()
     return found
@@ -182,7 +182,7 @@ def check_costs(
 
 
 def drift_from_references(
-    scorers: Sequence[TextScorer],
+    scorers: Sequence[Scorer],
     constraints: Sequence[str],
     prompts: Sequence[Prompt],
     responses: Sequence[str],
@@ -201,7 +201,7 @@ def drift_from_references(
     """
     found: dict[str, Drift] = {}
     for scorer, features_MH in zip(scorers, features, strict=True):
-        reference = Reference.read(scorer.folder)
+        reference = Reference.read(scorer.name)
         if reference is not None:
             columns = [list(constraints).index(name) for name in scorer.outputs]
             drifts = drift_of(reference, scorer.outputs, prompts, responses, logits_MK[:, columns], features_MH)
@@ -213,7 +213,7 @@ def drift_from_references(
 
 
 def drift_of_policies(
-    scorers: Sequence[TextScorer],
+    scorers: Sequence[Scorer],
     constraints: Sequence[str],
     answers: Sequence[Answer],
     logits_MK: NDArray[np.float64],

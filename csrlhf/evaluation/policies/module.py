@@ -33,8 +33,12 @@ from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import ChatSettings
-from csrlhf.models.text_scorer import TextScorer
-from csrlhf.runs.artifacts import fingerprint_of
+from csrlhf.runs.artifacts import KEPT
+from csrlhf.scorers.base import COST
+from csrlhf.scorers.build import check as check_scorer
+from csrlhf.scorers.build import check_roles
+from csrlhf.scorers.costs import cost_scorer
+from csrlhf.scorers.specs import fingerprint
 from csrlhf.stats.policy_report import JudgedAnswer
 from csrlhf.types import PromptBatch, PromptRow
 
@@ -61,6 +65,8 @@ def check_options(settings: EvaluateSettings) -> None:
             f"evaluate.attempts={attempts}: there are evaluate.samples_per_prompt={samples_per_prompt} responses to a "
             "prompt; lower the one or raise the other"
         )
+    if judge_of(judge) == "judge_model":
+        check_scorer("evaluate.judge", judge, COST)
     if judge_of(judge) == PEOPLE and labels not in (None, judge):
         raise UserError(f"evaluate.judge={judge}: is a labels file, and evaluate.labels={labels} another; set one")
 
@@ -84,7 +90,7 @@ class EvaluationModule(JournalModule):
         """Keep the parts; models are loaded in ``configure_model``.
 
         Args:
-            inputs: folders of the stages ``sft``, ``reward``, ``cost`` (one or several, see ``cost_scorer``), ``ppo``.
+            inputs: the folders ``sft`` and ``ppo``, and the scorers ``reward`` and ``cost`` (see ``cost_scorer``).
             sampler: draws responses, for all policies alike.
             constraints: by name, one per output of the cost model.
             settings: the group ``evaluate``.
@@ -94,6 +100,7 @@ class EvaluationModule(JournalModule):
         """
         super().__init__()
         check_options(settings)
+        check_roles(inputs)
         self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, settings.samples_per_prompt
         self.constraints = Constraints(constraints)
         self.judge, self.outputs, self.work, self.chat = settings.judge, settings.outputs, work, chat
@@ -120,10 +127,16 @@ class EvaluationModule(JournalModule):
         """Load policies and scorers, once."""
         if hasattr(self, "judge_model"):
             return
-        self.judge_model = TextScorer(str(self.judge)) if self.settings.judge == "judge_model" else None
+        judged = self.settings.judge == "judge_model"
+        self.judge_model = cost_scorer(self.judge, None, "evaluate.judge") if judged else None
+        scorers = [self.judge_model]
         if self.outputs is None:
             parts = self.inputs, self.folders, self.constraints, self.sampler, self.seed, self.num_samples
             self.answering = Answering(*parts, self.chat)
+            scorers += [self.answering.reward_model, self.answering.cost_model]
+        for scorer in scorers:
+            if scorer is not None and self.work is not None:
+                scorer.keep_in(Path(self.work) / KEPT)
 
     @property
     def oracle(self) -> Oracle | None:
@@ -198,7 +211,7 @@ class EvaluationModule(JournalModule):
         """Where the answers come from, for later readers."""
         judge: dict[str, Any] = {"judge": self.settings.judge}
         if self.judge_model is not None:
-            judge["judge_model"] = fingerprint_of(str(self.judge))
+            judge["judge_model"] = fingerprint(self.judge)
         if self.outputs is not None:
             return {**self.origin, **judge}
         return {

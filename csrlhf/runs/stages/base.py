@@ -30,23 +30,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Input:
-    """An earlier result that a stage reads: one folder, under ``inputs.<name>``.
+    """An earlier result that a stage reads: one folder, under ``inputs.<name>``, as a rule.
 
     Attributes:
         name: the stage whose result in the artifacts folder is taken where the user names none.
         sources: the stages whose results are taken. A trained policy can be trained on, or an SFT policy judged, but
             a cost model loads as a reward model without any complaint and would be maximised.
         several: whether it may be a mapping or a list of folders.
+        scorer: whether it may be a scorer of any other origin (``csrlhf/scorers/specs.py``).
     """
 
     name: str
     sources: tuple[str, ...]
     several: bool = False
+    scorer: bool = False
 
 
 SFT = Input("sft", ("sft", "ppo"))
-REWARD = Input("reward", ("reward",))
-COST = Input("cost", ("cost",), several=True)
+REWARD = Input("reward", ("reward",), scorer=True)
+COST = Input("cost", ("cost",), several=True, scorer=True)
 PPO = Input("ppo", ("ppo", "sft"))
 
 
@@ -63,6 +65,7 @@ class Stage:
         replaced: inputs that another key of the configuration replaces; is handed the configuration.
         paths: keys that name folders or files, or map names to some: what these hold counts, not where they lie, and a
             folder is an input. By key: the stages whose results such a folder may be, none for any.
+        scorers: those of these keys that name scorers, which need not be folders.
         files: words of keys, anywhere in what it consumes, that name a user's files: their contents count.
         folders: the same of keys that name a model's folder.
         consumes: keys of the configuration that its result depends on, beside its module, data, trainer and callbacks.
@@ -89,6 +92,7 @@ class Stage:
     inputs: tuple[Input, ...] = ()
     replaced: Callable[[DictConfig], set[str]] = lambda cfg: set()
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scorers: tuple[str, ...] = ()
     files: tuple[str, ...] = ("chat_template",)
     folders: tuple[str, ...] = ("path", "backbone")
     consumes: tuple[str, ...] = ()

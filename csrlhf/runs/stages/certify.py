@@ -10,7 +10,8 @@ from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
 
 STAGE = Stage(
     inputs=(REWARD, COST, PPO),
-    paths={"certify.judge": COST.sources},
+    paths={"certify.judge": COST.sources, "certify.reward": REWARD.sources},
+    scorers=("certify.judge", "certify.reward"),
     files=("chat_template", "prompts", "labels", "outputs", "chosen_on", "lambda_from"),
     consumes=("data", "constraints", "rollout", "certify", "ppo.max_prompt_tokens", "model.chat", "seed"),
     steps=("test",),

@@ -26,7 +26,7 @@ from csrlhf.runs import artifacts
 from csrlhf.runs import plan as provenance
 from csrlhf.runs.artifacts import fingerprint
 from csrlhf.runs.conversations import conversations_record, tell_clock
-from csrlhf.runs.inputs import put, resolve, standing_folder
+from csrlhf.runs.inputs import input_fingerprint, put, resolve, standing_folder
 from csrlhf.runs.plan import Plan, folders
 from csrlhf.runs.processes import one_of_several, readable
 from csrlhf.runs.stages.base import COST, PPO, REWARD, Stage, run_of
@@ -62,17 +62,18 @@ def build_decoder(cfg: DictConfig, inputs: dict[str, str]) -> Decoder:
 
     for key, path in inputs.items():
         put(cfg, key, path)
-    cost, threshold = (
+    reward, cost, threshold = (
         OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for value in (cfg.inputs.cost, cfg.decode.threshold)
+        for value in (cfg.inputs.reward, cfg.inputs.cost, cfg.decode.threshold)
     )
+    ranked = any(name.partition(".")[0] == "reward" for name in inputs)
     if cfg.trainer.accelerator not in DEVICES:
         raise UserError(f"trainer.accelerator={cfg.trainer.accelerator}: must be one of {', '.join(DEVICES)}")
     try:
         return Decoder(
             inputs["ppo"],
-            inputs.get("reward"),
-            cost,  # type: ignore[arg-type]  # what inputs.cost can be
+            reward if ranked else None,
+            cost,
             n=cfg.decode.n,
             threshold=threshold,  # type: ignore[arg-type]  # checked there
             rule=cfg.decode.rule,
@@ -93,7 +94,8 @@ def _with_keys(message: str) -> str:
     names = {"policy": "inputs.ppo", "reward": "inputs.reward", "cost": "inputs.cost"}
     if equals and word in ("n", "rule", "threshold", "batch_size", "refusal"):
         return f"decode.{message}"
-    return f"{names[word]}={rest}" if equals and word in names else message
+    role, point, part = word.partition(".")
+    return f"{names[role]}{point}{part}={rest}" if equals and role in names else message
 
 
 ANSWERS = "decoded.jsonl"
@@ -138,6 +140,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], program: Sequence[str]) -> tu
         return json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")), plan.folder
     cfg.work = str(plan.work)
     plan.work.mkdir(parents=True, exist_ok=True)
+    decoder.judges.keep_in(plan.work / artifacts.KEPT)
     try:
         records = _answer(cfg, decoder, questions, plan, certificate)
     except KeyboardInterrupt as error:
@@ -190,7 +193,7 @@ def _answer(
 
 
 def _plan(cfg: DictConfig, inputs: dict[str, str], decoder: Decoder, certificate: dict[str, Any] | None) -> Plan:
-    prints = {name: artifacts.fingerprint_of(path) for name, path in inputs.items()}
+    prints = {name: input_fingerprint(cfg, name, path) for name, path in inputs.items()}
     data = {"prompts": content_hash(str(cfg.decode.prompts))}
     settings = decoder.identity() | {
         "seed": decoder.drawing.seed,

@@ -42,6 +42,7 @@ STAGE = Stage(
         "evaluate.labels": (),
         "evaluate.outputs": (),
     },
+    scorers=("evaluate.judge",),
     consumes=("data", "constraints", "rollout", "evaluate", "ppo.max_prompt_tokens", "model.chat", "seed"),
     steps=("test",),
     run_name=run_name,

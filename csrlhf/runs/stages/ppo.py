@@ -50,7 +50,6 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     policy_config, score_config = memory.policy_config(cfg), memory.score_config(cfg)
     policy, frozen = footprint.empty_policy(policy_config), footprint.empty_policy(policy_config)
     critic = footprint.empty_trunk(score_config if cfg.model.score.backbone == memory.SFT else policy_config)
-    scorer = footprint.empty_trunk(score_config)
     tune(policy, instantiate(cfg.model.policy.tuning))
     tune(critic, instantiate(cfg.model.critic.tuning))
     policy_kind, critic_kind = (instantiate(cfg.ppo[f"{role}_optimizer"].kind) for role in ("policy", "critic"))
@@ -74,8 +73,8 @@ def count(cfg: DictConfig) -> list[memory.Row]:
         memory.held("ppo", "policy", footprint.held_bytes(policy, weight, policy_kind.state_bytes)),
         *([] if own_reference else [memory.held("ppo", "reference", footprint.held_bytes(frozen, weight, None))]),
         *(trained_critic if getattr(get_object(cfg.advantage._target_), "needs_critic", True) else []),
-        memory.held("ppo", "reward model", footprint.held_bytes(scorer, weight, None, 1)),
-        memory.held("ppo", "cost model", footprint.held_bytes(scorer, weight, None, num_costs)),
+        *memory.scorer_rows(cfg, "reward", 1),
+        *memory.scorer_rows(cfg, "cost", num_costs),
         memory.Row("ppo", f"rollout: {batch_size} x {answer} tokens", passing=max(copy + cache, reference)),
         memory.Row("ppo", f"an evaluation: {cfg.evaluate.batch_size} x {answer} tokens", passing=looked_at),
         memory.Row("ppo", f"a step: {size} x {answer} tokens", passing=update),

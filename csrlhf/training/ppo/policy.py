@@ -36,6 +36,9 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update, check_shaping
 from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
+from csrlhf.runs.artifacts import KEPT
+from csrlhf.scorers.build import check_roles
+from csrlhf.scorers.specs import plain
 from csrlhf.stats.lambda_star import late_mean
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.first_look import evaluate_now
@@ -92,7 +95,7 @@ class PolicyBase(LightningModule):
         """Keep the parts; models are loaded in ``configure_model``.
 
         Args:
-            inputs: folders of the stages ``sft``, ``reward`` and ``cost`` (this one or several, see ``cost_scorer``).
+            inputs: the folder ``sft``, and the scorers ``reward`` and ``cost`` (one or several, see ``cost_scorer``).
             sampler: draws responses; None for ``Sampler()``.
             penalty: the strategy; None for ``Rectified()``.
             constraints: by name, one per output of the cost model; None for ``{"harm": Chance()}``.
@@ -112,13 +115,14 @@ class PolicyBase(LightningModule):
                 "rollout.greedy=true: PPO learns from samples, and greedy decoding draws none; for greedy responses in "
                 """the evaluation alone write 'pipeline.evaluate=["rollout.greedy=true"]'"""
             )
+        check_roles(inputs)
         check_samples(advantage, ppo.samples_per_prompt)
         check_recheck(penalty, advantage, ppo)
         # Without a critic there is nothing to warm up, and the policy need not wait for it.
         warmup = fitting_warmup(ppo.critic_warmup, ppo.iterations) if advantage.needs_critic else 0
         ppo = replace(ppo, critic_warmup=warmup)
         self.automatic_optimization = False
-        self.save_hyperparameters({"inputs": _plain(inputs), "seed": seed}, logger=False)
+        self.save_hyperparameters({"inputs": plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
         self.constraints = Constraints(constraints)
         check_shaping(penalty, list(self.constraints.kinds))
@@ -147,12 +151,20 @@ class PolicyBase(LightningModule):
     def configure_model(self) -> None:
         """Load the six roles, once; five where the estimator needs no critic."""
         if not hasattr(self, "roles"):
+            models = self.inputs["sft"], self.inputs["reward"], self.inputs["cost"]
             self.roles = SeparateRoles(
-                self.inputs["sft"], self.inputs["reward"], self.inputs["cost"], self.sampler, self.constraints.names,
-                seed=self.seed, policy_tuning=self.policy_tuning, critic_tuning=self.critic_tuning,
-                with_critic=self.advantage.needs_critic, chat=self.chat,
-            )  # fmt: skip
+                *models,
+                self.sampler,
+                self.constraints.names,
+                seed=self.seed,
+                policy_tuning=self.policy_tuning,
+                critic_tuning=self.critic_tuning,
+                with_critic=self.advantage.needs_critic,
+                chat=self.chat,
+            )
             self.update = PPOUpdate(self.roles, self.ppo)
+            if self._trainer is not None:
+                self.roles.keep_scores(Path(self.trainer.default_root_dir) / KEPT)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser for the policy, then one for the critic if there is one."""
@@ -225,11 +237,6 @@ class PolicyBase(LightningModule):
 
 def _kind(part: object) -> str:
     return type(part).__name__
-
-
-def _plain(value: Any) -> Any:
-    """Mappings of any kind as dicts: a checkpoint holds plain values alone."""
-    return {key: _plain(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
 
 def _is_frozen(key: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -19,12 +20,12 @@ from csrlhf.data.encoding import is_encoder_tokenizer
 from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_vocabulary
-from csrlhf.models.cost_models import CostFolders, cost_scorer
 from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, name_ends, seeded
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.settings import ChatSettings, Tuning, TuningMethod
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.models.tuning import tune, without_adapters
+from csrlhf.scorers.costs import CostScorers, cost_scorer, reward_scorer
 from csrlhf.types import Rollout, Scores
 
 FROZEN = ("reference", "reward_model", "cost_model")
@@ -36,8 +37,8 @@ class SeparateRoles(nn.Module):
     def __init__(
         self,
         policy_path: str | Path,
-        reward_path: str | Path,
-        cost_path: CostFolders,
+        reward: Any,
+        cost: CostScorers,
         sampler: Sampler,
         constraints: Sequence[str],
         seed: int = 0,
@@ -50,8 +51,8 @@ class SeparateRoles(nn.Module):
 
         Args:
             policy_path: the SFT folder: the policy's start and the reference.
-            reward_path: folder of a score model with one output.
-            cost_path: folder or folders of the score models with an output of each constraint's name.
+            reward: the scorer that gives the reward: a folder of ``stage=reward``, or any other (scorers/specs.py).
+            cost: the scorer, or scorers, of the constraints.
             sampler: knows the sampling distribution, in which all log-probs are taken.
             constraints: names of the K constraints, in their order.
             seed: of the critic's head, and of adapters.
@@ -67,8 +68,8 @@ class SeparateRoles(nn.Module):
         self.policy = load_policy(policy_path)
         check_vocabulary(self.policy, self.tokenizer, f"inputs.sft={policy_path}")
         name_ends(self.policy, self.tokenizer)
-        self.reward_model = TextScorer(reward_path, outputs=("reward",))
-        self.cost_model = cost_scorer(cost_path, constraints)
+        self.reward_model = reward_scorer(reward)
+        self.cost_model = cost_scorer(cost, constraints)
         policy_tuning = policy_tuning or Tuning()
         # A policy with adapters is its own reference where these are off.
         own_reference = policy_tuning.method == TuningMethod.lora
@@ -78,20 +79,28 @@ class SeparateRoles(nn.Module):
         self.critic: ScoreModel | None = None
         if with_critic:
             tuning = critic_tuning or Tuning()
-            self.critic = self._build_critic(policy_path, reward_path, len(constraints), seed, tuning)
+            self.critic = self._build_critic(policy_path, len(constraints), seed, tuning)
 
-    def _build_critic(
-        self, policy_path: str | Path, reward_path: str | Path, num_constraints: int, seed: int, tuning: Tuning
-    ) -> ScoreModel:
-        """A critic whose trunk is the reward model's where that reads the policy's tokens, else the policy's."""
-        scorer = self.reward_model.tokenizer
-        same_tokens = not is_encoder_tokenizer(scorer) and scorer.get_vocab() == self.tokenizer.get_vocab()
-        trunk = load_trunk(reward_path if same_tokens else policy_path)
+    def _build_critic(self, policy_path: str | Path, num_constraints: int, seed: int, tuning: Tuning) -> ScoreModel:
+        """A critic whose trunk is that of a reward model of ours which reads the policy's tokens, else the policy's."""
+        scorer = self.reward_model
+        same_tokens = (
+            isinstance(scorer, TextScorer)
+            and not is_encoder_tokenizer(scorer.tokenizer)
+            and scorer.tokenizer.get_vocab() == self.tokenizer.get_vocab()
+        )
+        trunk = load_trunk(scorer.folder if same_tokens else policy_path)  # type: ignore[arg-type]  # a folder then
         outputs = ("reward", *(f"cost_{k}" for k in range(num_constraints)))
         with seeded(seed):
-            critic = ScoreModel(trunk, outputs, pooling="last", max_tokens=self.reward_model.max_tokens)
+            # It reads every token of what it is handed: the length is of no use to it.
+            critic = ScoreModel(trunk, outputs, pooling="last", max_tokens=getattr(scorer, "max_tokens", 0))
             tune(critic.backbone, tuning)
         return critic
+
+    def keep_scores(self, folder: Path) -> None:
+        """Let scorers keep what they are given from far, for a run that goes on (``scorers/kept.py``)."""
+        for scorer in (self.reward_model, self.cost_model):
+            scorer.keep_in(folder)
 
     def train(self, mode: bool = True) -> SeparateRoles:
         """Dropout stays off in every role: the ratio of an un-updated policy must be 1."""

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from csrlhf.errors import UserError
-from csrlhf.models.cost_models import CostModels, cost_scorer, named_folders
 from csrlhf.models.loading import load_trunk
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.text_scorer import TextScorer
+from csrlhf.scorers.costs import Columns, cost_scorer
+from csrlhf.scorers.specs import named
 
 TEXTS = (["a b", "c"], ["yes a", "no"], [True, False])
 
@@ -35,9 +36,9 @@ def cost_model(tiny: ModuleType, folders: Any, tmp_path_factory: pytest.TempPath
 
 
 def test_every_folder_has_a_name() -> None:
-    assert named_folders(Path("a")) == {"cost": "a"}
-    assert named_folders(["a", "b"]) == {"0": "a", "1": "b"}
-    assert named_folders({"harm": "a", "privacy": "a"}) == {"harm": "a", "privacy": "a"}
+    assert named(Path("a")) == {"cost": "a"}
+    assert named(["a", "b"]) == {"0": "a", "1": "b"}
+    assert named({"harm": "a", "privacy": "a"}) == {"harm": "a", "privacy": "a"}
 
 
 def test_a_single_folder_is_a_single_scorer(cost_model: Callable[..., str]) -> None:
@@ -66,7 +67,7 @@ def test_a_list_is_matched_by_outputs(cost_model: Callable[..., str]) -> None:
 def test_a_folder_named_twice_is_loaded_once(cost_model: Callable[..., str]) -> None:
     both, other = cost_model("harm", "privacy"), cost_model("fraud")
     models = cost_scorer({"harm": both, "fraud": other, "privacy": both}, ("harm", "fraud", "privacy"))
-    assert isinstance(models, CostModels)
+    assert isinstance(models, Columns)
     assert len(models.scorers) == 2
     scores_BK = models.score(*TEXTS)
     torch.testing.assert_close(scores_BK[:, [0, 2]], TextScorer(both).score(*TEXTS))
@@ -84,7 +85,7 @@ def test_missing_doubled_and_idle_models_are_refused(cost_model: Callable[..., s
         cost_scorer([harm, both], names)
     with pytest.raises(UserError, match=rf"{fraud} scores none of harm, privacy"):
         cost_scorer([both, fraud], names)
-    with pytest.raises(UserError, match=r"names harm, the constraints are harm, privacy; name one folder for each"):
+    with pytest.raises(UserError, match=r"names harm, the constraints are harm, privacy; name one scorer for each"):
         cost_scorer({"harm": harm}, names)
     with pytest.raises(UserError, match=r"names fraud, harm, privacy, the constraints are harm, privacy"):
         cost_scorer({"harm": harm, "privacy": both, "fraud": fraud}, names)

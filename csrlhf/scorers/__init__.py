@@ -1,0 +1,1 @@
+"""Scorers of any origin behind one interface: where rewards, costs and a judge's verdicts come from."""
