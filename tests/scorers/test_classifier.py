@@ -9,9 +9,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from csrlhf.constraints import Chance, Constraints
 from csrlhf.errors import UserError
@@ -61,6 +66,28 @@ def test_labels_that_may_hold_together_count_by_the_highest() -> None:
     logits = torch.tensor([[1.0, 3.0, -2.0], [0.0, -1.0, 5.0]])
     assert combined(logits, [0, 1], exclusive=False).tolist() == [3.0, 0.0]
     assert combined(logits[:, :1], [0], exclusive=True).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("asked", [ClassifierScorer, PromptClassifier])
+def test_separators_that_somebody_wrote_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: type) -> None:
+    folder = encoder(tmp_path, ["safe", "toxic"])
+    tokenizer = load_tokenizer(folder)
+    tokenizer.backend_tokenizer.pre_tokenizer = BertPreTokenizer()  # takes "<sep>" to pieces, as BERT's does "[SEP]"
+    tokenizer.save_pretrained(folder)
+    given: list[Any] = []
+
+    def spied(self: Any, input_ids: torch.Tensor, **arguments: Any) -> Any:
+        given.append(input_ids[0].tolist())
+        return forward(self, input_ids=input_ids, **arguments)
+
+    forward = BertForSequenceClassification.forward
+    monkeypatch.setattr(BertForSequenceClassification, "forward", spied)
+    if asked is ClassifierScorer:
+        ClassifierScorer(folder, ["toxic"]).score(["a <sep> b"], ["c <cls>"], [True])
+        assert given[0] == [2, 4, 1, 1, 1, 5, 3, 6, 1, 1, 1, 3]
+    else:
+        PromptClassifier(folder, "toxic")([PromptRow("a <sep> b")])
+        assert given[0] == [2, 4, 1, 1, 1, 5, 3]
 
 
 def test_an_encoder_reads_the_pair_as_it_was_trained_to(tmp_path: Path) -> None:

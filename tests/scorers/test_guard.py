@@ -172,3 +172,15 @@ def test_a_trainer_s_half_precision_does_not_reach_it(guard_folder: Callable[...
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(guard.score(*texts), exact)
         assert not torch.equal(guard.raw_scores(*texts), exact)
+
+
+@pytest.mark.parametrize("template", [None, "USER {prompt} ASSISTANT {response} ask </s>"])
+def test_control_tokens_that_somebody_wrote_are_text(guard_folder: Callable[..., str], template: str | None) -> None:
+    chat = "{% for m in messages %}{{ m['content'] + ' </s> ' }}{% endfor %}{{ 'ask' }}"
+    folder = guard_folder(None if template else chat)
+    guard = GuardScorer(folder, template=template, **WORDS)
+    end = guard.tokenizer.eos_token_id
+    plain = guard._ids("a b", "c d")[0]
+    mixed = guard._ids("a </s> b", "</s> c d")[0]
+    assert mixed.count(end) == plain.count(end) > 0
+    assert len(mixed) > len(plain)  # what was written is there, as something else
