@@ -65,7 +65,8 @@ def test_an_evaluation_s_categories_attacks_and_policies(capsys: pytest.CaptureF
         return with_id(Answer("", policy, f"p{prompt}", 0, "ask", "yes", **kind, **costs))
 
     policies = {name: [answer(name, number) for number in range(4)] for name in ("sft", f"{MARK}3")}
-    print_blocks(sections(analyse(policies, Settings(benign=())), {name: {"reward": 0.0} for name in policies}))
+    found = analyse(policies, Settings(benign=(), harmful=(MARK,)))
+    print_blocks(sections(found, {name: {"reward": 0.0} for name in policies}))
     out = capsys.readouterr().out
     assert all(name in out for name in (f" {MARK} ", f" {MARK}2 ", f" {MARK}3 ", f"Arena: {MARK}3 against sft"))
 

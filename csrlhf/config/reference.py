@@ -155,9 +155,13 @@ def reference() -> str:
     for name, (key, choice) in SETTINGS.items():
         lines += [f"\n### `{key}`{choice}\n", (SCHEMAS[name].__doc__ or "").splitlines()[0].replace("``", "`"), table]
         lines += list(settings_rows(SCHEMAS[name](), key))
-    lines += ["\n### `model.policy`, `model.critic`, `model.chat`\n", "| key | default | meaning |", "|---|---|---|"]
+    lines += [
+        "\n### `model.policy`, `model.critic`, `model.chat`, `model.attention`\n",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
     for entry in entries(folder / "model_defaults.yaml")[1]:
-        if entry.key.startswith(("policy", "critic", "chat.")):
+        if entry.key.startswith(("policy", "critic", "chat.", "attention")):
             meaning = entry.comment or (SAME if entry.key.startswith("chat.") else "")
             lines.append(f"| `model.{entry.key}` | `{entry.default}` | {_cell(meaning)} |")
     for group in OBJECTS:

@@ -61,11 +61,11 @@ def check_stated(benign: Collection[str], harmful: Collection[str], prompts: Ite
                 "column harmful (true or false) or category"
             )
     if open_ones:
-        names = ",".join(sorted(open_ones))
+        names = sorted(open_ones)
         raise UserError(
             f"nobody says whether prompts of the category {next(iter(open_ones))} are harmless: categories may name "
-            f"harms that harmless prompts only sound like; set evaluate.harmful=[{','.join(harmful)},{names}] or "
-            f"evaluate.benign=[{','.join(benign)},{names}], or give prompts a column harmful (true or false)"
+            f"harms that harmless prompts only sound like; set evaluate.harmful=[{','.join([*harmful, *names])}] or "
+            f"evaluate.benign=[{','.join([*benign, *names])}], or give prompts a column harmful (true or false)"
         )
 
 

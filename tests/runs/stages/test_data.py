@@ -109,9 +109,9 @@ def test_turns_that_the_template_refuses_are_named_with_file_and_line(
     for file in policy.glob("*.jinja"):
         file.unlink()
     fields = json.loads(config.read_text(encoding="utf-8"))
-    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}x"
+    refuses = "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}x"
     (policy / config.name).write_text(json.dumps(fields | {"chat_template": refuses}), encoding="utf-8")
-    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
     (tmp_path / "x.jsonl").write_text(f'{{"prompt": "a"}}\n{json.dumps({"prompt": turns})}\n', encoding="utf-8")
     words = ["stage=data", "data=jsonl", f"data.train={tmp_path / 'x.jsonl'}", f"artifacts={tmp_path / 'a'}"]
     outcome = command_line(*words, "model=pretrained", f"model.policy.path={policy}")
