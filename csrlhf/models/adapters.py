@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from csrlhf.errors import UserError
 from csrlhf.models.settings import SavedAs, Tuning, TuningMethod
+from csrlhf.models.tuning import save_merged
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -47,6 +48,14 @@ def base_of(folder: str | Path) -> str:
     if not base:
         raise UserError(f"{path}: names no base_model_name_or_path; write there which model the adapters belong to")
     return str(base)
+
+
+def save_policy(model: PreTrainedModel, folder: str | Path, saved_as: SavedAs, base: str) -> None:
+    """Write a trained policy as plain weights, or its adapters alone; arguments as in :func:`save_adapters`."""
+    if saved_as == SavedAs.adapters:
+        save_adapters(model, folder, base)
+    else:
+        save_merged(model, folder)
 
 
 def save_adapters(model: PreTrainedModel, folder: str | Path, base: str) -> None:

@@ -11,11 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from csrlhf.data.demonstrations import DemonstrationBatch
-from csrlhf.models.adapters import save_adapters
+from csrlhf.models.adapters import save_policy
 from csrlhf.models.loading import resolve_path
 from csrlhf.models.policy import PolicySpec
-from csrlhf.models.settings import SavedAs
-from csrlhf.models.tuning import save_merged
 from csrlhf.training.checkpoints import leave_out_frozen, put_back_frozen
 from csrlhf.training.first_look import evaluate_now
 from csrlhf.training.optim import build_optimizer, build_schedule
@@ -95,9 +93,7 @@ class SFTModule(LightningModule):
     @torch.no_grad()
     def export(self, folder: Path) -> None:
         """Write the model and its tokenizer as a Hugging Face folder."""
-        if self.policy.saved_as == SavedAs.adapters:
-            assert self.policy.path is not None
-            save_adapters(self.model, folder, resolve_path(self.policy.path))
-        else:
-            save_merged(self.model, folder)
+        save_policy(
+            self.model, folder, self.policy.saved_as, resolve_path(self.policy.path) if self.policy.path else ""
+        )
         self.tokenizer.save_pretrained(folder)

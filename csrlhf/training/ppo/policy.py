@@ -1,6 +1,6 @@
 """Stage ``ppo``: one ``training_step`` is one iteration of constrained PPO, and reads as its table of contents.
 
-What the module is made of (models, optimisers, checkpoints) is in :mod:`csrlhf.training.ppo.policy`.
+What the module is made of (models, optimisers, checkpoints) stands first.
 
 Legend: B sequences, T response tokens, K constraints, C = 1 + K channels.
 """
@@ -26,10 +26,9 @@ from csrlhf.constraints.chance import Chance
 from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.adapters import check_saved_as, save_adapters
+from csrlhf.models.adapters import check_saved_as, save_policy
 from csrlhf.models.loading import load_tokenizer, resolve_path
 from csrlhf.models.settings import ChatSettings, SavedAs, Tuning
-from csrlhf.models.tuning import save_merged
 from csrlhf.ops.advantages import Groups, consecutive_groups
 from csrlhf.ops.masking import sequence_sum
 from csrlhf.ops.shaping import kl_k1, kl_k3
@@ -64,13 +63,9 @@ from csrlhf.training.settings import OptimizerSettings
 from csrlhf.training.step import require_finite
 from csrlhf.types import Advantages, Layout, PromptBatch, Rollout, Scores
 
-# What a policy module is made of and what Lightning asks of it beside the steps: models, optimisers, checkpoints.
-#
-# The algorithm itself is in :mod:`csrlhf.training.ppo.policy`.
-
 
 class PolicyBase(LightningModule):
-    """Parts and life of a policy module.
+    """Parts and life of a policy module, beside the steps: models, optimisers, checkpoints.
 
     Manual optimisation, because one iteration makes several optimiser steps. The iteration count is ours (a
     buffer, checkpointed): Lightning's ``global_step`` counts optimiser steps.
@@ -153,15 +148,9 @@ class PolicyBase(LightningModule):
         if not hasattr(self, "roles"):
             models = self.inputs["sft"], self.inputs["reward"], self.inputs["cost"]
             self.roles = SeparateRoles(
-                *models,
-                self.sampler,
-                self.constraints.names,
-                seed=self.seed,
-                policy_tuning=self.policy_tuning,
-                critic_tuning=self.critic_tuning,
-                with_critic=self.advantage.needs_critic,
-                chat=self.chat,
-            )
+                *models, self.sampler, self.constraints.names, seed=self.seed, policy_tuning=self.policy_tuning,
+                critic_tuning=self.critic_tuning, with_critic=self.advantage.needs_critic, chat=self.chat,
+            )  # fmt: skip
             self.update = PPOUpdate(self.roles, self.ppo)
             if self._trainer is not None:
                 self.roles.keep_scores(Path(self.trainer.default_root_dir) / KEPT)
@@ -226,13 +215,9 @@ class PolicyBase(LightningModule):
 
     def save(self, folder: Path) -> None:
         """Write the policy as it stands, on the main process."""
-        if not self.trainer.is_global_zero:
-            return
-        if self.saved_as == SavedAs.adapters:
-            save_adapters(self.roles.policy, folder, resolve_path(self.inputs["sft"]))
-        else:
-            save_merged(self.roles.policy, folder)
-        self.tokenizer.save_pretrained(folder)
+        if self.trainer.is_global_zero:
+            save_policy(self.roles.policy, folder, self.saved_as, resolve_path(self.inputs["sft"]))
+            self.tokenizer.save_pretrained(folder)
 
 
 def _kind(part: object) -> str:
