@@ -38,7 +38,7 @@ class Adaptive(Rectified):
         ema: float = 0.0,
         max_multiplier: float = 100.0,
         min_multiplier: float = 0.1,
-        gate: str = "batch",
+        gate: str = "leave_one_out",
     ) -> None:
         """Build the strategy.
 

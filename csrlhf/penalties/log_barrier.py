@@ -38,7 +38,7 @@ class LogBarrier(Penalty):
         growth: float = 1.0,
         max_sharpness: float = 1000.0,
         normaliser: str = "fixed",
-        gate: str = "batch",
+        gate: str = "leave_one_out",
     ) -> None:
         """Build the strategy.
 

@@ -35,7 +35,7 @@ class Rectified(Penalty):
         margin_z: float = 2.0,
         ema: float = 0.0,
         normaliser: str = "fixed",
-        gate: str = "batch",
+        gate: str = "leave_one_out",
     ) -> None:
         """Build the strategy.
 

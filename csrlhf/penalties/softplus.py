@@ -27,7 +27,11 @@ class Softplus(Penalty):
     gated = True
 
     def __init__(
-        self, multiplier: Multiplier = 8.0, temperature: float = 0.02, normaliser: str = "fixed", gate: str = "batch"
+        self,
+        multiplier: Multiplier = 8.0,
+        temperature: float = 0.02,
+        normaliser: str = "fixed",
+        gate: str = "leave_one_out",
     ) -> None:
         """Build the strategy.
 

@@ -17,7 +17,7 @@ class Squared(Penalty):
 
     gated = True
 
-    def __init__(self, multiplier: Multiplier = 100.0, normaliser: str = "fixed", gate: str = "batch") -> None:
+    def __init__(self, multiplier: Multiplier = 100.0, normaliser: str = "fixed", gate: str = "leave_one_out") -> None:
         """Build the strategy.
 
         Args:

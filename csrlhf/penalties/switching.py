@@ -18,7 +18,7 @@ class Switching(Penalty):
     steps of equal size the costs' turn takes ``λ* / (1 + λ*)`` of the iterations.
     """
 
-    def __init__(self, tolerance: float = 0.0, gate: str = "batch") -> None:
+    def __init__(self, tolerance: float = 0.0, gate: str = "leave_one_out") -> None:
         """Build the strategy.
 
         Args:

@@ -114,5 +114,6 @@ def test_sizes_lengths_and_rates_are_those_of_the_model(paper: str) -> None:
 
 
 def test_a_group_of_one_s_own_wins_and_its_leftover_numbers_can_be_taken_out() -> None:
-    cfg = load("experiment=cs_rlhf", "penalty=linear", "~penalty.margin_z", "~penalty.ema", "~penalty.normaliser")
+    leftovers = [f"~penalty.{key}" for key in ("margin_z", "ema", "normaliser", "gate")]
+    cfg = load("experiment=cs_rlhf", "penalty=linear", *leftovers)
     assert instantiate(cfg.penalty).multiplier == 20.0

@@ -65,7 +65,7 @@ def test_a_strategy_is_handed_the_violation_and_its_standard_error(
             seen.append((violation_K.item(), stderr_K.item()))
             return super().weights(violation_K, stderr_K)
 
-    module = policy_module(penalty=Asked(4.0, margin_z=2.0), constraints={"harm": Chance(0.3, window=12)})
+    module = policy_module(penalty=Asked(4.0, margin_z=2.0, gate="batch"), constraints={"harm": Chance(0.3, window=12)})
     logged = tiny.fit(module, prompt_data(), tmp_path, 1, limit_val_batches=0).callback_metrics
     expected = [logged[f"constraint/harm/{key}"].item() for key in ("violation", "stderr")]
     assert expected[1] > 0
