@@ -36,7 +36,7 @@ lint: $(STAMP)  ## Check style and formatting (ruff)
 types: $(STAMP)  ## Check types (pyright)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: $(STAMP)  ## Run the tests (about 8 minutes on 2 cores)
+test: $(STAMP)  ## Run the tests (about 9 minutes on 2 cores)
 	$(TESTS)
 
 test-full: $(DOCS_STAMP)  ## Run all tests, README commands and the demo too

@@ -71,11 +71,15 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return found or None
 
 
+def begins(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer puts a token of its own before texts."""
+    start = tokenizer.bos_token_id
+    return start is not None and start in tokenizer.encode("a")[:1]
+
+
 def default_template(tokenizer: PreTrainedTokenizerBase, name: str = DEFAULT) -> str:
     """A named template for a tokenizer, with the token at its head that the tokenizer begins texts with."""
-    start = tokenizer.bos_token_id
-    begins = start is not None and start in tokenizer.encode("a")[:1]
-    return "{{ bos_token }}" * begins + NAMED[name]
+    return "{{ bos_token }}" * begins(tokenizer) + NAMED[name]
 
 
 def given(settings: ChatSettings | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Gradient checkpointing: a layer keeps its input alone and is computed again in the backward pass.
 
 transformers' own switch works in training mode only, and the roles of PPO stay in evaluation mode, so that dropout is
-off; here it is gradients that decide. The results are those without it, for less memory and a third more time.
+off; here it is gradients that decide. The results are those without it, for less memory and more time.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Tuning(Settings):
         alpha: scale of the adapters, which are multiplied by ``alpha / rank``; None for twice the rank.
         targets: ends of the names of the linear layers that get adapters; None for all of them.
         layers: how many of the last layers are trained; None for 2.
-        gradient_checkpointing: layers are computed again in the backward pass: less memory, a third more time.
+        gradient_checkpointing: layers are computed again in the backward pass: less memory, more time.
 
     Example:
         ``tune(model, Tuning("lora", rank=8))``; ``tune(model, Tuning("last_n", layers=2))``.

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
@@ -29,6 +28,7 @@ from csrlhf.scorers.guard_styles import STYLES, Style
 from csrlhf.scorers.rendering import (
     Turns,
     as_parts,
+    by_length,
     chat_text,
     filled,
     fitting,
@@ -110,12 +110,7 @@ class GuardScorer(Scorer):
     def raw_scores(self, prompts: Sequence[Prompt], responses: Sequence[str], ended: Sequence[bool]) -> Tensor:
         """Log-odds [B, 1]; arguments as in :meth:`Scorer.raw_scores`."""
         rows = [self._ids(prompt, response)[0] for prompt, response in zip(prompts, responses, strict=True)]
-        scores_B1 = torch.empty(len(rows), 1, device=self.model.device)
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            scores_B1[torch.tensor(part, device=self.model.device), 0] = self._answered([rows[row] for row in part])
-        return scores_B1
+        return by_length(rows, self.batch_size, self._answered).unsqueeze(1)
 
     def cut_short(self, prompt: Prompt, response: str, ended: bool) -> bool:
         """Whether it reads the response without its end."""

@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from csrlhf.data.chat_format import format_of
+from csrlhf.data.chat_templates import begins
 from csrlhf.data.encoding import prompt_text
 from csrlhf.errors import UserError
 from csrlhf.types import Prompt
@@ -157,12 +160,24 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
     What is filled into it was given to ``ChatFormat.guarded`` before.
     """
-    begin = tokenizer.encode("a")[:1] == [tokenizer.bos_token_id]
     ids = rendered_ids(tokenizer, text)
-    start: list[int] = [tokenizer.bos_token_id] if begin else []  # type: ignore[list-item]  # it is one
-    return start + ids
+    return [tokenizer.bos_token_id, *ids] if begins(tokenizer) else ids  # type: ignore[list-item]  # it is one
 
 
 def last_question(turns: Turns) -> str:
     """What the prompt of a text template is: a single turn's text, a conversation as ``role: content`` lines."""
     return prompt_text(tuple(turns))
+
+
+def by_length(rows: Sequence[list[int]], batch_size: int, score: Callable[[list[list[int]]], Tensor]) -> Tensor:
+    """Scores of encoded dialogues, in their order; a long one pads those of its own batch alone.
+
+    Args:
+        rows: ids of each, one or more.
+        batch_size: dialogues that are scored together.
+        score: the scores of some, along the first dimension.
+    """
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    scores = torch.cat([score([rows[row] for row in part]) for part in parts])
+    return scores[torch.tensor(order, device=scores.device).argsort()]

@@ -24,7 +24,7 @@ from csrlhf.models.checks import check_vocabulary
 from csrlhf.models.loading import load_config, load_tokenizer
 from csrlhf.scorers.base import Scorer, column_names
 from csrlhf.scorers.classifier import load_frozen, most_tokens
-from csrlhf.scorers.rendering import Turns, fitting, text_ids
+from csrlhf.scorers.rendering import Turns, by_length, fitting, text_ids
 from csrlhf.types import Prompt
 
 HIGH = {"reward": "better", "cost": "unsafe"}
@@ -125,13 +125,12 @@ class ScoreHeadScorer(Scorer):
         """Scores [B, K]; arguments as in :meth:`Scorer.raw_scores`."""
         rows = [self._ids(*one)[0] for one in zip(prompts, responses, ended, strict=True)]
         device = self.model.score_head.weight.device
-        scores_BK = torch.empty(len(rows), len(self.outputs), device=device)
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))  # a long dialogue pads its own batch only
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            ids_BS, mask_BS = pad([rows[row] for row in part], pad_id(self.tokenizer))
-            scores_BK[torch.tensor(part, device=device)] = self.model(ids_BS.to(device), mask_BS.long().to(device))
-        return scores_BK
+
+        def scored(part: list[list[int]]) -> Tensor:
+            ids_BS, mask_BS = pad(part, pad_id(self.tokenizer))
+            return self.model(ids_BS.to(device), mask_BS.long().to(device))
+
+        return by_length(rows, self.batch_size, scored)
 
     def cut_short(self, prompt: Prompt, response: str, ended: bool) -> bool:
         """Whether it reads the response without its end."""
