@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
+from csrlhf.data.as_read import AsRead, as_read
+from csrlhf.data.as_read import lines as as_read_lines
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.leaks import Leak, PromptSet, Splits, between_splits, prompt_set
 from csrlhf.data.near_duplicates import groups, normalise
@@ -23,6 +25,9 @@ from csrlhf.data.source import KIND_WORDS, KINDS, SPLITS, DataSource, Kind, Miss
 from csrlhf.report import Table, print_blocks
 from csrlhf.terminal import plain_console
 from csrlhf.types import DemonstrationRow, LabelledRow, PreferenceRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # One kind of row in one split, counted: different prompts, repetitions, labels, lengths.
 
@@ -39,12 +44,14 @@ class Ruler:
         unit: ``tokens`` or ``words``.
         limit: what the stage has room for, in tokens; None where lengths are words.
         limit_key: the key that sets it.
+        tokenizer: of the model that reads such rows; None where lengths are words.
     """
 
     lengths: Callable[[Sequence[Any]], list[int]]
     unit: str
     limit: int | None = None
     limit_key: str = ""
+    tokenizer: PreTrainedTokenizerBase | None = None
 
 
 @dataclass(frozen=True)
@@ -140,12 +147,14 @@ class Summary:
         leaks: prompts of a held-out split that another split or an earlier stage has.
         left_out: rows that were left out, by split and reason.
         samples: rows of the first split, of all kinds in turn.
+        read: a row of each kind as its model reads it, where the model's tokenizer is in reach.
     """
 
     parts: list[Part]
     leaks: list[Leak]
     left_out: Mapping[str, Counter[str]]
     samples: list[Any] = field(default_factory=list)
+    read: list[AsRead] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
         """Flat numbers, keyed as in docs/reference/metrics.md."""
@@ -184,7 +193,7 @@ def summarise(source: DataSource, ruler: Callable[[Kind], Ruler], seed: int, ear
     near = source.oracle is None
     parts = [part_of(source, kind, split, found, ruler(kind), near) for (kind, split), found in rows.items()]
     leaks = between_splits(_splits(source, rows), earlier, near)
-    return Summary(parts, leaks, getattr(source, "left_out", {}), _samples(rows, seed))
+    return Summary(parts, leaks, getattr(source, "left_out", {}), _samples(rows, seed), list(_read(rows, ruler, seed)))
 
 
 def _everything(source: DataSource) -> Iterator[tuple[tuple[Kind, Split], list[Any]]]:
@@ -217,6 +226,16 @@ def _samples(rows: Mapping[tuple[Kind, Split], list[Any]], seed: int) -> list[An
     drawn = {kind: rng.permutation(len(found))[:NUM_SAMPLES] for kind, found in tables.items()}
     turns = [(turn, kind) for turn in range(NUM_SAMPLES) for kind in tables if turn < len(drawn[kind])]
     return [tables[kind][drawn[kind][turn]] for turn, kind in turns[:NUM_SAMPLES]]
+
+
+def _read(rows: Mapping[tuple[Kind, Split], list[Any]], ruler: Callable[[Kind], Ruler], seed: int) -> Iterator[AsRead]:
+    """A row of each kind as its model reads it, of the first split that has some."""
+    for kind in KINDS:
+        found = next((rows[kind, split] for split in SPLITS if rows.get((kind, split))), None)
+        measure = ruler(kind)
+        if found and measure.tokenizer is not None and measure.limit is not None:
+            row = found[int(np.random.default_rng(seed).integers(len(found)))]
+            yield as_read(measure.tokenizer, row, measure.limit)
 
 
 # A summary for people: tables, bars and samples that fit into 80 columns, plain where there is no terminal.
@@ -254,6 +273,8 @@ def _lines(summary: Summary, constraints: Sequence[str]) -> Iterator[Text]:
     yield Text("\nSamples", style="bold")
     for row in summary.samples:
         yield from _sample(row, constraints)
+    if summary.read:
+        yield from as_read_lines(summary.read)
 
 
 def _counts(summary: Summary) -> Table:

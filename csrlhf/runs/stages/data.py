@@ -80,7 +80,7 @@ def _rulers(cfg: DictConfig) -> Callable[[Kind], Ruler]:
             limit, key = cfg.sft.max_tokens, "sft.max_tokens"
         else:
             limit, key = cfg.model.score.max_tokens, "model.score.max_tokens"
-        return Ruler(lambda rows: [_num_tokens(tokenizer, row) for row in rows], "tokens", limit, key)
+        return Ruler(lambda rows: [_num_tokens(tokenizer, row) for row in rows], "tokens", limit, key, tokenizer)
 
     return ruler
 
