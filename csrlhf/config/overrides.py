@@ -95,9 +95,8 @@ def check_types(cfg: DictConfig) -> None:
         UserError: names the key, the value and the type that it takes.
     """
     hydra = HydraConfig.get()
-    groups = set(hydra.runtime.choices)
     parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
-    keys = [item.key_or_group for item in parsed if item.key_or_group not in groups and not item.is_delete()]
+    keys = [item.key_or_group for item in parsed if not _is_choice(item) and not item.is_delete()]
     keys = [key for key in keys if not FREE.fullmatch(key) and not _has_schema(cfg, key)]
     if not keys:
         return
@@ -118,12 +117,22 @@ def check_added(cfg: DictConfig) -> None:
         UserError: names the key that nothing reads.
     """
     hydra = HydraConfig.get()
-    groups = dict(hydra.runtime.choices)
     parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
-    added = [item.key_or_group for item in parsed if item.is_add() and item.key_or_group not in groups]
+    added = [item.key_or_group for item in parsed if item.is_add() and not _is_choice(item)]
     for key in added:
         if not key.startswith(OPEN) and not _is_read(cfg, key):
             raise UserError(f"+{key}: nothing reads this key (python train.py --cfg job shows those that are read)")
+
+
+def _is_choice(item: Override) -> bool:
+    """Whether an override chooses files of a group; several at once are not among Hydra's ``runtime.choices``."""
+    several = isinstance(item.value(), list) and item.key_or_group in _outer_groups()
+    return several or item.key_or_group in HydraConfig.get().runtime.choices
+
+
+def _outer_groups() -> list[str]:
+    """The folders of ``conf/``, and of who adds to it."""
+    return GlobalHydra.instance().config_loader().get_group_options("", results_filter=ObjectType.GROUP)
 
 
 def _has_schema(cfg: DictConfig, key: str) -> bool:
@@ -149,11 +158,8 @@ def _is_read(cfg: DictConfig, key: str) -> bool:
 
 def _choosing(parsed: Sequence[Override]) -> list[str]:
     """The words that choose groups' options, or leave groups out."""
-    there = GlobalHydra.instance().config_loader().get_group_options("", results_filter=ObjectType.GROUP)
-    groups = {
-        *there,
-        *HydraConfig.get().runtime.choices,
-    }  # a group that is left out is no choice, and an inner one not there
+    # a group that is left out is no choice, and an inner one not there
+    groups = {*_outer_groups(), *HydraConfig.get().runtime.choices}
     return [item.input_line for item in parsed if item.key_or_group in groups and item.input_line]
 
 

@@ -43,11 +43,17 @@ class RecipeSettings(Settings):
     Attributes:
         max_new_tokens: longest answer, end token included; what ``rollout=default`` takes. A rollout of somebody else's
             has lengths of its own.
+        smoke_batch_size: responses per iteration of ``experiment=smoke``, whose models may be large.
+        smoke_validation: its validation prompts.
+        smoke_steps: its optimiser steps of the reward model.
     """
 
     key = "recipe"
 
     max_new_tokens: int = setting(256, ">= 1")
+    smoke_batch_size: int = setting(64, ">= 1")
+    smoke_validation: int = setting(256, ">= 1")
+    smoke_steps: int = setting(20, ">= 1")
 
 
 @dataclass
@@ -56,8 +62,8 @@ class TopSettings(Settings):
 
     Attributes:
         seed: of everything random.
-        data_size: rows of a generated world, ``full``, ``smoke`` or ``batch``; ``experiment=smoke`` and ``debug=fast``
-            choose it.
+        data_size: rows of a generated world or of tables, ``full``, ``smoke`` or ``batch``; ``experiment=smoke`` and
+            ``debug=fast`` choose it.
         artifacts: folder where the stages write and read.
         name: folder below ``artifacts/ppo``; None for ``<penalty>-<fingerprint>``.
         resume: go on from the last checkpoint of the same settings.

@@ -104,6 +104,7 @@ def register() -> None:
     schema.register()
     OmegaConf.register_new_resolver("ceil_div", ceil_div, replace=True)
     OmegaConf.register_new_resolver("declared", declared, replace=True)
+    OmegaConf.register_new_resolver("table_rows", table_rows, replace=True)
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
@@ -113,6 +114,17 @@ def ceil_div(amount: int, size: int) -> int:
     if size < 1:
         raise UserError(f"ppo.eval_every={size}: must be 1 or more")
     return -(-amount // size)
+
+
+TABLE_ROWS: dict[str, int | None] = {"full": None, "smoke": 64, "batch": None}
+"""Most rows of a table by ``data_size``. ``debug=fast`` takes one batch of them, however many there are."""
+
+
+def table_rows(size: str) -> int | None:
+    """How many rows of somebody's tables a run of this size reads: ``${table_rows:${data_size}}``."""
+    if size not in TABLE_ROWS:
+        raise UserError(f"data_size={size}: must be one of {', '.join(TABLE_ROWS)}")
+    return TABLE_ROWS[size]
 
 
 def declared(setting: str, _root_: DictConfig) -> Any:

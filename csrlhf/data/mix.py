@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,11 @@ class MixedData:
         seed: which rows are taken, and their order. Not the run's seed, so that runs are compared on the same rows.
         too_long: what happens to rows that are too long, whatever source they are of; None: what the sources say, which
             have to agree.
+        folder: that holds the sources' files, where their locations are written below it
+            (``conf/data/safe_chat.yaml``); None: they stand by themselves.
 
     Raises:
-        UserError: a name or a share is wrong, or sources label different harms.
+        UserError: a name or a share is wrong, sources label different harms, or there is no such folder.
 
     Example:
         ``MixedData({"own": JsonlData("a.jsonl"), "public": BeaverTails("b.jsonl")}, {"own": 1, "public": 2})``.
@@ -49,7 +52,10 @@ class MixedData:
         proportions: Mapping[str, Any] | None = None,
         seed: int = 0,
         too_long: str | None = None,
+        folder: str | None = None,
     ) -> None:
+        if folder is not None and not Path(folder).is_dir():
+            raise UserError(f"data.folder={folder}: is no folder; name the one that holds the files of data.sources")
         self.sources = {name: source for name, source in sources.items() if source is not None}
         if not self.sources:
             raise UserError("data.sources is empty: name one source or more")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +57,12 @@ def test_a_choice_is_suggested() -> None:
     assert message is not None
     assert "penalty=rectified" in message
     assert overrides.unknown_choice("train", ["a"]) is None
+
+
+def test_several_files_of_a_group_are_no_key(command_line: Callable, tmp_path: Path) -> None:
+    """Hydra names a group's choice among ``runtime.choices`` only where it is a single one."""
+    small = ["stage=data", f"artifacts={tmp_path}", "experiment=[smoke,cs_rlhf]"]
+    outcome = command_line(*small)
+    assert outcome.code == 0, outcome.err
+    added = command_line(*small, "+experiments=[smoke]")
+    assert "+experiments: nothing reads this key" in added.err

@@ -190,3 +190,9 @@ def test_a_mix_from_the_command_line(command_line: Callable, tmp_path: Path) -> 
     )
     assert outcome.code == 0, outcome.err
     assert json.loads((tmp_path / "data.json").read_text(encoding="utf-8"))["data/train/preferences/rows"] == 19
+
+
+def test_a_folder_that_is_none_is_said_at_once(tmp_path: Path, two: dict) -> None:
+    assert MixedData(two, folder=str(tmp_path)).has("train")
+    with pytest.raises(UserError, match=r"data\.folder=.*nowhere: is no folder"):
+        MixedData(two, folder=str(tmp_path / "nowhere"))

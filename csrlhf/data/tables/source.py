@@ -6,6 +6,7 @@ instead of files, rows that are left out, and hashes are this file's part.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,8 @@ class TableData:
         bad_rows: ``error`` stops at a broken row, ``skip`` leaves it out and says how many there were.
         too_long: what happens to a row that is longer than its stage has room for: ``error``, ``skip`` or ``truncate``;
             None: a prompt is an error, a dialogue is cut (``csrlhf.data.intake``).
+        max_rows: most rows per kind and split, for trying things out; None: all. A hash of the prompts chooses, so that
+            every kind takes the same prompts, and a sorted file does not end as one kind of prompt.
         columns: the files' names of our columns where they differ, ``{"prompt": "Behavior"}``.
         data_dir: a folder of the data sets on the Hub, as ``datasets.load_dataset`` takes it.
 
@@ -65,6 +68,7 @@ class TableData:
         split_seed: int = 0,
         bad_rows: str = "error",
         too_long: str | None = None,
+        max_rows: int | None = None,
         columns: Mapping[str, str] | None = None,
         data_dir: str | None = None,
     ) -> None:
@@ -74,6 +78,9 @@ class TableData:
         if bad_rows not in ("error", "skip"):
             raise UserError(f"data.bad_rows={bad_rows}: must be error or skip")
         self.bad_rows, self.too_long = bad_rows, check_too_long(too_long)
+        if max_rows is not None and (isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1):
+            raise UserError(f"data.max_rows={max_rows}: must be a whole number of at least 1, or null for all rows")
+        self._max_rows, self._seed = max_rows, split_seed
         self._columns = self._checked_columns(columns)
         options = dict(self.hub_options) | ({} if data_dir is None else {"data_dir": data_dir})
         self._given = GivenSplits(train, validation, test, split_seed, options)
@@ -124,7 +131,7 @@ class TableData:
                 others.extend(rows)
 
         self._sieve.keep(split, self._read(split), take)
-        return compared + pairs_by_label(others)
+        return self._fewer(compared + pairs_by_label(others))
 
     def hashes(self) -> dict[str, str]:
         """sha256 of what each location holds, by split."""
@@ -176,7 +183,8 @@ class TableData:
             )
         if kind not in self._made:
             # Of every split: a broken row of the test file should not surface after an hour of training.
-            self._made[kind] = {name: self._make(kind, name, lines) for name, lines in self._lines.items()}
+            made = {name: self._make(kind, name, lines) for name, lines in self._lines.items()}
+            self._made[kind] = {name: self._fewer(rows) for name, rows in made.items()}
         rows = self._made[kind][split]
         if not rows:
             raise MissingRowsError(
@@ -202,6 +210,16 @@ class TableData:
             return [replace(row, place=line.record.place) for row in make(line)]
 
         return [row for rows in self._sieve.keep(split, lines, placed) for row in rows]
+
+    def _fewer(self, rows: list[Any]) -> list[Any]:
+        """At most ``max_rows`` of them, in the table's order."""
+        if self._max_rows is None or len(rows) <= self._max_rows:
+            return rows
+        asked = [row.first.prompt if isinstance(row, CostPairRow) else row.prompt for row in rows]
+        texts = [normalise(prompt_text(prompt)) for prompt in asked]
+        digests = [hashlib.sha256(f"{self._seed}\n{text}".encode()).digest() for text in texts]
+        chosen = sorted(range(len(rows)), key=lambda row: (digests[row], row))[: self._max_rows]
+        return [rows[row] for row in sorted(chosen)]
 
     def _prompts_of(self, line: Line) -> list[PromptRow]:
         return [PromptRow(line.prompt, self.meta_of(line.record))]

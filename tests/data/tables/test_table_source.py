@@ -45,6 +45,30 @@ def test_every_kind_of_row_is_split_alike(tmp_path: Path) -> None:
     assert [row.prompt for row in data.prompts("validation")] == [row.prompt for row in data.labelled("validation")]
 
 
+def test_a_limit_takes_the_same_prompts_of_every_kind_whatever_their_order(tmp_path: Path) -> None:
+    rows = numbered(40)
+    data = JsonlData(table(tmp_path, rows), validation=0.2, max_rows=6)
+    labelled, prompts = ([row.prompt for row in made("train")] for made in (data.labelled, data.prompts))
+    assert len(labelled) == 6
+    assert labelled == prompts
+    assert labelled == [row["prompt"] for row in rows if row["prompt"] in labelled]  # in the table's order
+    assert labelled != [row["prompt"] for row in rows][:6]  # a sorted file would be of one kind
+    assert len(data.labelled("validation")) == 6
+    reverse = JsonlData(table(tmp_path, rows[::-1], "reverse.jsonl"), validation=0.2, max_rows=6)
+    assert {row.prompt for row in reverse.labelled("train")} == set(labelled)
+    assert len(JsonlData(table(tmp_path, rows), max_rows=100).labelled("train")) == 40
+
+
+def test_a_limit_holds_for_pairs_of_the_cost_model(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"{i} ?", "response": text, "label": label}
+        for i in range(9)
+        for text, label in (("a", "Safe"), ("b", "Unsafe"))
+    ]
+    assert len(JsonlData(table(tmp_path, rows)).cost_pairs("train")) == 9
+    assert len(JsonlData(table(tmp_path, rows), max_rows=4).cost_pairs("train")) == 4
+
+
 def test_places_name_the_first_line_of_each_prompt(tmp_path: Path) -> None:
     path = table(tmp_path, [{"prompt": "How?"}, {"prompt": "Why?"}, {"prompt": "how"}])
     assert JsonlData(path).places("train") == {"how": f"{path}:1", "why": f"{path}:2"}
@@ -81,6 +105,7 @@ def test_skipping_does_not_reach_into_a_file_that_cannot_be_read(tmp_path: Path)
     [
         ({"bad_rows": "drop"}, "data.bad_rows=drop: must be error or skip"),
         ({"validation": 1.5}, "data.validation=1.5: a share of data.train must lie between 0 and 1"),
+        ({"max_rows": 0}, "data.max_rows=0: must be a whole number of at least 1"),
         ({"constraints": ["harm", "harm"]}, "give one or more different names"),
     ],
 )
