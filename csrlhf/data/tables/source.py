@@ -183,8 +183,7 @@ class TableData:
             )
         if kind not in self._made:
             # Of every split: a broken row of the test file should not surface after an hour of training.
-            made = {name: self._make(kind, name, lines) for name, lines in self._lines.items()}
-            self._made[kind] = {name: self._fewer(rows) for name, rows in made.items()}
+            self._made[kind] = {name: self._fewer(self._make(kind, name, lines)) for name, lines in self._lines.items()}
         rows = self._made[kind][split]
         if not rows:
             raise MissingRowsError(
