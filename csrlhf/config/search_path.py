@@ -116,7 +116,7 @@ def ceil_div(amount: int, size: int) -> int:
     return -(-amount // size)
 
 
-TABLE_ROWS: dict[str, int | None] = {"full": None, "smoke": 64, "batch": None}
+TABLE_ROWS: dict[str, int | None] = {"full": None, "smoke": 32, "batch": None}
 """Most rows of a table by ``data_size``. ``debug=fast`` takes one batch of them, however many there are."""
 
 

@@ -84,6 +84,13 @@ class MixedData:
         """True if some source has this split."""
         return any(_has(source, split) for source in self.sources.values())
 
+    def offers(self, kind: Kind, split: Split) -> bool:
+        """Whether a split that some source has holds rows of this kind: it may be there for another stage."""
+        try:
+            return bool(self._mixed(kind, split))
+        except MissingRowsError:
+            return False
+
     def prompts(self, split: Split) -> list[PromptRow]:
         """Prompts of all sources, each once per source."""
         return self._mixed("prompts", split)

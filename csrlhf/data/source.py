@@ -71,7 +71,8 @@ class DataSource(Protocol):
     """Rows for every stage, by split (``train``, ``validation``, ``test``).
 
     A method raises MissingRowsError, saying what is missing and what to do, where a source lacks that kind of row. A
-    source may have methods more: ``has(split)``, whether it was given this split; ``places(split)``, where each
+    source may have methods more: ``has(split)``, whether it was given this split; ``offers(kind, split)``,
+    of a source whose splits serve different stages, whether one holds this kind of row; ``places(split)``, where each
     prompt stands (``file:line``), by its normalised text, for messages about prompts; and, of a generated world,
     ``certification_prompts(size, excluded)``, prompts that no split holds. It may have attributes more: ``too_long``
     and ``bad_rows``, what happens to rows that do not fit their stage (``csrlhf.data.intake``), and ``left_out``, the

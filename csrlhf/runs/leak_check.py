@@ -150,7 +150,8 @@ def _rows(source: DataSource, kind: Kind, split: Split, required: bool) -> list[
     try:
         return getattr(source, kind)(split)
     except MissingRowsError:
-        if required:
+        others = split == "test" and hasattr(source, "offers")  # a mix's test split may serve other stages alone
+        if required and not others:
             raise
         return []  # the stage itself says which of its keys asks for them
 

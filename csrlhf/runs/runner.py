@@ -13,7 +13,8 @@ trainer brings a program of its own. The hooks that it uses beside Lightning's:
   seen of them since.
 - ``datamodule.source``: its prompts are compared with those of earlier stages (leak_check.py).
 - ``datamodule.intake``, where it has one: what became of the source's rows (``csrlhf.data.intake``), for the record.
-- ``datamodule.source.has("test")``, where the source has this method: whether there is a test split.
+- ``datamodule.source.has("test")`` and ``offers(kind, "test")``, where the source has these methods: whether there is a
+  test split, with rows for this stage.
 - ``logger.begin_stage`` and ``logger.end_stage``, where a logger has them (tracking/stage_logger.py).
 """
 
@@ -128,7 +129,7 @@ def _run_stage(cfg: DictConfig, plan: Plan, command: str) -> dict[str, float]:
     metrics: dict[str, float] = {}
     try:
         for step in cfg.stage.steps:
-            if step == "test" and not _has_test(datamodule):
+            if step == "test" and not _has_test(datamodule, plan):
                 continue
             if step == "fit":
                 trainer.fit(module, datamodule, ckpt_path=resume_from, weights_only=True)
@@ -332,12 +333,15 @@ def _check_leaks(cfg: DictConfig, plan: Plan, datamodule: LightningDataModule) -
         check_leaks(cfg.leaks, plan.stage, source, plan.inputs, cfg)  # type: ignore[arg-type]  # a mapping
 
 
-def _has_test(datamodule: LightningDataModule) -> bool:
-    """False where the data source says that it was given no test split (``data.test=null``)."""
+def _has_test(datamodule: LightningDataModule, plan: Plan) -> bool:
+    """False where the source has no test split (``data.test=null``), or one that serves other stages than this."""
     if hasattr(datamodule, "take_known"):  # a certificate's prompts need not be the source's
         return True
-    has = getattr(getattr(datamodule, "source", None), "has", None)
-    return has is None or has("test")
+    source = getattr(datamodule, "source", None)
+    if not getattr(source, "has", lambda split: True)("test"):
+        return False
+    trained = [kind for kind, splits in plan.declared.reads.items() if {"train", "test"} <= set(splits)]
+    return all(getattr(source, "offers", lambda kind, split: True)(kind, "test") for kind in trained)
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from csrlhf.data.mix import MixedData, _counts
 from csrlhf.data.public.xstest import XsTest
 from csrlhf.data.source import DataSource, MissingRowsError
 from csrlhf.errors import UserError
+from csrlhf.runs import runner
+from csrlhf.runs.stages import cost, evaluate
 
 
 def table(folder: Path, name: str, count: int, **columns: Any) -> str:
@@ -196,3 +199,19 @@ def test_a_folder_that_is_none_is_said_at_once(tmp_path: Path, two: dict) -> Non
     assert MixedData(two, folder=str(tmp_path)).has("train")
     with pytest.raises(UserError, match=r"data\.folder=.*nowhere: is no folder"):
         MixedData(two, folder=str(tmp_path / "nowhere"))
+
+
+def test_a_test_split_may_serve_other_stages_alone(tmp_path: Path) -> None:
+    """Prompts for the evaluation beside labelled rows without a test split: the cost stage has nothing to test on."""
+    prompts = JsonlData(table(tmp_path, "p", 3, category="harmful"), test=table(tmp_path, "t", 3, category="harmful"))
+    mix = MixedData({"rows": JsonlData(table(tmp_path, "a", 10)), "prompts": prompts})
+    assert mix.has("test")
+    assert mix.offers("prompts", "test")
+    assert mix.offers("labelled", "train")
+    assert not mix.offers("labelled", "test")
+    plans = {name: SimpleNamespace(declared=stage.STAGE) for name, stage in (("cost", cost), ("evaluate", evaluate))}
+    loaded = SimpleNamespace(source=mix)
+    assert not runner._has_test(loaded, plans["cost"])
+    assert runner._has_test(loaded, plans["evaluate"])
+    file = SimpleNamespace(source=prompts)  # a file that was named for the purpose and holds no labels is an error
+    assert runner._has_test(file, plans["cost"])
