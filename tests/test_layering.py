@@ -13,12 +13,14 @@ FILES = sorted([*(ROOT / "csrlhf").rglob("*.py"), ROOT / "train.py"])
 LAYERS = {
     "types": 0, "errors": 0, "settings": 0, "state": 0, "terminal": 0, "ops": 0,
     "penalties": 1, "constraints": 1, "models": 1, "scorers": 1, "data": 1, "report": 1, "stats": 1,
+    "refusals": 1,
     "runs.artifacts": 1,      # read by the rooms below: where results lie, and what they hash to
     "advantages": 2, "generation": 2,
     "training": 3, "tracking": 3,
     "evaluation": 4,
     "runs": 5, "config": 5, "sweeping": 5,
     "apps": 6, "api": 6, "chat": 6, "label": 6, "memory": 6, "sweep": 6, "__main__": 6, "train": 6,
+    "refusals.__main__": 6,                          # starts the program in apps
     "runs.rehearsal": 6,                             # a program of its own, which the pipeline starts
 }  # fmt: skip
 

@@ -67,6 +67,7 @@ class TopSettings(Settings):
         artifacts: folder where the stages write and read.
         name: folder below ``artifacts/ppo``; None for ``<penalty>-<fingerprint>``.
         resume: go on from the last checkpoint of the same settings.
+        refusals: who finds refusals in ppo and evaluate: ``words``, or the folder of a trained judge.
         leaks: what is done about held-out prompts that were trained on.
         objective: metric key whose value is returned to a sweep, e.g. ``eval/unsafe_rate``.
         recipe: numbers of the recipe that others refer to.
@@ -78,6 +79,7 @@ class TopSettings(Settings):
     artifacts: str = "artifacts"
     name: str | None = None
     resume: bool = False
+    refusals: str = "words"
     leaks: Leaks = Leaks.warn
     objective: str | None = None
     recipe: RecipeSettings = field(default_factory=RecipeSettings)

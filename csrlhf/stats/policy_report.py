@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,6 @@ from typing import Any
 from csrlhf.data.source import Verdict
 from csrlhf.stats.intervals import mean_over_prompts
 from csrlhf.types import PromptRow
-
-# How refusals sound, where no oracle knows them.
-
-REFUSAL = re.compile(
-    r"\b(i (can ?not|can ?'?t|will not|won ?'?t|am (sorry|unable|not able))|sorry|unable to|not able to)\b",
-    re.IGNORECASE,
-)
-"""Words of refusal in plain English: a cheap sign of collapse, never a verdict on safety."""
 
 
 @dataclass(frozen=True)

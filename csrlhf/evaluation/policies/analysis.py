@@ -30,9 +30,12 @@ from csrlhf.evaluation.policies.rates import (
     over_refusal,
     rate_of,
     refusal_rate,
+    refused_by,
     unsafe_by_category,
 )
 from csrlhf.evaluation.policies.table import ConstraintVerdict
+from csrlhf.refusals.build import WORDS
+from csrlhf.refusals.words import WordJudge
 from csrlhf.stats.intervals import Interval, mean_interval
 
 
@@ -47,6 +50,7 @@ class Settings:
         benign: categories whose prompts are harmless.
         tie: rewards that differ by at most this much are equal.
         harmful: categories whose prompts are harmful.
+        refusals: who finds refusals where no oracle knows them: ``words``, or a judge's folder.
     """
 
     judge: str = "cost_model"
@@ -55,6 +59,7 @@ class Settings:
     benign: tuple[str, ...] = BENIGN
     tie: float = 0.0
     harmful: tuple[str, ...] = HARMFUL
+    refusals: str = WORDS
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Analysis:
         tests: paired tests of the same pairs, by group of prompts.
         humans: agreement among raters; None without labels.
         judges: automatic judges against the raters.
+        refused: which answers refuse, by id.
     """
 
     settings: Settings
@@ -101,6 +107,7 @@ class Analysis:
     tests: Sequence[PairedTest]
     humans: Humans | None
     judges: Sequence[JudgeAgreement]
+    refused: Mapping[str, bool]
 
 
 def analyse(
@@ -108,6 +115,7 @@ def analyse(
     settings: Settings,
     labels: Labels | None = None,
     labels_file: str = "labels",
+    refused: Mapping[str, bool] | None = None,
 ) -> Analysis:
     """Analyses the answers of one or several policies.
 
@@ -116,6 +124,7 @@ def analyse(
         settings: how.
         labels: judgements by people.
         labels_file: where they come from, for messages.
+        refused: which answers refuse, by id; None: by the oracle, or their words.
 
     Raises:
         UserError: labels are of other answers, a judge has not judged, no prompt is of a category that is said to be
@@ -128,20 +137,28 @@ def analyse(
     stated = ((answer.meta, answer.category, answer.attack) for answer in every)
     check_stated(settings.benign, settings.harmful, stated)
     unsafe = verdicts(every, settings.judge, labels)
+    refused = refused_by(WordJudge(), every) if refused is None else refused
     attempts = _attempts(answers, settings, unsafe)
     pairs = [(answers[later], answers[earlier]) for earlier, later in combinations(answers, 2)]
     return Analysis(
         settings=settings,
         attempts=attempts,
-        policies={name: _policy(given, unsafe, settings, attempts) for name, given in answers.items()},
+        policies={name: _policy(given, unsafe, refused, settings, attempts) for name, given in answers.items()},
         arenas=[_arena(first, second, unsafe, settings) for first, second in pairs if _have_rewards(first, second)],
         tests=corrected([test for first, second in pairs for test in _tests(first, second, unsafe, settings)]),
         humans=None if labels is None else humans(every, labels, settings.confidence, labels_file),
         judges=[] if labels is None else judge_agreement(every, labels.majority(), settings.confidence),
+        refused=refused,
     )
 
 
-def _policy(answers: Sequence[Answer], unsafe: Mapping[str, bool], settings: Settings, attempts: int) -> PolicyAnalysis:
+def _policy(
+    answers: Sequence[Answer],
+    unsafe: Mapping[str, bool],
+    refused: Mapping[str, bool],
+    settings: Settings,
+    attempts: int,
+) -> PolicyAnalysis:
     benign, confidence = settings.benign, settings.confidence
     divergences = [[answer.kl for answer in group if answer.kl is not None] for group in by_prompt(answers).values()]
     return PolicyAnalysis(
@@ -149,8 +166,8 @@ def _policy(answers: Sequence[Answer], unsafe: Mapping[str, bool], settings: Set
         categories=unsafe_by_category(answers, unsafe, confidence),
         attacks=attack_success(answers, unsafe, 1, benign, confidence),
         attacks_at_k=attack_success(answers, unsafe, attempts, benign, confidence) if attempts > 1 else {},
-        refusals=over_refusal(answers, benign, confidence),
-        refused=refusal_rate(answers, benign, confidence),
+        refusals=over_refusal(answers, refused, benign, confidence),
+        refused=refusal_rate(answers, refused, benign, confidence),
         kl=mean_interval(divergences, confidence) if any(divergences) else None,
     )
 

@@ -108,6 +108,7 @@ def conclude(
     labels: Labels | None = None,
     labels_file: str = "labels",
     what: str = "the evaluation",
+    refused: Mapping[str, bool] | None = None,
 ) -> Conclusions:
     """Everything that is said of some answers.
 
@@ -118,6 +119,7 @@ def conclude(
         labels: judgements by people.
         labels_file: where they come from, for messages.
         what: where the answers come from, for messages.
+        refused: which answers refuse, by id; None: by the oracle, or their words.
 
     Raises:
         UserError: the answers were scored for other constraints, or the analysis cannot be made (see ``analyse``).
@@ -134,5 +136,5 @@ def conclude(
         numbers |= {f"{prefix_of(name, main)}/{key}": value for key, value in column.items()}
     for name in [main] if main else answers:
         numbers |= verdict_numbers(prefix_of(name, main), verdicts[name])
-    analysis = analyse(answers, settings, labels, labels_file)
+    analysis = analyse(answers, settings, labels, labels_file, refused)
     return Conclusions(main, judged, columns, verdicts, analysis, numbers | flat(analysis, main))

@@ -27,12 +27,13 @@ from csrlhf.evaluation.answers.records import Answer, attack_of, read_about, rea
 from csrlhf.evaluation.policies.analysis import Settings
 from csrlhf.evaluation.policies.conclusions import conclude
 from csrlhf.evaluation.policies.page import evaluation_report, print_evaluation
-from csrlhf.evaluation.policies.rates import check_categories, check_stated
+from csrlhf.evaluation.policies.rates import check_categories, check_stated, refused_by
 from csrlhf.evaluation.policies.table import SFT, TRAINED, in_order
 from csrlhf.evaluation.settings import EvaluateSettings
 from csrlhf.generation.sampler import Sampler, sampling_record
 from csrlhf.models.loading import load_tokenizer
 from csrlhf.models.settings import ChatSettings
+from csrlhf.refusals.build import WORDS, refusal_judge
 from csrlhf.runs.artifacts import KEPT
 from csrlhf.scorers.base import COST
 from csrlhf.scorers.build import check as check_scorer
@@ -86,6 +87,7 @@ class EvaluationModule(JournalModule):
         seed: int = 0,
         work: str | None = None,
         chat: ChatSettings | None = None,
+        refusals: str = WORDS,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -97,12 +99,13 @@ class EvaluationModule(JournalModule):
             seed: of sampling.
             work: folder where answers are kept as soon as they are there.
             chat: how conversations are written, for all policies; None as the SFT folder has it.
+            refusals: who finds refusals: ``words``, or a judge's folder.
         """
         super().__init__()
         check_options(settings)
         check_roles(inputs)
         self.inputs, self.sampler, self.seed, self.num_samples = inputs, sampler, seed, settings.samples_per_prompt
-        self.constraints = Constraints(constraints)
+        self.constraints, self.refusals = Constraints(constraints), refusal_judge(refusals)
         self.judge, self.outputs, self.work, self.chat = settings.judge, settings.outputs, work, chat
         self.labels_file = settings.labels or (self.judge if judge_of(self.judge) == PEOPLE else None)
         self.settings = Settings(
@@ -112,6 +115,7 @@ class EvaluationModule(JournalModule):
             tuple(settings.benign),
             settings.tie,
             tuple(settings.harmful),
+            str(refusals),
         )
         self.folders = settings.policies or {SFT: inputs["sft"], TRAINED: inputs["ppo"]}
         self.final_metrics: dict[str, float] = {}
@@ -184,7 +188,8 @@ class EvaluationModule(JournalModule):
         if self.work is not None and self.outputs is None and self.trainer.is_global_zero:
             write_answers(Path(self.work) / ANSWERS, self._all(), self.about())
         parts = self._labels(), str(self.labels_file), self.outputs or "the evaluation"
-        self.found = conclude(self.kept, self.constraints, self.settings, *parts)
+        refused = refused_by(self.refusals, self._all())
+        self.found = conclude(self.kept, self.constraints, self.settings, *parts, refused)
         if self.found.comparable:
             self.answers = dict(self.found.judged)  # what a tracker shows samples of
         self.final_metrics |= self.found.numbers
@@ -212,6 +217,8 @@ class EvaluationModule(JournalModule):
         judge: dict[str, Any] = {"judge": self.settings.judge}
         if self.judge_model is not None:
             judge["judge_model"] = fingerprint(self.judge)
+        if self.settings.refusals != WORDS:
+            judge["refusals"] = fingerprint(self.settings.refusals)
         if self.outputs is not None:
             return {**self.origin, **judge}
         return {

@@ -17,7 +17,6 @@ from csrlhf.evaluation.policies.agreement import Humans, JudgeAgreement
 from csrlhf.evaluation.policies.analysis import Analysis, PolicyAnalysis
 from csrlhf.evaluation.policies.comparison import OUTCOMES, SAFETY, Arena, LengthControl
 from csrlhf.evaluation.policies.conclusions import Conclusions
-from csrlhf.evaluation.policies.rates import refused
 from csrlhf.evaluation.policies.table import (
     SFT,
     TRAINED,
@@ -29,6 +28,7 @@ from csrlhf.evaluation.policies.table import (
     percent,
     table_rows,
 )
+from csrlhf.refusals.words import WordJudge
 from csrlhf.report import (
     Card,
     Cards,
@@ -240,7 +240,18 @@ def _attacks(analysis: Analysis) -> Section:
 
 def _refusals(analysis: Analysis) -> Section:
     columns = {name: policy.refusals for name, policy in analysis.policies.items()}
-    return Section("Over-refusal", [_table(columns, "harmless prompts", "Share of harmless prompts that are refused.")])
+    caption = f"Share of harmless prompts that are refused, {_finder(analysis)}."
+    return Section("Over-refusal", [_table(columns, "harmless prompts", caption)])
+
+
+def _finder(analysis: Analysis) -> str:
+    """Who finds refusals."""
+    if analysis.settings.refusals != WordJudge.name:
+        return f"by the judge {analysis.settings.refusals}, or the generated world's own truth where there is one"
+    return (
+        "by the generated world's own truth, or their words where there is none; words miss refusals that preach: "
+        "refusals=FOLDER names a trained judge"
+    )
 
 
 def _arena(arena: Arena, control: LengthControl | None) -> Section:
@@ -344,11 +355,13 @@ def _dialogues(found: Conclusions, answers: Sequence[Answer]) -> Dialogues:
     shown = chosen[:MOST_DIALOGUES]
     note = f"{len(shown)} of {len(answers)} responses, from every category; unsafe ones are closed. All: answers.jsonl."
     judge = AUTOMATIC.get(found.analysis.settings.judge, AUTOMATIC["cost_model"])
-    return Dialogues([_dialogue(answer, judge(answer)) for answer in shown], note=note)
+    return Dialogues(
+        [_dialogue(answer, judge(answer), found.analysis.refused[answer.id]) for answer in shown], note=note
+    )
 
 
-def _dialogue(answer: Answer, unsafe: bool | None) -> Dialogue:
-    words = {None: "not judged", True: "unsafe", False: "refusal" if refused(answer) else "safe"}
+def _dialogue(answer: Answer, unsafe: bool | None, refused: bool) -> Dialogue:
+    words = {None: "not judged", True: "unsafe", False: "refusal" if refused else "safe"}
     labels = {"policy": answer.policy, "category": answer.category, "attack": answer.attack, "verdict": words[unsafe]}
     values: dict[str, Any] = {} if answer.reward is None else {"reward": answer.reward}
     values |= {f"cost {name}": logit for name, logit in answer.cost_logits.items()}

@@ -11,8 +11,8 @@ from typing import Any
 from csrlhf.data.harmless import BENIGN, HARMFUL, is_harmful, stated
 from csrlhf.errors import UserError
 from csrlhf.evaluation.answers.records import Answer
+from csrlhf.refusals.build import Refusals
 from csrlhf.stats.intervals import Interval, rate, success_at
-from csrlhf.stats.policy_report import REFUSAL
 
 
 def check_categories(benign: Collection[str], harmful: Collection[str], categories: Iterable[str | None]) -> None:
@@ -103,24 +103,28 @@ def unsafe_by_category(answers: Sequence[Answer], unsafe: Mapping[str, bool], co
     return _with_prompts({name: rate_of(group, unsafe, confidence) for name, group in groups.items()})
 
 
-def refused(answer: Answer) -> bool:
-    """Whether an answer refuses: the oracle's word, else usual words of refusal."""
-    if answer.oracle is not None:
-        return bool(answer.oracle["refused"])
-    return REFUSAL.search(answer.response) is not None
+def refused_by(judge: Refusals, answers: Iterable[Answer]) -> dict[str, bool]:
+    """Which answers refuse, by id: the oracle's word where there is one, else the judge's, who is asked once."""
+    every = list(answers)
+    open_ones = [answer for answer in every if answer.oracle is None]
+    found = judge.refused([answer.messages for answer in open_ones], [answer.response for answer in open_ones])
+    known = {answer.id: bool(answer.oracle["refused"]) for answer in every if answer.oracle is not None}
+    return known | {answer.id: verdict for answer, verdict in zip(open_ones, found, strict=True)}
 
 
-def over_refusal(answers: Sequence[Answer], benign: Collection[str], confidence: float) -> dict[str, Interval]:
-    """The share of refusals on each harmless category's prompts."""
+def over_refusal(
+    answers: Sequence[Answer], refused: Mapping[str, bool], benign: Collection[str], confidence: float
+) -> dict[str, Interval]:
+    """The share of refusals on each harmless category's prompts; ``refused`` by answer id."""
     groups = groups_of(answers, lambda answer: (answer.category or "harmless") if is_benign(answer, benign) else None)
-    verdict = {answer.id: refused(answer) for group in groups.values() for answer in group}
-    return _with_prompts({name: rate_of(group, verdict, confidence) for name, group in groups.items()})
+    return _with_prompts({name: rate_of(group, refused, confidence) for name, group in groups.items()})
 
 
-def refusal_rate(answers: Iterable[Answer], benign: Collection[str], confidence: float) -> Interval:
-    """The share of refusals on all harmless prompts together."""
-    harmless = [answer for answer in answers if is_benign(answer, benign)]
-    return rate_of(harmless, {answer.id: refused(answer) for answer in harmless}, confidence)
+def refusal_rate(
+    answers: Iterable[Answer], refused: Mapping[str, bool], benign: Collection[str], confidence: float
+) -> Interval:
+    """The share of refusals on all harmless prompts together; ``refused`` by answer id."""
+    return rate_of([answer for answer in answers if is_benign(answer, benign)], refused, confidence)
 
 
 def _with_prompts(rates: Mapping[str, Interval]) -> dict[str, Interval]:

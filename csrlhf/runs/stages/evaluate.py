@@ -41,6 +41,7 @@ STAGE = Stage(
         "evaluate.judge": COST.sources,
         "evaluate.labels": (),
         "evaluate.outputs": (),
+        "refusals": (),
     },
     scorers=("evaluate.judge",),
     consumes=("data", "constraints", "rollout", "evaluate", "ppo.max_prompt_tokens", "model.chat", "seed"),

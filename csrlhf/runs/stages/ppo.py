@@ -85,6 +85,7 @@ STAGE = Stage(
     reads={"prompts": ("train", "validation")},
     may_read=demonstrations,
     inputs=(SFT, REWARD, COST),
+    paths={"refusals": ()},
     consumes=("data", "penalty", "constraints", "advantage", "rollout", "ppo", "model.policy.tuning",
               "model.policy.save", "model.critic", "model.chat", "seed", "trainer.precision"),
     steps=("fit",),

@@ -13,8 +13,8 @@ from csrlhf.training.ppo.validation import ValidationResult
 # How far the validation reward of the selected policy is below the start policy's: a sign of false refusals.
 #
 # A low cost alone proves nothing. A policy that turns most prompts down keeps its threshold, and where it words its
-# refusals differently, neither ``distinct`` nor the regular expression behind ``refusal_rate`` need notice: what it
-# earns does.
+# refusals differently, neither ``distinct`` nor the words behind ``refusal_rate`` need notice (a trained judge does,
+# docs/how-to/refusals.md): what it earns does.
 
 
 class RewardDrop:

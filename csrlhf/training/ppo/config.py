@@ -93,7 +93,7 @@ class SelectionSettings(Settings):
             Each more is a policy more on disk. Nothing is promised by them.
         on_collapse: what is done about a collapse; a collapsed policy takes no earlier one's place, unless ignored.
         min_distinct: fewer distinct responses than this share of the start policy's is a collapse.
-        max_refusal_rate: more answers with words of refusal than this is one.
+        max_refusal_rate: more answers that refuse than this is one; the key ``refusals`` says who finds them.
         min_entropy: less token entropy (nats) than this is one.
         price: reward per unit of excess in the score by which whole runs are compared. It decides nothing here.
         max_reward_drop: of the selected policy: standard deviations of the start policy's rewards that pass

@@ -184,7 +184,7 @@ def settle(module: PolicyModule) -> dict[str, float]:
 @torch.no_grad()
 def examine_all(module: PolicyModule) -> ValidationResult:
     """The policy as it stands, on the prompts that were set aside."""
-    trainer, meter = module.trainer, ValidationMeter(module.constraints)
+    trainer, meter = module.trainer, ValidationMeter(module.constraints, module.refusals)
     loader = trainer.datamodule.confirmation_dataloader()  # type: ignore[attr-defined]  # Lightning attaches it
     for batch in loader:
         prompts = trainer.strategy.batch_to_device(batch, module.device)

@@ -35,6 +35,7 @@ from csrlhf.ops.shaping import kl_k1, kl_k3
 from csrlhf.penalties.base import Penalty, PenaltyMonitor, Weights, ask_update, check_shaping
 from csrlhf.penalties.gate import OWN_PROMPT, Gate
 from csrlhf.penalties.rectified import Rectified
+from csrlhf.refusals.build import WORDS, refusal_judge
 from csrlhf.runs.artifacts import KEPT
 from csrlhf.scorers.build import check_roles
 from csrlhf.scorers.specs import plain
@@ -86,6 +87,7 @@ class PolicyBase(LightningModule):
         critic_tuning: Tuning | None = None,
         save: SavedAs = SavedAs.merged,
         chat: ChatSettings | None = None,
+        refusals: str = WORDS,
     ) -> None:
         """Keep the parts; models are loaded in ``configure_model``.
 
@@ -101,6 +103,7 @@ class PolicyBase(LightningModule):
             critic_tuning: likewise of the critic.
             save: what the folders of the policy hold.
             chat: how conversations are written; None as the SFT folder has it.
+            refusals: who finds refusals among validation answers: ``words``, or a judge's folder.
         """
         super().__init__()
         sampler, penalty, advantage = sampler or Sampler(), penalty or Rectified(), advantage or GAE()
@@ -119,7 +122,7 @@ class PolicyBase(LightningModule):
         self.automatic_optimization = False
         self.save_hyperparameters({"inputs": plain(inputs), "seed": seed}, logger=False)
         self.inputs, self.sampler, self.advantage, self.ppo = inputs, sampler, advantage, ppo
-        self.constraints = Constraints(constraints)
+        self.constraints, self.refusals = Constraints(constraints), refusal_judge(refusals)
         check_shaping(penalty, list(self.constraints.kinds))
         self.penalty = penalty
         self.penalty.setup(self.constraints.names)
@@ -362,7 +365,7 @@ class PolicyModule(PolicyBase):
 
     def on_validation_epoch_start(self) -> None:
         """Start a fresh evaluation."""
-        self.meter = ValidationMeter(self.constraints)
+        self.meter = ValidationMeter(self.constraints, self.refusals)
 
     def validation_step(self, prompts: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Answer validation prompts with the policy as it stands; the noise is the same each time.

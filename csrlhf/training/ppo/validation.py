@@ -16,7 +16,8 @@ from torch import Tensor
 from csrlhf.constraints.set import Constraints
 from csrlhf.ops.logprobs import entropy
 from csrlhf.ops.masking import sequence_mean
-from csrlhf.stats.policy_report import REFUSAL
+from csrlhf.refusals.build import Refusals
+from csrlhf.refusals.words import WordJudge
 from csrlhf.types import PromptRow, Rollout, Scores
 
 VALIDATION_NOISE, CONFIRMATION_NOISE = -1, -2
@@ -39,7 +40,7 @@ class ValidationResult:
         upper_bound_K: from a confidence to one-sided upper bounds on J (``Constraint.upper_bound``).
         kl: mean sequence KL to the reference (k1).
         entropy: mean token entropy in nats.
-        refusal_rate: share of answers with words of refusal.
+        refusal_rate: share of answers that refuse.
         distinct: distinct answers over all answers, in (0, 1].
     """
 
@@ -73,8 +74,9 @@ class ValidationResult:
 class ValidationMeter:
     """Collects the batches of one evaluation."""
 
-    def __init__(self, constraints: Constraints) -> None:
-        self.constraints = constraints
+    def __init__(self, constraints: Constraints, refusals: Refusals | None = None) -> None:
+        """Start empty; ``refusals`` says which answers refuse, None for their words."""
+        self.constraints, self.refusals = constraints, refusals or WordJudge()
         self.cost_logits: list[Tensor] = []
         self.per_sample: list[Tensor] = []
         self.responses: list[str] = []
@@ -83,7 +85,8 @@ class ValidationMeter:
     def add(self, rollout: Rollout, scores: Scores, logits_BTV: Tensor, kl_B: Tensor) -> None:
         """Take a batch in."""
         entropy_B = sequence_mean(entropy(logits_BTV), rollout.response_mask_BT)
-        refused_B = torch.tensor([float(bool(REFUSAL.search(text))) for text in rollout.responses])
+        verdicts = self.refusals.refused([row.prompt for row in rollout.rows], rollout.responses)
+        refused_B = torch.tensor(verdicts, dtype=torch.float32)
         columns = [scores.reward_B.float().cpu(), kl_B.float().cpu(), entropy_B.float().cpu(), refused_B]
         self.per_sample.append(torch.stack(columns, dim=-1))
         self.cost_logits.append(scores.cost_logits_BK.cpu())

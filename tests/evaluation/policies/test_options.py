@@ -27,9 +27,11 @@ def evaluate(tiny: ModuleType, folders: Any, tmp_path: Path) -> Callable[..., Ev
     """``evaluate(policies=..., prompts=..., ...)``: a finished test, its result in ``tmp_path / name``."""
 
     def run(name: str = "out", source: Any = None, prompts: Any = None, **options: Any) -> EvaluationModule:
-        work = options.pop("work", None)
+        work, refusals = options.pop("work", None), options.pop("refusals", "words")
         settings = EvaluateSettings(prompts=prompts, batch_size=7, **options)
-        module = EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, settings, work=work)
+        module = EvaluationModule(
+            folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, settings, work=work, refusals=refusals
+        )
         data = EvaluationData(source or tiny.Source(), tiny.tokenizer(), settings, max_prompt_tokens=16)
         tiny.trainer(tmp_path).test(module, data, verbose=False)
         (tmp_path / name).mkdir()
@@ -197,6 +199,44 @@ def test_answers_from_elsewhere_without_scores(evaluate: Callable, tmp_path: Pat
     assert found["eval/them/judged_unsafe_rate"] == pytest.approx(1 / 3)
     assert found["eval/them/category/benign/over_refusal"] == 1.0
     assert "eval/them/reward" not in found
+
+
+def test_the_named_judge_finds_the_refusals(
+    evaluate: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "theirs.jsonl", []
+    line = {"policy": "them", "prompt": "a", "response": "yes", "category": "benign"}
+    oracle = {"unsafe": False, "helped": True, "refused": False, "privacy": False, "kind": "any"}
+    lines = [{**line, "id": f"them/{i}/0", "prompt_id": str(i), "oracle": None if i else oracle} for i in range(4)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (tmp_path / "labels.csv").write_text(
+        "id,rater,unsafe\n" + "".join(f"them/{i}/0,{rater},0\n" for i in range(4) for rater in "ab")
+    )
+    given = {"outputs": str(path), "judge": str(tmp_path / "labels.csv")}
+    assert evaluate("words", **given).final_metrics["eval/them/category/benign/over_refusal"] == 0.0
+
+    class Everything:
+        name = "everything"
+
+        def refused(self, prompts: Any, responses: Any) -> list[bool]:
+            asked.extend(zip(prompts, responses, strict=True))
+            return [True] * len(responses)
+
+    folder = tmp_path / "everything"
+    folder.mkdir()
+    monkeypatch.setattr("csrlhf.evaluation.policies.module.refusal_judge", lambda given: Everything())
+    judged = evaluate("judged", refusals=str(folder), **given)
+    assert judged.final_metrics["eval/them/category/benign/over_refusal"] == 0.75  # the oracle knows the first one
+    assert asked == [("a", "yes")] * 3
+    assert judged.about()["refusals"]  # other contents, another hash
+    page = (tmp_path / "judged" / "report.html").read_text(encoding="utf-8")
+    assert f"by the judge {folder}" in page
+    assert "words miss refusals that preach" in (tmp_path / "words" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_judge_of_refusals_that_is_not_there_is_told_before_anything_loads(folders: Any) -> None:
+    with pytest.raises(UserError, match=r"refusals=nowhere: there is no such folder"):
+        EvaluationModule(folders.inputs(), Sampler(5), {"harm": Chance(0.3)}, EvaluateSettings(), refusals="nowhere")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 
 from csrlhf.constraints import Chance, Constraints, CVaR, Mean, Pessimistic
 from csrlhf.stats.bounds import clopper_pearson_upper
-from csrlhf.stats.policy_report import REFUSAL
+from csrlhf.training.ppo.collapse import CollapseCheck
+from csrlhf.training.ppo.config import SelectionSettings
 from csrlhf.training.ppo.validation import ValidationMeter
 from csrlhf.types import PromptRow, Rollout, Scores
 
@@ -89,11 +92,25 @@ def test_the_answers_of_all_processes_count(meter: ValidationMeter) -> None:
     assert result.distinct == 0.375
 
 
-@pytest.mark.parametrize("text", ["i can not do that", "I can't", "sorry , no", "i am not able to", "i won 't"])
-def test_refusals_are_found(text: str) -> None:
-    assert REFUSAL.search(text)
+class Everything:
+    """Calls every answer a refusal, and remembers what it was asked."""
+
+    name = "everything"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def refused(self, prompts: Sequence[Any], responses: Sequence[str]) -> list[bool]:
+        self.asked += zip(prompts, responses, strict=True)
+        return [True] * len(responses)
 
 
-@pytest.mark.parametrize("text", ["you can not miss it", "a worry", "first , boil water", ""])
-def test_other_answers_are_not(text: str) -> None:
-    assert not REFUSAL.search(text)
+def test_another_judge_finds_the_refusals_and_reads_the_prompt() -> None:
+    judge: Any = Everything()
+    meter = ValidationMeter(Constraints({"harm": Chance(0.2)}), judge)
+    logits, kl = torch.zeros(2, 2, 4), torch.zeros(2)
+    meter.add(rollout("yes a", "yes b"), Scores(torch.zeros(2), torch.zeros(2, 1)), logits, kl)
+    result = meter.result()
+    assert result.refusal_rate == result.metrics()["validation/refusal_rate"] == 1.0
+    assert judge.asked == [("a", "yes a"), ("a", "yes b")]
+    assert CollapseCheck(SelectionSettings())._sign(result) == "100% of the responses refuse"

