@@ -210,10 +210,7 @@ class PolicyBase(LightningModule):
     def export(self, folder: Path) -> None:
         """Write the selected policy, and the last one beside it in ``last/``."""
         best = self.selection.folder(Path(self.trainer.default_root_dir))
-        if best.is_dir():
-            copy_folder(best, folder)
-        else:
-            self.save(folder)
+        copy_folder(best, folder) if best.is_dir() else self.save(folder)
         self.save(folder / "last")
 
     def save(self, folder: Path) -> None:
