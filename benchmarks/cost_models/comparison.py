@@ -20,10 +20,10 @@ from benchmarks.cost_models.fit import fit_and_predict, fold_numbers, prompt_gro
 from benchmarks.cost_models.slices import FRAMINGS, LENGTHS, framing, harm_words, length_band, looks_harmful
 from benchmarks.cost_models.table import Predictions
 from csrlhf.data.encoding import prompt_text
+from csrlhf.refusals.words import WordJudge
 from csrlhf.stats.classification import auroc, expected_calibration_error
 from csrlhf.stats.cost_report import bag_of_words
 from csrlhf.stats.intervals import bootstrap_intervals
-from csrlhf.training.ppo.validation import REFUSAL
 from csrlhf.types import CostPairRow, LabelledRow
 
 # What is said of each arm: measures of held-out predictions, and their paired differences with intervals.
@@ -204,7 +204,9 @@ class Comparison:
             arm: {seed: [self.done.load(arm, seed, fold, self.settings) for fold in folds] for seed in seeds}
             for arm in arms
         }
-        refuses_N = np.array([bool(REFUSAL.search(row.response)) for row in self.rows])
+        refuses_N = np.array(
+            WordJudge().refused([row.prompt for row in self.rows], [row.response for row in self.rows])
+        )
         alike = {seed: np.zeros(len(self.rows), dtype=bool) for seed in seeds}
         for seed in seeds:
             for fold in folds:
