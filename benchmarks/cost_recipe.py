@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.cost_models.fit import NUM_FOLDS, fit_and_predict, fold_numbers, prepare_torch, prompt_groups
 from benchmarks.cost_models.table import Predictions, table
@@ -57,9 +57,7 @@ COST_KEYS = (
 
 def recipe(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The settings of one recipe, read from the project's own configuration."""
-    search_path.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["stage=cost", "data=jsonl", "model=minilm", *overrides])
+    config = composed(("model=minilm", *overrides))
     if config.cost.loss != "semantic":
         raise UserError(
             f"cost.loss={config.cost.loss}: recipes are compared on the semantic loss; losses are compared by "
@@ -71,6 +69,13 @@ def recipe(overrides: tuple[str, ...]) -> dict[str, Any]:
         found["cost"][part].pop("_target_")
     found["cost"]["optimizer"].pop("kind")  # every fit uses AdamW
     return found
+
+
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    """The project's own configuration of the cost stage."""
+    search_path.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", ["stage=cost", "data=jsonl", *overrides])
 
 
 def _read(settings: Any, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -20,8 +20,13 @@ from csrlhf.models.tuning import save_merged
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-def check_saved_as(saved_as: SavedAs, tuning: Tuning) -> None:
-    """Raise a UserError where adapters are to be saved and there are none."""
+def check_tuning(saved_as: SavedAs, tuning: Tuning) -> None:
+    """Raise a UserError where nothing of a policy is trained, or adapters are to be saved and there are none."""
+    if tuning.method == TuningMethod.frozen:
+        raise UserError(
+            "model.policy.tuning.method=frozen: trains nothing of a policy; set full, lora or last_n (frozen is for "
+            "cost models and critics, whose heads are trained)"
+        )
     if saved_as == SavedAs.adapters and tuning.method != TuningMethod.lora:
         raise UserError(
             f"model.policy.save=adapters: model.policy.tuning.method={tuning.method} trains no adapters; set "

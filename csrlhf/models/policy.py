@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from csrlhf.data.chat_templates import furnish
 from csrlhf.errors import UserError
-from csrlhf.models.adapters import check_saved_as
+from csrlhf.models.adapters import check_tuning
 from csrlhf.models.checks import check_end_token, check_policy, check_vocabulary
 from csrlhf.models.loading import build_policy, load_policy, load_tokenizer, name_ends, seeded
 from csrlhf.models.settings import ChatSettings, SavedAs, Tuning
@@ -48,7 +48,7 @@ class PolicySpec:
         self.path, self.architecture, self.given_tokenizer, self.seed = path, architecture, tokenizer, seed
         self.chat = chat
         self.tuning, self.saved_as = tuning or Tuning(), SavedAs(save)
-        check_saved_as(self.saved_as, self.tuning)
+        check_tuning(self.saved_as, self.tuning)
         if self.saved_as == SavedAs.adapters and path is None:
             raise UserError(
                 "model.policy.save=adapters: a randomly initialised model has no folder that adapters belong to"

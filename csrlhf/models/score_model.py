@@ -77,12 +77,23 @@ def pool_mean(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
     return (hidden_BSH * weight_BS1).sum(1) / weight_BS1.sum(1).clamp(min=1)
 
 
+def pool_weighted(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
+    """The mean over real tokens, the t-th of them weighing t (zero for a row without any).
+
+    In a causal model a token's state has read what stands before it alone, so that a prompt's first words count for
+    little in it and the response for most: the pooling of SGPT (Muennighoff, arXiv 2202.08904).
+    """
+    place_BS = mask_BS.cumsum(1) * mask_BS
+    weight_BS1 = place_BS.unsqueeze(-1).to(torch.promote_types(hidden_BSH.dtype, torch.float32))
+    return ((hidden_BSH * weight_BS1).sum(1) / weight_BS1.sum(1).clamp(min=1)).to(hidden_BSH.dtype)
+
+
 def pool_cls(hidden_BSH: Tensor, mask_BS: Tensor) -> Tensor:
     """The first token's vector: an encoder's classification token."""
     return hidden_BSH[:, 0]
 
 
-POOLINGS: dict[str, Pooling] = {"last": pool_last, "mean": pool_mean, "cls": pool_cls}
+POOLINGS: dict[str, Pooling] = {"last": pool_last, "mean": pool_mean, "weighted": pool_weighted, "cls": pool_cls}
 
 
 def get_pooling(name: str) -> Pooling:

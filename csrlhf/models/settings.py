@@ -43,6 +43,8 @@ class TuningMethod(StrEnum):
     """Low-rank adapters alone."""
     last_n = auto()
     """The last layers and the final norm; embeddings and language head stay as they are."""
+    frozen = auto()
+    """None: of a cost model the head alone, fitted to the states of the backbone as it is."""
 
 
 class SavedAs(StrEnum):
@@ -111,7 +113,7 @@ class Tuning(Settings):
     """Which weights are trained, and what is kept for their gradients; ``models/tuning.py`` applies it.
 
     Attributes:
-        method: all weights, adapters (LoRA, by PEFT), or the last layers.
+        method: all weights, adapters (LoRA, by PEFT), the last layers, or none of a cost model's backbone.
         rank: of the adapters; None for 16.
         alpha: scale of the adapters, which are multiplied by ``alpha / rank``; None for twice the rank.
         targets: ends of the names of the linear layers that get adapters; None for all of them.
@@ -150,6 +152,8 @@ class Pooling(StrEnum):
     """The last token's: causal models."""
     mean = auto()
     """The mean: any model."""
+    weighted = auto()
+    """The mean weighted by the tokens' places: causal models, whose later states have read more."""
     cls = auto()
     """The first token's: encoders."""
 

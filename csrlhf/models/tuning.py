@@ -1,4 +1,4 @@
-"""Which weights of a model are trained: all, the last layers, or low-rank adapters (LoRA, by PEFT).
+"""Which weights of a model are trained: all, the last layers, low-rank adapters (LoRA, by PEFT), or none.
 
 What is frozen has ``requires_grad`` off: optimisers, checkpoints and distributed training go by that. Saved folders
 hold plain weights, adapters merged in, so that every stage and transformers open them alike.
@@ -50,6 +50,8 @@ def tune(model: PreTrainedModel, tuning: Tuning) -> None:
         _add_adapters(model, tuning)
     elif tuning.method == TuningMethod.last_n:
         _freeze_lower_layers(model, tuning.layers or 2)
+    elif tuning.method == TuningMethod.frozen:
+        model.requires_grad_(False)
     if tuning.gradient_checkpointing:
         recompute_layers(model)
 

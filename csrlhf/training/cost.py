@@ -25,6 +25,7 @@ from csrlhf.ops.losses import pairwise_cost_loss, semantic_cost_loss
 from csrlhf.stats.classification import classification_metrics, expected_calibration_error, fit_temperature
 from csrlhf.stats.cost_report import cost_report, of_split, split_area
 from csrlhf.stats.drift import MAX_FEATURES, MAX_LENGTHS, Reference, one_of_each, spread, words_of
+from csrlhf.training.head_fit import head_fit
 from csrlhf.training.ranks import gather_lists
 from csrlhf.training.score import ScoreModule
 from csrlhf.training.settings import CostSettings
@@ -47,6 +48,7 @@ class CostModule(ScoreModule):
     def __init__(self, score: ScoreSpec, settings: CostSettings) -> None:
         super().__init__(score, settings)
         self.settings = settings
+        self._head_fit = head_fit(score.tuning, score.head_bias, settings)
         self.probabilities: dict[str, NDArray[np.float64]] = {}
         self.logits: dict[str, NDArray[np.float64]] = {}
         self.features: NDArray[np.float32] | None = None
@@ -64,9 +66,16 @@ class CostModule(ScoreModule):
         """One output per constraint of the data."""
         return self.source.constraints
 
+    def on_train_epoch_start(self) -> None:
+        if self._head_fit is not None:
+            self.model.backbone.eval()  # what the head is fitted to is what it will read: no dropout
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The chosen loss of a batch."""
-        logits_BK = self.model(batch["input_ids"], batch["mask"])
+        features_BH = self.model.features(batch["input_ids"], batch["mask"])
+        if self._head_fit is not None:
+            self._head_fit.keep(features_BH, batch["unsafe"])
+        logits_BK = self.model.scores(features_BH)
         if self.settings.loss == CostLoss.semantic:
             return self.weighted(semantic_cost_loss(logits_BK, batch["unsafe"], self.settings.label_smoothing), batch)
         first_BK, second_BK = logits_BK.chunk(2)
@@ -78,6 +87,13 @@ class CostModule(ScoreModule):
             label_smoothing=self.settings.label_smoothing,
         )
         return self.weighted(loss, batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if self._head_fit is not None and (
+            batch_idx + 1 == self.trainer.num_training_batches or self.trainer.should_stop
+        ):
+            self._head_fit.fit(self, self.model)  # before Lightning validates and keeps the checkpoint
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Judge a batch; the numbers are made of the whole split."""

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from csrlhf.data.encoding import prompt_text
 from csrlhf.data.source import DataSource, Split
+from csrlhf.errors import UserError
 from csrlhf.models.score_model import ScoreSpec
+from csrlhf.models.settings import TuningMethod
 from csrlhf.ops.losses import bradley_terry_loss
 from csrlhf.stats.intervals import bootstrap_intervals
 from csrlhf.training.ranks import gather_lists
@@ -33,6 +35,11 @@ class RewardModule(ScoreModule):
     """
 
     def __init__(self, score: ScoreSpec, settings: RewardSettings) -> None:
+        if score.tuning.method == TuningMethod.frozen:
+            raise UserError(
+                "model.score.tuning.method=frozen: a head is fitted to labels, and the reward model learns from pairs; "
+                "give stage=reward another model, such as model=smollm2, or set full, lora or last_n"
+            )
         super().__init__(score if settings.pooling is None else replace(score, pooling=settings.pooling), settings)
         self.settings = settings
         self._unit = 1.0  # of the model's scores now, in those of training

@@ -163,6 +163,8 @@ class CostSettings(ScoreTraining, LabelledSettings):
         label_smoothing: see the losses.
         calibrate: fit a temperature on the validation split in the final validation run; it is saved with the model.
         baseline: train a bag-of-words baseline beside the final report.
+        ridge: penalty of the squared weights of a head that is fitted to a frozen backbone
+            (``model.score.tuning.method=frozen``), on standardised states, beside the mean loss; None for 0.1.
     """
 
     key = "cost"
@@ -170,3 +172,4 @@ class CostSettings(ScoreTraining, LabelledSettings):
     label_smoothing: float = setting(0.0, "in [0, 1)")
     calibrate: bool = True
     baseline: bool = True
+    ridge: float | None = setting(None, "above 0")

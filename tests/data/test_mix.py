@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from csrlhf.data.jsonl import JsonlData
 from csrlhf.data.mix import MixedData, _counts
-from csrlhf.data.public.xstest import XsTest
+from csrlhf.data.public.or_bench import OrBench
 from csrlhf.data.source import DataSource, MissingRowsError
 from csrlhf.errors import UserError
 from csrlhf.runs import runner
@@ -116,8 +116,8 @@ def test_sources_with_other_labels_are_refused_and_those_without_labels_are_not(
         "data.sources.c.constraints=['harm', 'privacy'] and data.sources.a.constraints=['harm'] differ: a mix has one "
         "set of labels, give both the same names in one order"
     )
-    (tmp_path / "x.csv").write_text("prompt,label\nhow?,safe\n", encoding="utf-8")
-    prompts = XsTest(test=str(tmp_path / "x.csv"))
+    (tmp_path / "x.csv").write_text("prompt,category\nhow?,harm\n", encoding="utf-8")
+    prompts = OrBench(test=str(tmp_path / "x.csv"), harmless=True)
     assert MixedData({"prompts": prompts, "c": two["c"]}).constraints == ("harm", "privacy")
     assert MixedData({"prompts": prompts}).constraints == ("harm",)
 

@@ -20,7 +20,7 @@ from csrlhf.data.pairs import SAME, compared_pair, pairs_by_label, same_text
 from csrlhf.data.source import KIND_WORDS, Kind, MissingRowsError, Split, check_split
 from csrlhf.data.tables.readers import is_hub_name
 from csrlhf.data.tables.record import LeftOut, Line, Record, Sieve
-from csrlhf.data.tables.splits import GivenSplits
+from csrlhf.data.tables.splits import GivenSplits, Location
 from csrlhf.errors import UserError
 from csrlhf.types import CostPairRow, DemonstrationRow, LabelledRow, PreferenceRow, Prompt, PromptRow
 
@@ -30,7 +30,8 @@ class TableData:
 
     Args:
         train: a file (``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet``, with ``.gz`` or ``.zst`` behind it or
-            not), a folder of the ``datasets`` library, or ``owner/name:split`` on the Hub; None where no stage trains.
+            not), a folder of the ``datasets`` library, or ``owner/name:split`` on the Hub; or a list of these, whose
+            rows follow each other; None where no stage trains.
         validation: likewise, or a number in (0, 1): this share of ``train``'s prompts is held out for it.
         test: likewise; scored once, at the end.
         constraints: names of the labelled harms, in the order of the cost model's outputs.
@@ -61,9 +62,9 @@ class TableData:
 
     def __init__(
         self,
-        train: str | None = None,
-        validation: str | float | None = None,
-        test: str | float | None = None,
+        train: Location | None = None,
+        validation: Location | float | None = None,
+        test: Location | float | None = None,
         constraints: Sequence[str] = ("harm",),
         split_seed: int = 0,
         bad_rows: str = "error",
@@ -84,7 +85,9 @@ class TableData:
         self._columns = self._checked_columns(columns)
         options = dict(self.hub_options) | ({} if data_dir is None else {"data_dir": data_dir})
         self._given = GivenSplits(train, validation, test, split_seed, options)
-        if data_dir is not None and not any(map(is_hub_name, self._given.locations.values())):
+        if data_dir is not None and not any(
+            is_hub_name(one) for several in self._given.locations.values() for one in several
+        ):
             raise UserError(
                 f"data.data_dir={data_dir}: is a folder of a data set on the Hub, and no split is on the Hub; name the "
                 "files in it, or leave it null"

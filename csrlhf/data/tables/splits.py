@@ -21,6 +21,9 @@ from csrlhf.types import Prompt
 
 Shares = dict[Split, float]
 
+Location = str | Sequence[str]
+"""A file, folder or name on the Hub, or several, whose rows follow each other."""
+
 
 def check_shares(shares: Mapping[Split, float], has_train: bool) -> None:
     """Refuses shares that are none, or shares of nothing.
@@ -97,7 +100,7 @@ class GivenSplits:
     """The splits that a user named.
 
     Args:
-        train: a location; None where no stage trains.
+        train: a location, or a list of them; None where no stage trains.
         validation: likewise, or a share of ``train``'s prompts, in (0, 1).
         test: likewise.
         split_seed: decides which prompts a share holds out.
@@ -113,18 +116,18 @@ class GivenSplits:
 
     def __init__(
         self,
-        train: str | None,
-        validation: str | float | None,
-        test: str | float | None,
+        train: Location | None,
+        validation: Location | float | None,
+        test: Location | float | None,
         split_seed: int,
         hub_options: Mapping[str, Any] | None = None,
     ) -> None:
-        given: dict[Split, str | float | None] = {"train": train, "validation": validation, "test": test}
+        given: dict[Split, Location | float | None] = {"train": train, "validation": validation, "test": test}
         self.shares: Shares = {split: float(value) for split, value in given.items() if isinstance(value, int | float)}
-        self.locations: dict[Split, str] = {
-            split: check_location(f"data.{split}", str(value))
+        self.locations: dict[Split, tuple[str, ...]] = {
+            split: _checked(split, value)
             for split, value in given.items()
-            if value is not None and split not in self.shares
+            if value is not None and not isinstance(value, int | float)
         }
         check_shares(self.shares, has_train="train" in self.locations)
         if not self.locations:
@@ -139,15 +142,21 @@ class GivenSplits:
 
     def origin(self, split: Split) -> str:
         """Where the rows of a split come from, for messages."""
-        return self.locations.get(split) or f"data.{split}={self.shares[split]} of {self.locations['train']}"
+        if split in self.locations:
+            return ", ".join(self.locations[split])
+        return f"data.{split}={self.shares[split]} of {self.origin('train')}"
 
     def read(self, split: Split) -> list[Record]:
-        """All rows of a location."""
-        return read_records(self.locations[split], self._hub_options)
+        """All rows of a split's locations."""
+        return [row for location in self.locations[split] for row in read_records(location, self._hub_options)]
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of what each location holds, by split."""
-        return {split: content_hash(location, self._hub_options) for split, location in self.locations.items()}
+        """sha256 of what each split's location holds, by split; of several, of their hashes."""
+        found: dict[str, str] = {}
+        for split, locations in self.locations.items():
+            digests = [content_hash(location, self._hub_options) for location in locations]
+            found[split] = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        return found
 
     def share_out(self, tables: Mapping[Split, list[Line]]) -> dict[Split, list[Line]]:
         """The lines of every split, in the order of the splits.
@@ -161,3 +170,11 @@ class GivenSplits:
             parts = split_by_prompt([line.prompt for line in train], self.shares, self.split_seed)
             lines |= {name: [train[row] for row in rows] for name, rows in parts.items()}
         return {name: lines[name] for name in SPLITS if name in lines}
+
+
+def _checked(split: Split, value: Location) -> tuple[str, ...]:
+    """The locations of a split, each of which is there."""
+    listed = [value] if isinstance(value, str) else list(value)
+    if not listed or not all(isinstance(location, str) for location in listed) or len(set(listed)) < len(listed):
+        raise UserError(f"data.{split}={listed}: must be a file, or a list of different files")
+    return tuple(check_location(f"data.{split}", location) for location in listed)

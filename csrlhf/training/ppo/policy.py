@@ -26,7 +26,7 @@ from csrlhf.constraints.chance import Chance
 from csrlhf.constraints.set import Constraints, ConstraintState
 from csrlhf.errors import UserError
 from csrlhf.generation.sampler import Sampler
-from csrlhf.models.adapters import check_saved_as, save_policy
+from csrlhf.models.adapters import check_tuning, save_policy
 from csrlhf.models.loading import load_tokenizer, resolve_path
 from csrlhf.models.settings import ChatSettings, SavedAs, Tuning
 from csrlhf.ops.advantages import Groups, consecutive_groups
@@ -135,7 +135,7 @@ class PolicyBase(LightningModule):
         self.selection = Selection(ppo.selection)
         self.seed, self.chat = seed, chat
         self.policy_tuning, self.critic_tuning, self.saved_as = policy_tuning, critic_tuning, SavedAs(save)
-        check_saved_as(self.saved_as, policy_tuning or Tuning())
+        check_tuning(self.saved_as, policy_tuning or Tuning())
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self.final_metrics: dict[str, float] = {}
         self.gate_history: list[float] = []

@@ -23,12 +23,28 @@ def file(tmp_path: Path) -> str:
 
 def test_locations_and_shares(file: str) -> None:
     given = GivenSplits(file, 0.2, None, split_seed=0)
-    assert (given.locations, given.shares) == ({"train": file}, {"validation": 0.2})
+    assert (given.locations, given.shares) == ({"train": (file,)}, {"validation": 0.2})
     assert "validation" in given
     assert "test" not in given
     assert given.origin("train") == file
     assert given.origin("validation") == f"data.validation=0.2 of {file}"
     assert set(given.hashes()) == {"train"}
+
+
+def test_several_files_are_one_table(file: str, tmp_path: Path) -> None:
+    (tmp_path / "other.jsonl").write_text('{"prompt": "more?"}\n', encoding="utf-8")
+    files = [file, str(tmp_path / "other.jsonl")]
+    one, both = GivenSplits(file, None, None, split_seed=0), GivenSplits(files, 0.5, None, split_seed=0)
+    assert len(both.read("train")) == len(one.read("train")) + 1
+    assert both.origin("validation") == f"data.validation=0.5 of {files[0]}, {files[1]}"
+    assert both.hashes() != one.hashes() == GivenSplits([file], None, None, split_seed=0).hashes()
+    assert both.hashes() != GivenSplits(files[::-1], 0.5, None, split_seed=0).hashes()
+
+
+@pytest.mark.parametrize("locations", [[], [3], ["same", "same"]])
+def test_a_list_that_names_no_files_is_refused(locations: list) -> None:
+    with pytest.raises(UserError, match=r"data\.train=.*: must be a file, or a list of different files"):
+        GivenSplits(locations, None, None, split_seed=0)
 
 
 def test_shares_are_taken_out_of_the_training_table(file: str) -> None:
