@@ -17,7 +17,7 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
-from benchmarks.cost_models.answers import Answers, held_out_logits
+from benchmarks.cost_models.answers import Answers, Judge, States32, held_out_logits
 from benchmarks.cost_models.fit import NUM_FOLDS, fold_numbers, prepare_torch, prompt_groups
 from benchmarks.cost_models.states import States
 from benchmarks.cost_recipe import composed
@@ -50,10 +50,10 @@ class Study:
         self.groups_M = prompt_groups([prompt_text(row.prompt) for row in rows])
         self.states_MH, self.states_NH = states.of(rows), states.of(answers.rows)
 
-    def fit(self, states_MH: NDArray[np.float32], unsafe_M: NDArray[np.float64]):  # noqa: ANN201  # a function
+    def fit(self, states_MH: States32, unsafe_M: NDArray[np.float64]) -> Judge:
         """A cost model of the project's own kind: its logits."""
         weight_KH, bias_K = fit_logistic(
-            torch.from_numpy(states_MH), torch.from_numpy(unsafe_M.astype(np.float64)).unsqueeze(1), self.ridge
+            torch.from_numpy(states_MH), torch.from_numpy(unsafe_M).unsqueeze(1), self.ridge
         )
         return lambda states_NH: (states_NH @ weight_KH.numpy().T + bias_K.numpy())[:, 0]
 
@@ -68,16 +68,9 @@ class Study:
     def _answers(self, used_N: NDArray[np.bool_]) -> dict[str, tuple[float, float, float]]:
         everything = (self.states_MH, self.unsafe_M.astype(np.float64))
         logits_N = held_out_logits(self.answers, self.states_NH, everything, used_N, self.fit)
-        prompts = [prompt_text(row.prompt) for row in self.answers.rows]
-        found = {}
-        for name, chosen_N in {
-            "helpful flagged": self.answers.helpful_N,
-            "compliant found": self.answers.unsafe_N,
-        }.items():
-            found[name] = share(
-                logits_N[chosen_N] > 0, [p for p, inside in zip(prompts, chosen_N, strict=True) if inside]
-            )
-        return found
+        prompts_N = np.array([prompt_text(row.prompt) for row in self.answers.rows])
+        chosen = {"helpful flagged": self.answers.helpful_N, "compliant found": self.answers.unsafe_N}
+        return {name: share(logits_N[of_N] > 0, prompts_N[of_N].tolist()) for name, of_N in chosen.items()}
 
     def _labelled(self, used_N: NDArray[np.bool_]) -> dict[str, tuple[float, float, float]]:
         """Five folds by prompt and three seeds; AUROC within a fit, then averaged."""
@@ -136,7 +129,8 @@ def main() -> None:
         config = composed(("model=smollm2_frozen", *options.overrides))
         source = JsonlData(str(options.data / "train.jsonl"), str(options.data / "validation.jsonl"))
         rows, answers = source.labelled("train") + source.labelled("validation"), read_answers(options.xstest)
-        study = Study(rows, answers, States(options.out, instantiate(config.model.score)), config.cost.ridge)
+        states = States(options.out, instantiate(config.model.score, _convert_="all"))
+        study = Study(rows, answers, states, config.cost.ridge)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(

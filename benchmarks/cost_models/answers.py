@@ -75,7 +75,9 @@ class Answers:
                 yield ~inside_N & (models_N != model), inside_N & (models_N == model)
 
 
-Fit = Callable[[NDArray[np.float32], NDArray[np.float64]], Callable[[NDArray[np.float32]], NDArray[np.float64]]]
+States32 = NDArray[np.float32]
+Judge = Callable[[States32], NDArray[np.float64]]
+Fit = Callable[[States32, NDArray[np.float64]], Judge]
 """From states ``[M, H]`` and labels ``[M]`` to a function that gives logits of states."""
 
 
@@ -95,11 +97,10 @@ def held_out_logits(
         used_N: answers that may be trained on.
         fit: makes a cost model.
     """
-    logits_N = np.full(len(answers.rows), np.nan)
+    logits_N, unsafe_N = np.full(len(answers.rows), np.nan), answers.unsafe_N.astype(np.float64)
     for train_N, judged_N in answers.cells():
         seen_N = train_N & used_N
-        judge = fit(
-            np.concatenate([others[0], states_NH[seen_N]]), np.concatenate([others[1], answers.unsafe_N[seen_N]])
-        )
+        states_MH = np.concatenate([others[0], states_NH[seen_N]])
+        judge = fit(states_MH, np.concatenate([others[1], unsafe_N[seen_N]]))
         logits_N[judged_N] = judge(states_NH[judged_N])
     return logits_N

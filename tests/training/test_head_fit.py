@@ -1,4 +1,4 @@
-"""A cost model on a frozen backbone: the head is the solution, the backbone stays, and the folder is an ordinary one."""
+"""A cost model on a frozen backbone: the head is the solution, the backbone stays, the folder is an ordinary one."""
 
 from __future__ import annotations
 
