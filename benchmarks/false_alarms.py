@@ -55,7 +55,7 @@ class Study:
         weight_KH, bias_K = fit_logistic(
             torch.from_numpy(states_MH), torch.from_numpy(unsafe_M).unsqueeze(1), self.ridge
         )
-        return lambda states_NH: (states_NH @ weight_KH.numpy().T + bias_K.numpy())[:, 0]
+        return lambda states_NH: (states_NH.astype(np.float64) @ weight_KH.numpy().T + bias_K.numpy())[:, 0]
 
     def measures(self, used_N: NDArray[np.bool_]) -> dict[str, str]:
         """The row of a table, in percent with 95 % intervals over prompts, for fits that may see some answers."""

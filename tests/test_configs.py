@@ -199,6 +199,7 @@ WRITTEN = {
     "minilm": ["toy", "minilm_scores"],
     "pretrained": ["llm"],
     "smollm2": ["minilm_scores", "smollm2"],
+    "smollm2_frozen": ["minilm_scores", "smollm2", "smollm2_frozen"],
 }
 """The recipe files that make each model's recipe, the later over the earlier."""
 

@@ -33,7 +33,7 @@ def _main(words: Sequence[str]) -> int:
     parser.add_argument("--data", nargs="+", required=True, metavar="FILE", help="read completions, a file per model")
     parser.add_argument("--dialogues", metavar="FILE", help="prompt, response, label: its Unsafe rows refuse nothing")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for the judge: refusals=FOLDER")
-    parser.add_argument("--backbone", default=BACKBONE, help=f"an encoder (default: {BACKBONE})")
+    parser.add_argument("--backbone", default=BACKBONE, help=f"whose states are read (default: {BACKBONE})")
     given = parser.parse_args(words)
     taken = given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir()))
     if taken and not (given.out / DESCRIPTION).is_file():

@@ -34,7 +34,7 @@ def refusal_judge(given: str | Path, key: str = "refusals") -> Refusals:
         key: where it is named, for messages.
 
     Raises:
-        UserError: the folder is missing, holds no judge, or one whose encoder is not here.
+        UserError: the folder is missing, holds no judge, or one whose backbone is not here.
     """
     if str(given) == WORDS:
         return WordJudge()

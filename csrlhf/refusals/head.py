@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-DIRECTIONS = 64
-"""Principal directions of the states that are kept: with all of them a judge learns how its few models speak."""
 INVERSE_PENALTY = 0.03
 """``C`` of the logistic regression, for weights that sum to about 300 a model."""
 
@@ -28,7 +26,7 @@ class Head:
         sign_mean_S: of the training rows.
         sign_scale_S: their deviations.
         state_mean_H: of the training rows.
-        directions_DH: rows are principal directions, each divided by the deviation along it.
+        directions_DH: rows are principal directions of standardised states, each divided by the deviation along it.
         weight_F: of signs, then of directions, ``F = S + D``.
         bias_1: of the logit.
     """
@@ -69,7 +67,9 @@ class Head:
         return head
 
 
-def fit(signs_BS: Array, states_BH: Array, refused_B: NDArray[np.bool_], weight_B: Array) -> Head:
+def fit(
+    signs_BS: Array, states_BH: Array, refused_B: NDArray[np.bool_], weight_B: Array, most_directions: int = 64
+) -> Head:
     """Fit standardisation, directions and the linear layer on the rows that are given.
 
     Args:
@@ -77,20 +77,25 @@ def fit(signs_BS: Array, states_BH: Array, refused_B: NDArray[np.bool_], weight_
         states_BH: of :class:`csrlhf.refusals.states.Backbone`.
         refused_B: the labels; both must occur.
         weight_B: of each row in the loss.
+        most_directions: of the states that are kept.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
 
-    directions = min(DIRECTIONS, len(states_BH), states_BH.shape[1])
-    pca: Any = PCA(directions, svd_solver="full").fit(states_BH)
+    directions = min(most_directions, len(states_BH), states_BH.shape[1])
+    # Every number of a state counts alike: a language model has a few that are a hundred times as large as the rest.
+    deviation_H = states_BH.std(axis=0)
+    deviation_H = np.where(deviation_H > 0, deviation_H, 1.0)
+    mean_H = states_BH.mean(axis=0)
+    pca: Any = PCA(directions, svd_solver="full").fit((states_BH - mean_H) / deviation_H)
     deviation_D = np.sqrt(pca.explained_variance_)
     kept = deviation_D > 1e-9  # a tiny model's states may lie in fewer directions
     scale_S = signs_BS.std(axis=0)
     unfitted = Head(
         signs_BS.mean(axis=0),
         np.where(scale_S > 0, scale_S, 1.0),
-        pca.mean_,
-        pca.components_[kept] / deviation_D[kept, None],
+        mean_H,
+        pca.components_[kept] / deviation_D[kept, None] / deviation_H,
         np.zeros(signs_BS.shape[1] + int(kept.sum())),
         np.zeros(1),
     )

@@ -1,7 +1,7 @@
 """A judge of refusals from its folder: the trained classifier, its threshold, and what it was trained on.
 
-``refusals.json`` says what it is; ``judge.safetensors`` holds its numbers. The encoder's weights are not copied: the
-folder names them with their hash.
+``refusals.json`` says what it is; ``judge.safetensors`` holds its numbers. The weights whose states it reads are not
+copied: the folder names them with their hash.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RefusalJudge:
         self._words = WordJudge()
 
     def check(self) -> None:
-        """Look for the encoder before anything is generated.
+        """Look for its backbone before anything is generated.
 
         Raises:
             UserError: it is not here, or is another one.
@@ -116,7 +116,7 @@ class RefusalJudge:
 
     @classmethod
     def load(cls, folder: str | Path, key: str = "refusals") -> RefusalJudge:
-        """Read a folder; the encoder is loaded when it is first asked.
+        """Read a folder; the backbone is loaded when it is first asked.
 
         Args:
             folder: what ``python -m csrlhf.refusals`` wrote.
@@ -157,7 +157,7 @@ def train_judge(models: Sequence[Source], dialogues: Source | None = None, backb
     Args:
         models: the answers of at least three models.
         dialogues: answers that comply with harmful requests.
-        backbone: the encoder.
+        backbone: whose states are read.
     """
     encoder = Backbone(backbone)
     extra = [own_phrases(), *([] if dialogues is None else [dialogues])]

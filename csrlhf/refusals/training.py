@@ -44,13 +44,14 @@ class Rows:
 
     Attributes:
         signs_BS: of words.
-        states_BH: of the encoder.
+        states_BH: of the backbone.
         label_B: COMPLIED, REFUSED or PARTLY.
         source_B: which source each is from.
         part_B: of the prompts' split; -1 for sources that are always trained on.
         texts: the answers.
         names: of the sources.
         num_models: of the sources, the first so many are models to leave out.
+        directions: of the states that a judge keeps.
     """
 
     signs_BS: Array
@@ -61,6 +62,7 @@ class Rows:
     texts: tuple[str, ...]
     names: tuple[str, ...]
     num_models: int
+    directions: int = 64
 
 
 class Rates(NamedTuple):
@@ -126,12 +128,12 @@ def own_phrases() -> Source:
 
 
 def read_rows(models: Sequence[Source], extra: Sequence[Source], backbone: Backbone) -> Rows:
-    """Features of every dialogue: the slow part, asked of the encoder once.
+    """Features of every dialogue: the slow part, asked of the backbone once.
 
     Args:
         models: each is left out once.
         extra: always trained on.
-        backbone: the encoder.
+        backbone: whose states are read.
     """
     sources = [*models, *extra]
     dialogues = [one for source in sources for one in source.dialogues]
@@ -146,6 +148,7 @@ def read_rows(models: Sequence[Source], extra: Sequence[Source], backbone: Backb
         tuple(one.response for one in dialogues),
         tuple(source.name for source in sources),
         len(models),
+        backbone.directions,
     )
 
 
@@ -204,7 +207,8 @@ def _fit(rows: Rows, chosen_B: NDArray[np.bool_]) -> Head:
                 share = count[inverse] ** -REPEATED
                 weight_B[here] = amount * share / share.sum()
     refused_B = rows.label_B[chosen_B] == REFUSED
-    return heads.fit(rows.signs_BS[chosen_B], rows.states_BH[chosen_B], refused_B, weight_B[chosen_B])
+    signs_BS, states_BH = rows.signs_BS[chosen_B], rows.states_BH[chosen_B]
+    return heads.fit(signs_BS, states_BH, refused_B, weight_B[chosen_B], rows.directions)
 
 
 def _scores(rows: Rows, model: int, trained_on: Sequence[int]) -> Array:

