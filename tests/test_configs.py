@@ -231,7 +231,8 @@ def effective(*words: str) -> dict[str, Any]:
 
 def unlike(found: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
     weights = ("model.score.backbone", "model.score.pooling", "model.score.options",
-               "model.score.rows_per_pass", "model.score.head_bias", "model.score.tuning")  # fmt: skip
+               "model.score.rows_per_pass", "model.score.head_bias", "model.score.tuning",
+               "model.score.chat")  # fmt: skip
     return {
         key: value for key, value in found.items()
         if value != written[key] and "${" not in str(value) and not key.startswith(weights)
