@@ -43,6 +43,7 @@ class RecipeSettings(Settings):
     Attributes:
         max_new_tokens: longest answer, end token included; what ``rollout=default`` takes. A rollout of somebody else's
             has lengths of its own.
+        smoke_max_new_tokens: the longest answer in ``experiment=smoke``.
         smoke_batch_size: responses per iteration of ``experiment=smoke``, whose models may be large.
         smoke_validation: its validation prompts.
         smoke_steps: its optimiser steps of the reward model.
@@ -51,6 +52,7 @@ class RecipeSettings(Settings):
     key = "recipe"
 
     max_new_tokens: int = setting(256, ">= 1")
+    smoke_max_new_tokens: int = setting(16, ">= 1")
     smoke_batch_size: int = setting(64, ">= 1")
     smoke_validation: int = setting(256, ">= 1")
     smoke_steps: int = setting(20, ">= 1")
