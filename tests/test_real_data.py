@@ -78,7 +78,7 @@ def test_an_instruct_model_goes_through_all_stages(tmp_path: Path) -> None:
     trained = read(policy / "metrics.json")
     assert trained["train/response_length"] > 1
     assert 0.0 < trained["constraint/harm/cost"] < 1.0
-    assert 0.0 <= trained["policy/kl"] < 1.0  # four small steps
+    assert abs(trained["policy/kl"]) < 1.0  # four small steps; the estimate may be below 0
     start = read(tmp_path / "sft" / "metrics.json")
     assert math.exp(start["validation/loss"]) < 30.0  # a model of English, not a random one
     (evaluation,) = (tmp_path / "evaluate").glob("rectified-*")
