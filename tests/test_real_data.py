@@ -1,6 +1,6 @@
 """Real models on the data that lie beside the checkout: MiniLM as a cost model, and an instruct model made safer.
 
-12 minutes on two cores for the one fit of the cost model, 3 for the smallest run of ``experiment=smollm2``.
+12 minutes on two cores for the one fit of the cost model, 6 for the smallest run of ``experiment=smollm2``.
 """
 
 from __future__ import annotations
