@@ -138,6 +138,8 @@ class Rollout:
             is taken against (``ppo.old_logprobs``); None: the sampler's are.
         full_logprobs_BT: without top-k and top-p, for the KL; None where nothing is truncated: they are the above.
         thoughts: what was thought before each response; None where ``model.thought`` keeps none beside it.
+        states_BSH: what the policy's frozen layers made of all tokens but the last, [B, S - 1, H], as the sampler
+            computed it; None where none of them is frozen (``models/frozen_layers.py``).
     """
 
     sequence_ids_BS: Tensor
@@ -151,6 +153,7 @@ class Rollout:
     old_logprobs_BT: Tensor | None = None
     full_logprobs_BT: Tensor | None = None
     thoughts: tuple[str, ...] | None = None
+    states_BSH: Tensor | None = None
 
     @property
     def ratio_logprobs_BT(self) -> Tensor:

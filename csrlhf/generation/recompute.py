@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from csrlhf.generation.sampler import Ends, Sampler
+from csrlhf.models.frozen_layers import FrozenLayers
 from csrlhf.ops.logprobs import gather_logprobs
 from csrlhf.types import Rollout
 
@@ -25,7 +26,12 @@ LOGITS_PER_PASS = 2**28
 
 @torch.no_grad()
 def sequence_logprobs(
-    sampler: Sampler, model: PreTrainedModel, rollout: Rollout, ends: Ends, truncated: bool = True
+    sampler: Sampler,
+    model: PreTrainedModel,
+    rollout: Rollout,
+    ends: Ends,
+    truncated: bool = True,
+    frozen: FrozenLayers | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs [B, T] of the sampled tokens under a model, as sampled from and without top-k and top-p.
 
@@ -38,6 +44,7 @@ def sequence_logprobs(
         rollout: whose tokens.
         ends: of a turn.
         truncated: False where only the second is asked for; the first is then the same tensor.
+        frozen: layers of the model whose states the rollout holds.
 
     Returns:
         Under the sampling distribution, and under the same without truncation.
@@ -50,8 +57,9 @@ def sequence_logprobs(
             sequence_ids_BS=rollout.sequence_ids_BS[rows],
             sequence_mask_BS=rollout.sequence_mask_BS[rows],
             response_ids_BT=rollout.response_ids_BT[rows],
+            states_BSH=None if rollout.states_BSH is None else rollout.states_BSH[rows],
         )
-        logits = sampler.response_distribution(model, part, ends, truncate=False)
+        logits = sampler.response_distribution(model, part, ends, truncate=False, frozen=frozen)
         full.append(gather_logprobs(logits, part.response_ids_BT))
         if truncated and sampler.warp.truncates:
             logits = sampler.warp.truncate(logits)
@@ -68,9 +76,11 @@ def computes_alike(model: PreTrainedModel) -> bool:
     return all(one.dtype.itemsize >= 4 for one in model.parameters() if one.is_floating_point())
 
 
-def recomputed(rollout: Rollout, sampler: Sampler, model: PreTrainedModel, ends: Ends) -> Rollout:
+def recomputed(
+    rollout: Rollout, sampler: Sampler, model: PreTrainedModel, ends: Ends, frozen: FrozenLayers | None = None
+) -> Rollout:
     """The rollout with the log-probs of a forward pass over whole sequences beside the sampler's."""
-    old_BT, full_BT = sequence_logprobs(sampler, model, rollout, ends)
+    old_BT, full_BT = sequence_logprobs(sampler, model, rollout, ends, frozen=frozen)
     mask_BT = rollout.response_mask_BT
     return replace(
         rollout,

@@ -10,7 +10,7 @@ Legend: B sequences, P prompt tokens, T response tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from csrlhf.data.encoding import prompt_text
 from csrlhf.errors import UserError
 from csrlhf.generation.reading import responses_and_thoughts
 from csrlhf.models.checks import accepted
+from csrlhf.models.frozen_layers import FrozenLayers
 from csrlhf.models.score_model import max_positions
 from csrlhf.ops.logprobs import Warp, gather_logprobs, inverse_cdf_sample
 from csrlhf.ops.masking import through_first
@@ -114,10 +115,18 @@ class Sampler:
         return self.warp(logits, truncate)
 
     def response_distribution(
-        self, model: PreTrainedModel, rollout: Rollout, ends: Ends, truncate: bool = True
+        self,
+        model: PreTrainedModel,
+        rollout: Rollout,
+        ends: Ends,
+        truncate: bool = True,
+        frozen: FrozenLayers | None = None,
     ) -> Tensor:
-        """:meth:`distribution` of a model at a rollout's response positions [B, T, V], in float32 or wider."""
-        logits = _precise(response_logits(model, rollout))
+        """:meth:`distribution` of a model at a rollout's response positions [B, T, V], in float32 or wider.
+
+        ``frozen`` are the model's layers whose states the rollout holds: only those above them are computed.
+        """
+        logits = _precise(response_logits(model, rollout, frozen))
         return self.distribution(logits, torch.arange(logits.shape[1], device=logits.device), ends, truncate)
 
     @torch.no_grad()
@@ -129,6 +138,7 @@ class Sampler:
         seed: int,
         iteration: int,
         watch: Callable[[Tensor], None] | None = None,
+        frozen: FrozenLayers | None = None,
     ) -> Rollout:
         """Sample responses to a batch of prompts.
 
@@ -139,6 +149,7 @@ class Sampler:
             seed: of the run.
             iteration: which iteration's noise to use.
             watch: is handed each step's tokens [B] as they are drawn (end tokens from a row's end on), to show them.
+            frozen: layers of the model whose states the rollout is to hold.
 
         Raises:
             UserError: the longest prompt leaves the model no room for an answer of ``max_new_tokens``, or the model's
@@ -149,20 +160,12 @@ class Sampler:
         device = batch.input_ids_BP.device
         noise_BT = uniform(seed, iteration, batch.index_B, self.max_new_tokens).to(device)
         mask_BS = batch.prompt_mask_BP
-        step_ids_B1, position_B1 = batch.input_ids_BP, positions(mask_BS)
-        cache, done_B = None, torch.zeros(len(mask_BS), dtype=torch.bool, device=device)
+        done_B = torch.zeros(len(mask_BS), dtype=torch.bool, device=device)
         ids, logprobs, full_logprobs = [], [], []
-        with decoding(model) as forward:
+        with decoding(model) as forward, nullcontext([]) if frozen is None else frozen.recorded() as states:
+            logits_BV, cache = _read_prompts(forward, model, batch, states)
             for t in range(self.max_new_tokens):
-                output = forward(
-                    input_ids=step_ids_B1,
-                    attention_mask=mask_BS.long(),
-                    past_key_values=cache,
-                    use_cache=True,
-                    **accepted(model, position_ids=position_B1, logits_to_keep=1),
-                )
-                cache = output.past_key_values
-                full_BV = self.distribution(_precise(output.logits[:, -1]), torch.tensor(t, device=device), ends, False)
+                full_BV = self.distribution(_precise(logits_BV), torch.tensor(t, device=device), ends, False)
                 logits_BV = self.warp.truncate(full_BV)
                 token_B = logits_BV.argmax(dim=-1) if self.greedy else inverse_cdf_sample(logits_BV, noise_BT[:, t])
                 token_B = token_B.masked_fill(done_B, ends[0])
@@ -174,10 +177,16 @@ class Sampler:
                     full_logprobs.append(gather_logprobs(full_BV.unsqueeze(1), token_B.unsqueeze(1)).squeeze(1))
                 mask_BS = torch.cat([mask_BS, ~done_B.unsqueeze(-1)], dim=-1)
                 done_B = done_B | is_any_of(token_B, ends)
-                if bool(done_B.all()):
+                if t + 1 == self.max_new_tokens or bool(done_B.all()):
                     break
-                step_ids_B1 = token_B.unsqueeze(-1)
-                position_B1 = positions(mask_BS)[:, -1:]
+                output = forward(
+                    input_ids=token_B.unsqueeze(-1),
+                    attention_mask=mask_BS.long(),
+                    past_key_values=cache,
+                    use_cache=True,
+                    **accepted(model, position_ids=positions(mask_BS)[:, -1:], logits_to_keep=1),
+                )
+                logits_BV, cache = output.logits[:, -1], output.past_key_values
         response_ids_BT = torch.stack(ids, dim=1)
         is_end_BT = is_any_of(response_ids_BT, ends)
         response_mask_BT = through_first(is_end_BT)
@@ -196,6 +205,7 @@ class Sampler:
             full_logprobs_BT=torch.where(response_mask_BT, torch.stack(full_logprobs, dim=1), 0.0)
             if full_logprobs
             else None,
+            states_BSH=torch.cat(states, dim=1).to(next(model.parameters()).dtype) if states else None,
         )
 
     def _check_room(self, model: PreTrainedModel, batch: PromptBatch) -> None:
@@ -225,6 +235,37 @@ class Sampler:
         )
 
 
+def _read_prompts(
+    forward: Forward, model: PreTrainedModel, batch: PromptBatch, states: list[Tensor]
+) -> tuple[Tensor, Any]:
+    """Logits after each prompt [B, V] and the cache of all rows; rows in succession with one prompt read it once.
+
+    Args:
+        forward: of :func:`decoding`.
+        model: whose forward it is.
+        batch: left-padded prompts.
+        states: what frozen layers have recorded; where prompts were read once, the record becomes that of all rows.
+    """
+
+    def read(ids_UP: Tensor, mask_UP: Tensor) -> Any:
+        known = accepted(model, position_ids=positions(mask_UP), logits_to_keep=1)
+        return forward(input_ids=ids_UP, attention_mask=mask_UP.long(), past_key_values=None, use_cache=True, **known)
+
+    ids_BP, mask_BP = batch.input_ids_BP, batch.prompt_mask_BP
+    repeats_B = ((ids_BP[1:] == ids_BP[:-1]) & (mask_BP[1:] == mask_BP[:-1])).all(dim=-1)
+    if bool(repeats_B.any()):
+        first_B = torch.cat([repeats_B.new_ones(1), ~repeats_B])
+        output, place_B = read(ids_BP[first_B], mask_BP[first_B]), first_B.long().cumsum(-1) - 1
+        cache = output.past_key_values
+        if all(hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", [None])):
+            cache.batch_select_indices(place_B)
+            states[:] = [state[place_B] for state in states]
+            return output.logits[:, -1][place_B], cache
+        states.clear()  # a cache that cannot be widened (of linear attention)
+    output = read(ids_BP, mask_BP)
+    return output.logits[:, -1], output.past_key_values
+
+
 def _check_numbers(model: PreTrainedModel, batch: PromptBatch, broken_BT: Tensor) -> None:
     """A draw from logits that are NaN is some token all the same: an answer of which nothing could be told."""
     if bool(broken_BT.any()):
@@ -246,17 +287,23 @@ def _precise(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def response_logits(model: PreTrainedModel, rollout: Rollout) -> Tensor:
-    """The model's raw logits at the response positions [B, T, V] (prompt positions skip the LM head)."""
-    num_tokens = rollout.response_ids_BT.shape[1]
-    mask_BS = rollout.sequence_mask_BS
-    logits = model(
-        input_ids=rollout.sequence_ids_BS,
-        attention_mask=mask_BS.long(),
-        use_cache=False,
-        **accepted(model, position_ids=positions(mask_BS), logits_to_keep=num_tokens + 1),
-    ).logits
-    return logits[:, -num_tokens - 1 : -1]
+def response_logits(model: PreTrainedModel, rollout: Rollout, frozen: FrozenLayers | None = None) -> Tensor:
+    """The model's raw logits at the response positions [B, T, V] (prompt positions skip the LM head).
+
+    ``frozen`` are the model's layers whose states the rollout holds; only those above are computed.
+    """
+    num_tokens, states_BSH = rollout.response_ids_BT.shape[1], rollout.states_BSH
+    # After the last token nothing follows. Without states it is read all the same: another width is another rounding.
+    end = None if frozen is None or states_BSH is None else -1
+    mask_BS = rollout.sequence_mask_BS[:, :end]
+    with nullcontext() if end is None else frozen.replayed(states_BSH):  # type: ignore[union-attr,arg-type]  # there
+        logits = model(
+            input_ids=rollout.sequence_ids_BS[:, :end],
+            attention_mask=mask_BS.long(),
+            use_cache=False,
+            **accepted(model, position_ids=positions(mask_BS), logits_to_keep=num_tokens + (end is None)),
+        ).logits
+    return logits[:, -num_tokens - 1 : -1] if end is None else logits[:, -num_tokens:]
 
 
 def sampling_record(sampler: Sampler) -> dict[str, Any]:

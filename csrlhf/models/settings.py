@@ -100,12 +100,12 @@ class ChatSettings(Settings):
 
 
 READERS = {
-    "rank": TuningMethod.lora,
-    "alpha": TuningMethod.lora,
-    "targets": TuningMethod.lora,
-    "layers": TuningMethod.last_n,
+    "rank": (TuningMethod.lora,),
+    "alpha": (TuningMethod.lora,),
+    "targets": (TuningMethod.lora,),
+    "layers": (TuningMethod.last_n, TuningMethod.lora),
 }
-"""The method that reads a setting."""
+"""The methods that read a setting."""
 
 
 @dataclass
@@ -117,7 +117,8 @@ class Tuning(Settings):
         rank: of the adapters; None for 16.
         alpha: scale of the adapters, which are multiplied by ``alpha / rank``; None for twice the rank.
         targets: ends of the names of the linear layers that get adapters; None for all of them.
-        layers: how many of the last layers are trained; None for 2.
+        layers: how many of the last layers are trained, or get adapters; None for 2, or adapters in all. PPO computes
+            the layers below once per rollout (``models/frozen_layers.py``).
         gradient_checkpointing: layers are computed again in the backward pass: less memory, more time.
 
     Example:
@@ -136,12 +137,12 @@ class Tuning(Settings):
     def check(self, key: str) -> None:
         """Also refuses a setting that the method does not read."""
         super().check(key)
-        for name, method in READERS.items():
+        for name, methods in READERS.items():
             value = getattr(self, name)
-            if value is not None and self.method != method:
+            if value is not None and self.method not in methods:
                 raise UserError(
-                    f"{key}.{name}={value}: has no meaning with {key}.method={self.method}; set {key}.method={method}, "
-                    "or leave it null"
+                    f"{key}.{name}={value}: has no meaning with {key}.method={self.method}; set "
+                    f"{key}.method={'|'.join(methods)}, or leave it null"
                 )
 
 

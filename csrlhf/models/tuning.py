@@ -63,7 +63,12 @@ def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:
         raise UserError(f"tuning.method=lora needs PEFT ({error}); run: pip install 'csrlhf[lora]'") from error
     targets = "all-linear" if tuning.targets is None else list(tuning.targets)
     rank = tuning.rank or 16
-    config = LoraConfig(r=rank, lora_alpha=tuning.alpha or 2 * rank, target_modules=targets)  # type: ignore[arg-type]
+    below = None
+    if tuning.layers is not None:
+        lowest = _number_of_layers(model, tuning.layers) - tuning.layers
+        below = rf"(?:.*\.)?(?:layers?|h|blocks?)\.(?:{'|'.join(map(str, range(lowest)))})\..*" if lowest else None
+    known: Any = {"target_modules": targets, "exclude_modules": below}
+    config = LoraConfig(r=rank, lora_alpha=tuning.alpha or 2 * rank, **known)
     with warnings.catch_warnings():
         # GPT-2's layers hold their weights transposed; PEFT sees that, adjusts, and says so.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
@@ -73,14 +78,19 @@ def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:
             raise UserError(f"tuning.targets={targets}: {str(error).splitlines()[0]}") from error
 
 
-def _freeze_lower_layers(model: PreTrainedModel, count: int) -> None:
+def _number_of_layers(model: PreTrainedModel, needed: int) -> int:
     found = [layer for name, _ in model.named_parameters() if (layer := layer_of(name)) is not None]
     num_layers = 1 + max(found, default=-1)
-    if num_layers < count:
+    if num_layers < needed:
         raise UserError(
-            f"tuning.layers={count}: {model.config.model_type} has {num_layers} numbered layers; take fewer, "
+            f"tuning.layers={needed}: {model.config.model_type} has {num_layers} numbered layers; take fewer, "
             "or another tuning.method"
         )
+    return num_layers
+
+
+def _freeze_lower_layers(model: PreTrainedModel, count: int) -> None:
+    num_layers = _number_of_layers(model, count)
     for name, parameter in model.named_parameters():
         layer = layer_of(name)
         # Vectors outside of the layers are the final norm: behind the last layer, so they are always reached.

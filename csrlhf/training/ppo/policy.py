@@ -306,7 +306,7 @@ class PolicyModule(PolicyBase):
     def generate(self, prompts: PromptBatch, noise: int | None = None) -> Rollout:
         """Sample one response per prompt; ``noise`` is the iteration number of the draws."""
         iteration = int(self.iteration) if noise is None else noise
-        rollout = self.sampler(self.roles.policy, self.tokenizer, prompts, self.seed, iteration)
+        rollout = self.roles.sample(prompts, self.seed, iteration)
         return self.roles.with_old_logprobs(rollout, self.ppo.old_logprobs)
 
     def score(self, rollout: Rollout) -> Scores:

@@ -20,13 +20,14 @@ from csrlhf.data.encoding import is_encoder_tokenizer
 from csrlhf.generation.recompute import computes_alike, recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.checks import check_end_token, check_vocabulary
+from csrlhf.models.frozen_layers import FrozenLayers
 from csrlhf.models.loading import load_policy, load_tokenizer, load_trunk, name_ends, seeded
 from csrlhf.models.score_model import ScoreModel
 from csrlhf.models.settings import ChatSettings, Tuning, TuningMethod
 from csrlhf.models.text_scorer import TextScorer
 from csrlhf.models.tuning import tune, without_adapters
 from csrlhf.scorers.costs import CostScorers, cost_scorer, reward_scorer
-from csrlhf.types import Rollout, Scores
+from csrlhf.types import PromptBatch, Rollout, Scores
 
 FROZEN = ("reference", "reward_model", "cost_model")
 
@@ -76,6 +77,10 @@ class SeparateRoles(nn.Module):
         self.reference = None if own_reference else load_policy(policy_path).requires_grad_(False)
         with seeded(seed):
             tune(self.policy, policy_tuning)
+        self.frozen = FrozenLayers.of(self.policy)
+        self.reference_frozen = self.frozen
+        if self.frozen is not None and self.reference is not None:
+            self.reference_frozen = FrozenLayers.first(self.reference, len(self.frozen.layers))
         self.critic: ScoreModel | None = None
         if with_critic:
             tuning = critic_tuning or Tuning()
@@ -106,9 +111,13 @@ class SeparateRoles(nn.Module):
         """Dropout stays off in every role: the ratio of an un-updated policy must be 1."""
         return super().train(False)
 
+    def sample(self, prompts: PromptBatch, seed: int, iteration: int) -> Rollout:
+        """Responses of the policy as it stands; ``iteration`` names the noise."""
+        return self.sampler(self.policy, self.tokenizer, prompts, seed, iteration, frozen=self.frozen)
+
     def policy_logits(self, rollout: Rollout) -> Tensor:
         """Logits [B, T, V] of the sampling distribution at the response positions, with gradients."""
-        return self.sampler.response_distribution(self.policy, rollout, self.ends)
+        return self.sampler.response_distribution(self.policy, rollout, self.ends, frozen=self.frozen)
 
     def with_old_logprobs(self, rollout: Rollout, asked: str) -> Rollout:
         """The rollout with what its importance ratios are taken against: the policy has not moved since.
@@ -119,14 +128,15 @@ class SeparateRoles(nn.Module):
         """
         if asked == "sampled" or (asked == "auto" and computes_alike(self.policy)):
             return rollout
-        return recomputed(rollout, self.sampler, self.policy, self.ends)
+        return recomputed(rollout, self.sampler, self.policy, self.ends, self.frozen)
 
     def reference_logprobs(self, rollout: Rollout) -> Tensor:
         """The reference's log-probs [B, T] of the sampled tokens, at the same temperature, not truncated."""
+        asked: Any = {"ends": self.ends, "truncated": False, "frozen": self.reference_frozen}
         if self.reference is not None:
-            return sequence_logprobs(self.sampler, self.reference, rollout, self.ends, truncated=False)[1]
+            return sequence_logprobs(self.sampler, self.reference, rollout, **asked)[1]
         with without_adapters(self.policy):
-            return sequence_logprobs(self.sampler, self.policy, rollout, self.ends, truncated=False)[1]
+            return sequence_logprobs(self.sampler, self.policy, rollout, **asked)[1]
 
     @property
     def ends(self) -> tuple[int, ...]:
