@@ -66,7 +66,8 @@ class FrozenLayers:
         layers = tuple(numbered[number] for number in range(depth))
         ids = torch.tensor([[1, 2, 1], [1, 3, 2]], device=next(model.parameters()).device)
         known: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "use_cache": False}
-        was_training, outputs = model.training, []
+        was_training = model.training
+        outputs: list[Any] = []
         handle = layers[-1].register_forward_hook(lambda layer, inputs, output: outputs.append(output))
         model.eval()
         whole = model(input_ids=ids, **known)[0]
@@ -85,9 +86,11 @@ class FrozenLayers:
     def recorded(self) -> Iterator[list[Tensor]]:
         """Inside, each forward of the model appends the states [B, S, H] that the layers hand on."""
         states: list[Tensor] = []
-        handle = self.layers[-1].register_forward_hook(
-            lambda layer, inputs, output: states.append(output[0] if self.gives_tuple else output)
-        )
+
+        def keep(layer: nn.Module, inputs: Any, output: Any) -> None:
+            states.append(output[0] if self.gives_tuple else output)
+
+        handle = self.layers[-1].register_forward_hook(keep)
         try:
             yield states
         finally:

@@ -67,8 +67,8 @@ def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:
     if tuning.layers is not None:
         lowest = _number_of_layers(model, tuning.layers) - tuning.layers
         below = rf"(?:.*\.)?(?:layers?|h|blocks?)\.(?:{'|'.join(map(str, range(lowest)))})\..*" if lowest else None
-    known: Any = {"target_modules": targets, "exclude_modules": below}
-    config = LoraConfig(r=rank, lora_alpha=tuning.alpha or 2 * rank, **known)
+    asked: dict[str, Any] = {"lora_alpha": tuning.alpha or 2 * rank, "target_modules": targets}
+    config = LoraConfig(r=rank, exclude_modules=below, **asked)
     with warnings.catch_warnings():
         # GPT-2's layers hold their weights transposed; PEFT sees that, adjusts, and says so.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
