@@ -23,7 +23,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import Container, DictConfig, EnumNode, ListConfig, Node, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from csrlhf.config import contracts, search_path
 from csrlhf.errors import UserError
@@ -102,7 +108,7 @@ def check_types(cfg: DictConfig) -> None:
         return
     defaults = compose("train", overrides=_choosing(parsed))
     for key in keys:
-        expected, given = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
+        expected, given = _default(defaults, key), OmegaConf.select(cfg, key)
         problem = type_problem(expected, given)
         if problem:
             raise UserError(f"{key}={'null' if given is None else given}: takes {problem} (its default is {expected})")
@@ -175,7 +181,7 @@ def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
         return None
     if not _has_schema(cfg, key):
         plain = OmegaConf.create({"given": given})  # a mapping or a list as a config has it
-        return type_problem(OmegaConf.select(cfg, key), plain.given)
+        return type_problem(_default(cfg, key), plain.given)
     holder, _, name = key.rpartition(".")
     node: Any = OmegaConf.select(cfg, holder)._get_node(name) if holder else cfg._get_node(name)
     try:
@@ -183,6 +189,14 @@ def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
     except ValidationError:
         return _takes(node)
     return None
+
+
+def _default(cfg: DictConfig, key: str) -> Any:
+    """A key's value; None where it is made of a value that has to be given and is not (``${data.folder}/train.jsonl``)."""
+    try:
+        return OmegaConf.select(cfg, key)
+    except InterpolationToMissingValueError:
+        return None
 
 
 def type_problem(expected: Any, given: Any) -> str | None:

@@ -73,6 +73,16 @@ def test_null_passes_where_it_means_all_or_none(command_line: Callable, word: st
     assert "sft.batch_size=0" in outcome.err
 
 
+@pytest.mark.parametrize("given", ["one.jsonl", "[one.jsonl,two.jsonl]"])
+def test_a_file_may_be_named_whose_default_lies_in_a_folder_that_has_to_be_given(
+    command_line: Callable, tmp_path: Path, given: str
+) -> None:
+    """Its default is ``${data.folder}/...``, which nothing stands for where groups alone are composed."""
+    words = ["data=safe_chat", f"data.folder={tmp_path}", f"data.sources.dialogues.train={given}"]
+    outcome = command_line("stage=sft", *words, "sft.batch_size=0")  # the mistake that comes after the types
+    assert outcome.err.startswith("error: sft.batch_size=0")
+
+
 RANGES = [
     ("stage=sft", "sft.batch_size=0", "sft.batch_size"),
     ("stage=ppo", "ppo.batch_size=0", "ppo.batch_size"),
