@@ -192,7 +192,7 @@ def value_problem(cfg: DictConfig, key: str, given: Any) -> str | None:
 
 
 def _default(cfg: DictConfig, key: str) -> Any:
-    """A key's value; None where it is made of a value that has to be given and is not (``${data.folder}/train.jsonl``)."""
+    """A key's value; None where it is made of one that has to be given and is not (``${data.folder}/train.jsonl``)."""
     try:
         return OmegaConf.select(cfg, key)
     except InterpolationToMissingValueError:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from csrlhf.models.tuning import is_embedding
+from csrlhf.models.tuning import first_trained_layer, is_embedding
 
 StateBytes = Callable[[str, nn.Parameter, int], int]
 """Bytes of optimiser state of a named parameter whose elements have so many bytes."""
@@ -78,7 +78,13 @@ def held_bytes(model: nn.Module, weight_bytes: int, state_bytes: StateBytes | No
 
 
 def activation_bytes(
-    config: Any, num_tokens: int, weight_bytes: int, compute_bytes: int, num_logits: int = 0, recomputed: bool = False
+    config: Any,
+    num_tokens: int,
+    weight_bytes: int,
+    compute_bytes: int,
+    num_logits: int = 0,
+    recomputed: bool = False,
+    frozen: int = 0,
 ) -> int:
     """What a forward pass keeps for its backward pass.
 
@@ -94,14 +100,20 @@ def activation_bytes(
         compute_bytes: per element of what layers compute; 2 under ``bf16-mixed``.
         num_logits: tokens for which logits over the vocabulary are kept; 0 for score models.
         recomputed: with gradient checkpointing: each layer's input, and all of one layer at a time.
+        frozen: layers below all that is trained, which keep nothing (:func:`frozen_depth`).
     """
     text = config.get_text_config()
     q, kv = _attention_sizes(text)
     ffn = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     layer = weight_bytes * 6 * text.hidden_size + compute_bytes * (2 * q + 2 * kv + 4 * ffn)
-    depth = text.num_hidden_layers
+    depth = text.num_hidden_layers - frozen
     kept = depth * weight_bytes * text.hidden_size + layer if recomputed else depth * layer
     return num_tokens * kept + num_logits * text.vocab_size * (compute_bytes + 16)
+
+
+def frozen_depth(model: nn.Module) -> int:
+    """How many layers lie below all that is trained: no gradient reaches them."""
+    return first_trained_layer(model) or 0
 
 
 def cast_bytes(model: PreTrainedModel, weight_bytes: int, compute_bytes: int) -> int:

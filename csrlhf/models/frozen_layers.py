@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from csrlhf.models.tuning import is_embedding, layer_of
+from csrlhf.models.tuning import first_trained_layer, layer_of
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
 
@@ -42,14 +42,8 @@ class FrozenLayers:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> FrozenLayers | None:
-        """Those below the first layer with a weight that is trained; None as :meth:`first` has it.
-
-        None also where nothing is trained, or a table of tokens or positions is.
-        """
-        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        if not trained or any(is_embedding(name) for name in trained):
-            return None
-        return cls.first(model, min((layer for name in trained if (layer := layer_of(name)) is not None), default=0))
+        """Those below all that is trained; None as :meth:`first` has it."""
+        return cls.first(model, first_trained_layer(model) or 0)
 
     @classmethod
     @torch.no_grad()

@@ -39,6 +39,14 @@ def is_embedding(name: str) -> bool:
     return layer_of(name) is None and _EMBEDDING.search(name) is not None
 
 
+def first_trained_layer(model: nn.Module) -> int | None:
+    """The number of the lowest layer that is trained or lies above what is trained; None where nothing is."""
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    if any(is_embedding(name) for name in trained):
+        return 0
+    return min((layer for name in trained if (layer := layer_of(name)) is not None), default=None)
+
+
 def tune(model: PreTrainedModel, tuning: Tuning) -> None:
     """Freeze what is not trained, and put adapters in, in place. New adapters change no output yet.
 

@@ -105,7 +105,8 @@ def score_model(cfg: DictConfig, stage: str, num_outputs: int, rows_per_example:
     rows = share(cfg, cfg[stage].batch_size, cfg[stage].accumulate) * rows_per_example
     recomputed = cfg.model.score.tuning.gradient_checkpointing
     tokens = rows * cfg.model.score.max_tokens
-    passing = footprint.activation_bytes(trunk.config, tokens, weight, compute, recomputed=recomputed)
+    kept = {"recomputed": recomputed, "frozen": footprint.frozen_depth(trunk)}
+    passing = footprint.activation_bytes(trunk.config, tokens, weight, compute, **kept)
     passing += footprint.cast_bytes(trunk, weight, compute)
     model = held(stage, f"{stage} model", footprint.held_bytes(trunk, weight, kind.state_bytes, num_outputs))
     average = [Row(stage, "moving average", weights=model.weights)] if cfg[stage].averaging is not None else []

@@ -15,6 +15,7 @@ from csrlhf.models.footprint import (
     cast_bytes,
     empty_policy,
     empty_trunk,
+    frozen_depth,
     held_bytes,
 )
 from csrlhf.models.settings import Tuning
@@ -47,7 +48,9 @@ def test_frozen_weights_have_no_gradients_and_no_states() -> None:
     held = held_bytes(policy, 4, AdamW().state_bytes)
     assert (held.gradients, held.states) == (4 * adapters, 8 * adapters)
     policy = empty_policy(config())
+    assert frozen_depth(policy) == 0
     tune(policy, Tuning("last_n", layers=1))
+    assert frozen_depth(policy) == 1
     assert held_bytes(policy, 4, AdamW().state_bytes).gradients == 4 * (LAYER + 2 * 64 + 64)
 
 
@@ -106,6 +109,7 @@ def test_activations_logits_and_cache_by_hand() -> None:
     assert activation_bytes(grouped, 10, 4, 4, num_logits=3) == 10 * 2 * layer + 3 * 100 * 20
     assert activation_bytes(grouped, 10, 4, 4, recomputed=True) == 10 * (2 * 64 * 4 + layer)  # two inputs, one layer
     mixed = 4 * 6 * 64 + 2 * (2 * 64 + 2 * 32 + 4 * 192)
+    assert activation_bytes(grouped, 10, 4, 4, frozen=1) == 10 * layer  # no gradient reaches the first one
     assert activation_bytes(grouped, 10, 4, 2, num_logits=3) == 10 * 2 * mixed + 3 * 100 * 18
     assert cache_bytes(grouped, 10, 2) == 10 * 2 * 2 * 32 * 2
     assert cast_bytes(empty_policy(config()), 4, 2) == 2 * (2 * LAYER + 100 * 64)

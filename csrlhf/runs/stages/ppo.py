@@ -65,8 +65,10 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     size = memory.share(cfg, cfg.ppo.minibatch_size, cfg.ppo.accumulate)
     logits = size * cfg.rollout.max_new_tokens
     recomputed = cfg.model.policy.tuning.gradient_checkpointing
-    update = footprint.activation_bytes(policy_config, size * answer, weight, compute, logits, recomputed)
-    update += footprint.cast_bytes(policy, weight, compute)
+    below = footprint.frozen_depth(policy)
+    states = batch_size * answer * policy_config.get_text_config().hidden_size * weight if below else 0
+    update = footprint.activation_bytes(policy_config, size * answer, weight, compute, logits, recomputed, below)
+    update += footprint.cast_bytes(policy, weight, compute) + states
     held = footprint.held_bytes(critic, weight, critic_kind.state_bytes, 1 + num_costs)
     trained_critic = [memory.held("ppo", f"critic of reward and {num_costs} cost{'s' if num_costs > 1 else ''}", held)]
     return [
@@ -75,7 +77,7 @@ def count(cfg: DictConfig) -> list[memory.Row]:
         *(trained_critic if getattr(get_object(cfg.advantage._target_), "needs_critic", True) else []),
         *memory.scorer_rows(cfg, "reward", 1),
         *memory.scorer_rows(cfg, "cost", num_costs),
-        memory.Row("ppo", f"rollout: {batch_size} x {answer} tokens", passing=max(copy + cache, reference)),
+        memory.Row("ppo", f"rollout: {batch_size} x {answer} tokens", passing=max(copy + cache, reference) + states),
         memory.Row("ppo", f"an evaluation: {cfg.evaluate.batch_size} x {answer} tokens", passing=looked_at),
         memory.Row("ppo", f"a step: {size} x {answer} tokens", passing=update),
     ]

@@ -21,7 +21,8 @@ def count(cfg: DictConfig) -> list[memory.Row]:
     size = memory.share(cfg, cfg.sft.batch_size, cfg.sft.accumulate)
     tokens = size * cfg.sft.max_tokens
     recomputed = cfg.model.policy.tuning.gradient_checkpointing
-    passing = footprint.activation_bytes(policy.config, tokens, weight, compute, tokens, recomputed)
+    frozen = footprint.frozen_depth(policy)
+    passing = footprint.activation_bytes(policy.config, tokens, weight, compute, tokens, recomputed, frozen)
     passing += footprint.cast_bytes(policy, weight, compute)
     return [
         memory.held("sft", "policy", footprint.held_bytes(policy, weight, kind.state_bytes)),
