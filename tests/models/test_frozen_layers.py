@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from csrlhf.data.prompts import encode_batch
 from csrlhf.errors import UserError
-from csrlhf.generation.recompute import sequence_logprobs
+from csrlhf.generation.recompute import recomputed, sequence_logprobs
 from csrlhf.generation.sampler import Sampler
 from csrlhf.models.frozen_layers import FrozenLayers
 from csrlhf.models.settings import Tuning
@@ -171,3 +171,23 @@ def test_adapters_in_the_last_layers_alone(tiny_policy: Policy) -> None:
     assert {".h.0." in name for name, weight in every.named_parameters() if weight.requires_grad} == {True, False}
     with pytest.raises(UserError, match=r"^tuning\.layers=3: gpt2 has 2 numbered layers"):
         tune(tiny_policy("gpt2"), Tuning("lora", layers=3))
+
+
+def test_the_ratio_of_an_un_updated_policy_is_one_in_mixed_precision(
+    tiny_policy: Policy, letter_tokenizer: Letters
+) -> None:
+    """The sampler computes the states in half precision; old log-probs and update read the same ones."""
+    model, words, sampler = tiny_policy("llama"), letter_tokenizer("llama"), Sampler(8, temperature=0.7)
+    tune(model, TUNINGS[0])
+    frozen = FrozenLayers.of(moved(model))
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        rollout = sampler(model, words, batch(words, "a b c", "d", "d", "e f g h"), 0, 0, frozen=frozen)
+        assert rollout.states_BSH is not None
+        assert rollout.states_BSH.dtype == torch.float32  # as the layers above get them in a whole pass
+        known = recomputed(rollout, sampler, model, words.eos_token_id, frozen)
+        logits = sampler.response_distribution(model, known, words.eos_token_id, frozen=frozen)
+    ratio = (gather_logprobs(logits, rollout.response_ids_BT) - known.ratio_logprobs_BT).exp()
+    mask_BT = rollout.response_mask_BT
+    torch.testing.assert_close(ratio[mask_BT], torch.ones_like(ratio[mask_BT]), atol=1e-3, rtol=0)
+    drift = (known.ratio_logprobs_BT - rollout.logprobs_BT)[mask_BT].abs()
+    assert 0 < drift.max() < 0.2  # of the layers above alone, which the two computed each in its way
