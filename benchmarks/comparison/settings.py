@@ -71,7 +71,7 @@ def unscaled() -> dict[str, Setting]:
     probe = (*SCALED["plain"][1], *fixed, "penalty.gate=leave_one_out")
     # the default penalty: with each gate, and with each estimator that needs no critic
     gates = [(f"gate-{gate}", "gate", (f"penalty.gate={gate}",)) for gate in GATES]
-    groups = ("ppo.samples_per_prompt=4",)
+    groups = ("ppo.samples_per_prompt=4",)  # repo judges a prompt by its responses: by one alone it cannot learn
     critic_free = [(name, "critic-free", (f"advantage={name}", *groups)) for name in ("rloo", "grpo")]
     settings = [
         Setting("none", "none", ("penalty=none",)),
@@ -80,7 +80,7 @@ def unscaled() -> dict[str, Setting]:
         *(Setting(*one) for one in (*gates, *critic_free)),
         # no harmless prompt pays for a harmful one: a constraint on the harmful ones alone, or on each prompt
         Setting("harmful-d0.05", "conditional", (*HARMFUL, "constraints.harm.threshold=0.05")),
-        Setting("repo", "per prompt", ("penalty=repo", "penalty.lr=1.0", "penalty.tolerance=0.03")),
+        Setting("repo", "per prompt", ("penalty=repo", "penalty.lr=1.0", "penalty.tolerance=0.03", *groups)),
     ]
     return {setting.name: setting for setting in settings}
 

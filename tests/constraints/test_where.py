@@ -225,5 +225,5 @@ def test_a_tail_of_the_rest_needs_its_own_number() -> None:
     assert state.rest[0].abs().max() == 0  # d, before anything was known
     for gate in ("leave_one_out", "held_out", "prompt"):
         with pytest.raises(UserError, match=r"constraints\.harm needs 10"):
-            Gate(gate, 1).check_least(constraint.least_counts, 10, 1)
+            Gate(gate, 1).check_least(constraint.least_counts, 10, 2)
     Gate("leave_one_out", 1).check_least(constraint.least_counts, 11, 1)

@@ -14,7 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from csrlhf.constraints import Chance
-from csrlhf.penalties import Lagrangian, Rectified, Weights
+from csrlhf.errors import UserError
+from csrlhf.penalties import Lagrangian, Rectified, RePO, Weights
+from csrlhf.training.ppo.config import PPOConfig
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "penalty"
 NEW = ("pid", "augmented_lagrangian", "softplus", "huber", "squared", "p3o", "log_barrier", "switching", "adaptive",
@@ -27,8 +29,10 @@ def test_a_step_with_each_penalty(
     policy_module: Callable[..., Any], prompt_data: Callable[..., Any], tiny: ModuleType, tmp_path: Path, option: str
 ) -> None:
     penalty = instantiate(OmegaConf.load(CONF / f"{option}.yaml"))
-    module = policy_module(penalty=penalty)
-    trainer = tiny.fit(module, prompt_data(), tmp_path, 1, limit_val_batches=0)
+    count = 2 if option == "repo" else 1  # by one response alone it could not judge a prompt
+    ppo = PPOConfig(epochs=2, minibatch_size=4, critic_warmup=0, samples_per_prompt=count)
+    module = policy_module(penalty=penalty, ppo=ppo)
+    trainer = tiny.fit(module, prompt_data(samples_per_prompt=count), tmp_path, 1, limit_val_batches=0)
     logged = trainer.callback_metrics
     wanted = {"penalty/multiplier", "penalty/weight", "penalty/gate", "constraint/harm/cumulative_violation"}
     assert wanted <= logged.keys()
@@ -38,6 +42,14 @@ def test_a_step_with_each_penalty(
         assert logged["penalty/weight"] == 0
     state = {key.removeprefix("penalty.") for key in module.state_dict() if key.startswith("penalty.")}
     assert state == set(penalty.state_dict())
+
+
+def test_a_prompt_is_not_judged_by_a_single_response(policy_module: Callable[..., Any]) -> None:
+    """On the toy world such a run raised λ to 38 and ended with unsafe answers alone."""
+    with pytest.raises(
+        UserError, match=r"^penalty=repo judges .*samples_per_prompt=1 .* set ppo\.samples_per_prompt=4$"
+    ):
+        policy_module(penalty=RePO(1.0))
 
 
 def test_a_policy_in_bfloat16_leaves_the_multiplier_all_digits(
