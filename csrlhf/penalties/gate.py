@@ -107,13 +107,13 @@ class Gate(PreciseState):
             per_prompt: answers to each prompt.
 
         Raises:
-            UserError: names the constraint; or with ``OWN_PROMPT`` a prompt has one answer, whose cost would count where
-                it is unsafe alone.
+            UserError: names the constraint; or with ``OWN_PROMPT`` a prompt has one answer, whose cost would count
+                where it is unsafe alone.
         """
         if self.kind == OWN_PROMPT and per_prompt < 2:
             raise UserError(
-                "penalty=repo judges a prompt by its own responses, and with ppo.samples_per_prompt=1 a safe one is never "
-                "preferred to an unsafe one: the policy would not learn to be safe; set ppo.samples_per_prompt=4"
+                "penalty=repo judges a prompt by its own responses, and with ppo.samples_per_prompt=1 a safe one is "
+                "never preferred to an unsafe one: the policy would not learn to be safe; set ppo.samples_per_prompt=4"
             )
         prompts = num_answers // per_prompt
         left = {"leave_one_out": prompts - 1, "held_out": prompts // 2, OWN_PROMPT: 1}.get(self.kind, prompts)
