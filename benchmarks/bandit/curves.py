@@ -62,25 +62,25 @@ def chatter(duty: float) -> float:
 
 def settings() -> list[Setting]:
     """All of the table, in its order; multipliers in units of λ*."""
-    twice = 2 * OPTIMAL
+    half, twice = OPTIMAL / 2, 2 * OPTIMAL
     fixed, moving = 1 + twice, 1 + OPTIMAL
     linear = {ratio: BANDIT.cost(BANDIT.optimum(ratio * OPTIMAL)) for ratio in (0.0, 0.5, 2.0 * (1 - LIMIT), 2.0)}
     squared = 30.0
     return [
-        Setting("rectified 2 λ*", lambda: p.Rectified(twice), fixed, GATES, LIMIT),
+        Setting("rectified 2 λ*", lambda: p.Rectified(twice, margin_z=0.0), fixed, GATES, LIMIT),
         Setting("rectified 2 λ*, margin_z 2", lambda: p.Rectified(twice, 2.0), fixed, GATES, LIMIT - 2 * NOISE),
-        Setting("rectified 4 λ*", lambda: p.Rectified(2 * twice), 1 + 2 * twice, "", chatter(1 / 4)),
+        Setting("rectified 4 λ*", lambda: p.Rectified(2 * twice, margin_z=0.0), 1 + 2 * twice, "", chatter(1 / 4)),
         Setting(
             "rectified 4 λ*, normaliser weights",
-            lambda: p.Rectified(2 * twice, normaliser="weights"),
+            lambda: p.Rectified(2 * twice, margin_z=0.0, normaliser="weights"),
             1.0,
             "",
             chatter(OPTIMAL * (1 + 2 * twice) / (2 * twice * (1 + OPTIMAL))),
         ),
-        Setting("rectified 0.5 λ*", lambda: p.Rectified(OPTIMAL / 2), 1 + OPTIMAL / 2, GATES, linear[0.5]),
+        Setting("rectified 0.5 λ*", lambda: p.Rectified(half, margin_z=0.0), 1 + half, GATES, linear[0.5]),
         Setting("p3o 2 λ*, 4 epochs", lambda: p.P3O(twice), fixed, GATES, LIMIT, epochs=4),
         Setting("switching", p.Switching, 1.0, GATES, chatter(OPTIMAL / (1 + OPTIMAL))),
-        Setting("adaptive", lambda: p.Adaptive(1.0), fixed, MOVING, LIMIT),
+        Setting("adaptive", lambda: p.Adaptive(1.0, margin_z=0.0), fixed, MOVING, LIMIT),
         Setting("lagrangian log, lr 0.1", lambda: p.Lagrangian(1.0, 0.1), moving, MOVING, LIMIT),
         Setting("lagrangian log, lr 0.4", lambda: p.Lagrangian(1.0, 0.4), moving, "", LIMIT),
         Setting("lagrangian projected, lr 0.4", lambda: p.Lagrangian(1.0, 0.4, "projected"), moving, "", LIMIT),

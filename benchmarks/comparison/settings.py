@@ -73,6 +73,7 @@ def unscaled() -> dict[str, Setting]:
     gates = [(f"gate-{gate}", "gate", (f"penalty.gate={gate}",)) for gate in GATES]
     groups = ("ppo.samples_per_prompt=4",)  # repo judges a prompt by its responses: by one alone it cannot learn
     critic_free = [(name, "critic-free", (f"advantage={name}", *groups)) for name in ("rloo", "grpo")]
+    repo = "penalty=repo", "penalty.multiplier=8.0", "penalty.lr=1.0", "penalty.tolerance=0.03"
     settings = [
         Setting("none", "none", ("penalty=none",)),
         *(Setting(name, "dual", overrides) for name, overrides in moving),
@@ -80,7 +81,7 @@ def unscaled() -> dict[str, Setting]:
         *(Setting(*one) for one in (*gates, *critic_free)),
         # no harmless prompt pays for a harmful one: a constraint on the harmful ones alone, or on each prompt
         Setting("harmful-d0.05", "conditional", (*HARMFUL, "constraints.harm.threshold=0.05")),
-        Setting("repo", "per prompt", ("penalty=repo", "penalty.lr=1.0", "penalty.tolerance=0.03", *groups)),
+        Setting("repo", "per prompt", (*repo, *groups)),
     ]
     return {setting.name: setting for setting in settings}
 

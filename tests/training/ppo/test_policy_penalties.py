@@ -46,9 +46,7 @@ def test_a_step_with_each_penalty(
 
 def test_a_prompt_is_not_judged_by_a_single_response(policy_module: Callable[..., Any]) -> None:
     """On the toy world such a run raised λ to 38 and ended with unsafe answers alone."""
-    with pytest.raises(
-        UserError, match=r"^penalty=repo judges .* set ppo\.samples_per_prompt=4$"
-    ):
+    with pytest.raises(UserError, match=r"^penalty=repo judges .* set ppo\.samples_per_prompt=4$"):
         policy_module(penalty=RePO(1.0))
 
 
