@@ -101,17 +101,16 @@ class Study:
     Args:
         files: the rows.
         root: where results are kept.
-        overrides: for every command.
+        overrides: of the PPO runs.
     """
 
     def __init__(self, files: Files, root: Path, overrides: Sequence[str] = ()) -> None:
-        self.files, self.root = files, root
+        self.files, self.root, self.overrides = files, root, tuple(overrides)
         self.common = (
             "experiment=smollm2",
             assign("data.folder", files.data),
             assign("data.sources.dialogues.train", files.learned),
             assign("data.sources.dialogues.test", files.asked),
-            *overrides,
         )
 
     def base(self) -> list[Job]:
@@ -132,7 +131,7 @@ class Study:
     def policies(self, settings: Sequence[str], seeds: Sequence[int]) -> list[Job]:
         """PPO runs."""
         return [
-            self._job("ppo", f"{name}-seed{seed}", seed, (*self.common, *SETTINGS[name]), self._policy(name, seed))
+            self._job("ppo", f"{name}-seed{seed}", seed, self._words(name), self._policy(name, seed))
             for seed in seeds
             for name in settings
         ]
@@ -151,6 +150,9 @@ class Study:
         artifacts = result.parent if stage in ("sft", "reward", "cost") else self.root
         places = (assign("artifacts", artifacts), f"name={name}", *given)
         return Job(stage, name, seed, self.root, words, places, result)
+
+    def _words(self, name: str) -> tuple[str, ...]:
+        return (*self.common, *SETTINGS[name], *self.overrides)
 
     def _policy(self, name: str, seed: int) -> Path:
         return self.root / "ppo" / f"{name}-seed{seed}"
@@ -172,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--stop-after", choices=["base", "ppo"], help="make no more than this")
-    parser.add_argument("overrides", nargs="*", help="further overrides, for every command")
+    parser.add_argument("overrides", nargs="*", help="further overrides of the PPO runs")
     options = parser.parse_args(arguments)
     root = options.out.resolve()
     files = Files(options.data.resolve(), root / "data")
