@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--stop-after", choices=["base", "ppo"], help="make no more than this")
-    parser.add_argument("overrides", nargs="*", help="further overrides of the PPO runs")
+    parser.add_argument("--overrides", nargs="+", default=[], metavar="KEY=VALUE", help="of the PPO runs")
     options = parser.parse_args(arguments)
     root = options.out.resolve()
     files = Files(options.data.resolve(), root / "data")
