@@ -1,10 +1,9 @@
 """Constrained PPO on a real instruct model: ``python -m benchmarks.real_model --data DIR``.
 
-SmolLM2-135M-Instruct (``make install-real``) learns from one half of the labelled dialogues; a second cost model, of
-another kind and trained on the other half, judges it, with a judge of refusals beside it. One base (SFT, reward and
-cost model), then PPO with several strategies on several seeds, then one evaluation of all policies on prompts that none
-of them has seen. What is finished is kept under ``--out`` and not made again. docs/explanation/real_model.md has the
-results and says what DIR holds.
+SmolLM2-135M-Instruct (``make install-real``) learns from three fifths of the labelled dialogues; a second cost model,
+of another kind and trained on the rest, judges it. One base (SFT, reward and cost model), then PPO with several
+strategies on several seeds, then one evaluation of all policies. What is finished is kept under ``--out`` and not made
+again. docs/explanation/real_model.md says what DIR holds, what was measured, and on which prompts the judge counts.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ JUDGE_SHARE = 0.4
 """Of the labelled dialogues: those that the judge learns from, and nothing else does."""
 
 SECONDS = {"sft": 180.0, "reward": 240.0, "cost": 300.0, "ppo": 1500.0, "evaluate": 1200.0}
+"""What a stage may take on one idle core, for the time left: estimates, not measured on an idle machine."""
 
 
 @dataclass(frozen=True)

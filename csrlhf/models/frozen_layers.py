@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from csrlhf.models.tuning import first_trained_layer, layer_of
+from csrlhf.models.tuning import LAYERS, first_trained_layer, layer_of
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
+_LAYER = re.compile(rf"(?:^|\.){LAYERS}\.\d+$")
 
 
 @dataclass(frozen=True)

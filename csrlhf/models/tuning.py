@@ -24,7 +24,9 @@ from csrlhf.models.settings import Tuning, TuningMethod
 
 # What a parameter's name says of its place: which layer, or an embedding. Names are those of transformers.
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+LAYERS = r"(?:layers?|h|blocks?)"
+"""What a list of layers is called."""
+_LAYER = re.compile(rf"(?:^|\.){LAYERS}\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|(?:^|\.)w[tp]e\.")  # wte and wpe: GPT-2's tokens and positions
 
 
@@ -74,7 +76,7 @@ def _add_adapters(model: PreTrainedModel, tuning: Tuning) -> None:
     below = None
     if tuning.layers is not None:
         lowest = _number_of_layers(model, tuning.layers) - tuning.layers
-        below = rf"(?:.*\.)?(?:layers?|h|blocks?)\.(?:{'|'.join(map(str, range(lowest)))})\..*" if lowest else None
+        below = rf"(?:.*\.)?{LAYERS}\.(?:{'|'.join(map(str, range(lowest)))})\..*" if lowest else None
     asked: dict[str, Any] = {"lora_alpha": tuning.alpha or 2 * rank, "target_modules": targets}
     config = LoraConfig(r=rank, exclude_modules=below, **asked)
     with warnings.catch_warnings():
